@@ -1,0 +1,216 @@
+"""The command line: arguments to config, progress, exit codes. The only place that prints or exits.
+
+Exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted. TensorFlow is imported only
+after the arguments and the data have been found good.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from . import __version__
+from .checks import UserError
+from .config import Config, flag, read_toml
+from .progress import Progress
+
+PRESETS = Path(__file__).parent / "presets"
+
+NO_DATA = (
+    "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
+    "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and exit."""
+
+    def error(self, message):
+        raise UserError(f"{message}. See --help.")
+
+
+def parser() -> Parser:
+    """The arguments, made from the fields of `Config`: grouped, one line of help each."""
+    made = Parser(
+        prog="main.py",
+        description="Fine-tune teachers on chest images, distil each into a small student, quantize it to "
+        ".tflite, and report all of them.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    made.add_argument("--version", action="version", version=f"kdtf {__version__}")
+    made.add_argument(
+        "--demo",
+        action="store_true",
+        help="a synthetic chest phantom and a short recipe: nothing is downloaded",
+    )
+    made.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
+    for section in fields(Config):
+        defaults = getattr(Config(), section.name)
+        group = made.add_argument_group(type(defaults).__doc__)
+        for f in fields(defaults):
+            _add(group, f, getattr(defaults, f.name))
+    return made
+
+
+def _add(group, f, default) -> None:
+    text = f.metadata["help"].replace("%", "%%")
+    if isinstance(default, bool):
+        group.add_argument(
+            flag(f.name), action=argparse.BooleanOptionalAction, help=f"{text} [{_on(default)}]"
+        )
+        return
+    if isinstance(default, tuple):
+        kind, more, shown = str, {"nargs": "+"}, " ".join(default)
+    else:
+        kind = int if "int" in str(f.type) else type(default)
+        more, shown = {}, default
+    shown = "" if default is None else f" [{shown}]"
+    group.add_argument(flag(f.name), type=kind, metavar=f.metadata["metavar"], help=text + shown, **more)
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def read_config(argv: list[str] | None) -> tuple[Config, bool]:
+    """The run's settings, and whether it is the demo. Raises `UserError`."""
+    given = vars(parser().parse_args(argv))
+    demo = given.pop("demo", False)
+    config = Config.from_dict(read_toml(PRESETS / "demo.toml")) if demo else Config()
+    if "config" in given:
+        nested = read_toml(given.pop("config"))
+        Config.from_dict(nested)  # names and values are checked section by section
+        config = config.with_values({k: v for values in nested.values() for k, v in values.items()})
+    return config.with_values(given), demo
+
+
+class Terminal(Progress):
+    """Notes and warnings on stderr; bars with the remaining time where stderr is a terminal."""
+
+    def __init__(self):
+        super().__init__()
+        from rich.console import Console
+
+        # a descriptor of its own: what is caught of TensorFlow's on descriptor 2 must not catch the bars
+        self.console = Console(file=os.fdopen(os.dup(2), "w"), soft_wrap=True, highlight=False)
+
+    def say(self, text):
+        self.console.print(text, markup=False)
+
+    def warn(self, text):
+        if text not in self.warnings:
+            self.console.print(f"Warning: {text}", style="yellow", markup=False)
+        super().warn(text)
+
+    @contextmanager
+    def bar(self, title, total):
+        if not self.console.is_terminal:
+            yield lambda done: None
+            return
+        from rich import progress
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns, console=self.console) as shown:
+            task = shown.add_task(f"{title:<28}", total=total)
+            yield lambda done: shown.update(task, completed=done)
+
+
+def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
+    """The closing table, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)  # a file or a pipe has no width of its own
+    table = Table(title="Test scores" + (" on a synthetic phantom: not patient data" if synthetic else ""))
+    for name in ("teacher", "model", "recipe"):
+        table.add_column(name, no_wrap=True)
+    shown = {"accuracy": ".3f", "f1": ".3f", "auc": ".3f", "size_kib": ",.0f", "latency_ms": ".2f"}
+    for name in ("accuracy", "macro F1", "AUC", "KiB", "ms/image"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row, after in zip(rows, rows[1:] + rows[-1:], strict=True):
+        numbers = ["-" if row[k] is None else format(row[k], f) for k, f in shown.items()]
+        table.add_row(
+            row["teacher"],
+            row["model"],
+            row["recipe"],
+            *numbers,
+            end_section=row["teacher"] != after["teacher"],
+        )
+    console.print(table)
+    console.print(f"Everything is in {results}: start with summary.csv and comparison.png.", markup=False)
+
+
+def run(config: Config, demo: bool) -> int:
+    from .data import load
+    from .run import Run
+
+    here = Path(config.data.data)
+    if not demo and config.data == Config().data and not (here / "X_train.npy").exists():
+        raise UserError(NO_DATA)
+    out = Run(config.run.results)
+    shown = Terminal()
+    if demo:
+        from . import sample
+
+        stage = out.stage(
+            "sample", {"seed": config.run.seed, **sample.SIZES}, make=sample.into(config.run.seed)
+        )
+        here = stage.path
+        shown.say("Demo: every image is a synthetic phantom. Nothing here says anything about patients.")
+    data = load(
+        here,
+        out.work,
+        image_size=config.data.image_size,
+        val_fraction=config.data.val_fraction,
+        seed=config.run.seed,
+    )
+    for note in data.notes:
+        shown.say(note)
+    pipeline = import_pipeline(config.run.threads)
+    rows = pipeline.run_pipeline(config, data, out, shown)
+    print_summary(rows, out.root, data.synthetic)
+    return 0
+
+
+def import_pipeline(threads: int | None):
+    """The pipeline, and with it TensorFlow, without its start-up noise."""
+    from .quiet import native_noise, set_environment
+
+    set_environment()
+    with native_noise():
+        import keras
+        import tensorflow as tf
+        from absl import logging
+
+        keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
+        logging.set_verbosity(logging.ERROR)  # Keras logs through it that .h5 is an old format
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+        tf.config.list_physical_devices()
+        from . import pipeline
+    return pipeline
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        config, demo = read_config(argv)
+        return run(config, demo)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. What is finished is kept; the same command goes on from it.", file=sys.stderr)
+        return 130

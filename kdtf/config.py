@@ -1,0 +1,249 @@
+"""Every setting, its default, its help line and its rule, in one place.
+
+A section is a frozen record checked at birth. The command line, the TOML presets and
+the manifest are all made from these fields; none of them holds a default of its own.
+"""
+
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from .checks import UserError, require, require_known
+
+DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
+
+
+def option(default, help: str, metavar: str | None = None):
+    """A field with its help line: the flag is the field's name with dashes."""
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
+def _fits(value, kind) -> bool:
+    """Does `value` have the type a field declares? An int may stand for a float, never a bool."""
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, k) for k in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(v, typing.get_args(kind)[0]) for v in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+class Section:
+    """Shared checks of the sections below."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list):
+                object.__setattr__(self, f.name, value := tuple(value))
+            kind = typing.get_type_hints(type(self))[f.name]
+            require(_fits(value, kind), flag(f.name), f"of type {_type_name(kind)}", value)
+        self.check()
+
+    def check(self):
+        """Overridden where a value, not only a type, can be wrong."""
+
+    def _positive(self, *names):
+        for name in names:
+            value = getattr(self, name)
+            require(value is None or value > 0, flag(name), "positive", value)
+
+    def _at_least(self, least, *names):
+        for name in names:
+            value = getattr(self, name)
+            require(value >= least, flag(name), f"at least {least}", value)
+
+    def _fraction(self, *names):
+        for name in names:
+            value = getattr(self, name)
+            require(0 <= value <= 1, flag(name), "between 0 and 1", value)
+
+
+def _type_name(kind) -> str:
+    if isinstance(kind, types.UnionType):
+        return " or ".join(_type_name(k) for k in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return f"list of {_type_name(typing.get_args(kind)[0])}"
+    return "nothing" if kind is types.NoneType else kind.__name__
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """data: what is read"""
+
+    data: str = option("FData", "folder of arrays, or an .npz file with MedMNIST or Keras keys", "DIR|FILE")
+    image_size: int | None = option(None, "side of the student's input in pixels [the arrays' own]", "PX")
+    val_fraction: float = option(0.1, "part of train split off as val where there is no val pair", "F")
+
+    def check(self):
+        self._positive("image_size")
+        require(0 < self.val_fraction <= 0.5, flag("val_fraction"), "above 0, at most 0.5", self.val_fraction)
+
+
+@dataclass(frozen=True)
+class ViewConfig(Section):
+    """views: fixed augmented copies of the training images, each labelled once by the teacher"""
+
+    views: int = option(16, "number of views, the first one the image itself; 1 is plain distillation", "V")
+    flip: bool = option(True, "mirror left and right in half of the views; turn off where the side matters")
+    shift: float = option(0.1, "largest shift, as a part of the side", "F")
+    rotate: float = option(10.0, "largest rotation in degrees", "DEG")
+    zoom: float = option(0.1, "largest zoom in or out, as a part of the side", "F")
+    brightness: float = option(0.1, "largest relative change of brightness", "F")
+    contrast: float = option(0.1, "largest relative change of contrast", "F")
+
+    def check(self):
+        self._at_least(1, "views")
+        most = {"shift": 0.5, "rotate": 45, "zoom": 0.5, "brightness": 0.9, "contrast": 0.9}
+        for name, limit in most.items():
+            value = getattr(self, name)
+            require(0 <= value <= limit, flag(name), f"between 0 and {limit}", value)
+
+
+@dataclass(frozen=True)
+class TeacherConfig(Section):
+    """teachers: large networks, fine-tuned on the data"""
+
+    teachers: tuple[str, ...] = option(DEFAULT_TEACHERS, "which teachers, in this order", "NAME")
+    weights: str = option("auto", "auto, imagenet, none, a weights file, or a folder of them", "SOURCE")
+    teacher_size: int | None = option(None, "side to which the teacher's graph resizes its input", "PX")
+    head_rate: float = option(1e-3, "learning rate of the head on the frozen base", "R")
+    freeze: bool = option(False, "keep the base frozen in the head phase even when its weights are random")
+    fine_tune_epochs: int = option(20, "epochs of the whole pretrained network after the head", "N")
+    fine_tune_rate: float = option(3e-4, "its peak learning rate", "R")
+    scratch_epochs: int = option(60, "epochs of the whole network when its weights are random", "N")
+    scratch_rate: float = option(1e-3, "its peak learning rate", "R")
+    fine_tune_batch_size: int = option(32, "images per step while the whole network trains", "N")
+    patience: int = option(15, "epochs without a better val loss before the whole network stops", "N")
+    teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
+
+    def check(self):
+        require(len(self.teachers) > 0, flag("teachers"), "at least one name", self.teachers)
+        self._positive("teacher_size", "head_rate", "fine_tune_rate", "scratch_rate")
+        self._at_least(0, "fine_tune_epochs", "scratch_epochs")
+        self._at_least(1, "fine_tune_batch_size", "patience")
+        self._fraction("teacher_momentum")
+
+
+@dataclass(frozen=True)
+class StudentConfig(Section):
+    """student: the small network, trained alone and distilled under the same budget"""
+
+    student: str = option("cnn3", "which student", "NAME")
+    epochs: int = option(300, "epochs of the student, and of a teacher's head on cached features", "N")
+    batch_size: int = option(256, "images per step of the student and of a head", "N")
+    learning_rate: float = option(1e-3, "the student's peak learning rate, decayed to 0 by a cosine", "R")
+    warmup: float = option(0.05, "part of the student's steps spent warming up", "F")
+    student_momentum: float = option(0.9, "momentum of the student's BatchNormalization statistics", "M")
+    student_dropout: float = option(0.5, "dropout before the student's logits", "F")
+
+    def check(self):
+        self._at_least(1, "epochs", "batch_size")
+        self._positive("learning_rate")
+        self._fraction("warmup", "student_momentum")
+        require(0 <= self.student_dropout < 1, flag("student_dropout"), "in [0, 1)", self.student_dropout)
+
+
+@dataclass(frozen=True)
+class DistilConfig(Section):
+    """distillation: alpha * CE + (1 - alpha) * T^2 * KL"""
+
+    alpha: float = option(0.5, "weight of the true label; the teacher gets 1 - alpha", "A")
+    temperature: float = option(2.0, "softens both sets of logits", "T")
+    loss: str = option("kd", "which distillation loss", "NAME")
+
+    def check(self):
+        self._fraction("alpha")
+        self._positive("temperature")
+
+
+@dataclass(frozen=True)
+class QuantizeConfig(Section):
+    """quantization: the student as .tflite files"""
+
+    recipes: tuple[str, ...] = option(("float32", "float16", "dynamic", "int8"), "which recipes", "NAME")
+    calibration_images: int = option(200, "training views that set the int8 ranges", "N")
+
+    def check(self):
+        require(len(self.recipes) > 0, flag("recipes"), "at least one name", self.recipes)
+        self._at_least(1, "calibration_images")
+
+
+@dataclass(frozen=True)
+class RunConfig(Section):
+    """run"""
+
+    results: str = option("Results", "folder of everything that is written", "DIR")
+    seed: int = option(0, "seed of views, splits, initial weights and batches", "N")
+    threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
+
+    def check(self):
+        self._at_least(0, "seed")
+        self._positive("threads")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of a run's settings, by section."""
+
+    data: DataConfig = DataConfig()
+    views: ViewConfig = ViewConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    distil: DistilConfig = DistilConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    run: RunConfig = RunConfig()
+
+    def with_values(self, values: dict) -> "Config":
+        """A copy with flat `{field: value}` settings put in their sections. Unknown names raise."""
+        homes = {f.name: s.name for s in fields(self) for f in fields(getattr(self, s.name))}
+        changed: dict[str, dict] = {}
+        for name, value in values.items():
+            require_known("setting", name, homes)
+            changed.setdefault(homes[name], {})[name] = value
+        return replace(self, **{s: replace(getattr(self, s), **v) for s, v in changed.items()})
+
+    def to_dict(self) -> dict:
+        """Plain nested values, fit for JSON and for `from_dict`."""
+        return {s.name: section_dict(getattr(self, s.name)) for s in fields(self)}
+
+    @classmethod
+    def from_dict(cls, nested: dict) -> "Config":
+        """The inverse of `to_dict`; sections and fields may be left out. Unknown names raise `UserError`."""
+        config = cls()
+        for section, values in nested.items():
+            require_known("section", section, [s.name for s in fields(cls)])
+            require(isinstance(values, dict), f"[{section}]", "a table of settings", values)
+            for name in values:
+                require_known(f"setting in [{section}]", name, section_dict(getattr(config, section)))
+            config = config.with_values(values)
+        return config
+
+
+def section_dict(section) -> dict:
+    """A section as plain JSON values."""
+    values = {f.name: getattr(section, f.name) for f in fields(section)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def read_toml(path) -> dict:
+    """The nested settings of a TOML preset. Raises `UserError` where it cannot be read."""
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"--config must be a readable TOML file. Got {str(path)!r} ({error.strerror})."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"--config must be valid TOML. {path} is not: {error}.") from None

@@ -1,0 +1,33 @@
+"""The mathematics of distillation, per image, by value.
+
+Reduces nothing over the batch and weighs nothing: `Distiller` does. `keras.distillation` is not
+used because `LogitsDistillation(temperature=T)` as shipped in Keras 3.15 takes the KL of raw
+logits / T (its softmax and T^2 apply to a `KLDivergence` instance only).
+"""
+
+from keras import ops
+
+
+def cross_entropy(logits, labels):
+    """-log softmax(logits)[label]. Logits (N, K), labels (N,) or (N, 1) int, or (N, K) one-hot. Returns (N,)."""
+    classes = logits.shape[-1]
+    if len(labels.shape) == 2 and labels.shape[-1] == classes:
+        p = ops.cast(labels, logits.dtype)  # (N, K)
+    else:
+        p = ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype=logits.dtype)
+    return -ops.sum(p * ops.log_softmax(logits), axis=-1)  # (N,)
+
+
+def kd_loss(student, teacher, temperature):
+    """T^2 * KL(softmax(teacher / T) || softmax(student / T)), both logits (N, K). Returns (N,).
+
+    Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531).
+    """
+    log_q = ops.log_softmax(student / temperature)  # (N, K)
+    log_p = ops.log_softmax(teacher / temperature)  # (N, K)
+    return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)  # (N,)
+
+
+# name -> loss of the teacher's signal given (student, teacher, temperature), mixed as
+# alpha * cross_entropy + (1 - alpha) * row
+LOSSES = {"kd": kd_loss}

@@ -1,0 +1,127 @@
+"""Arrays on disk: `.npy` mapped and written aside, `.npz` unpacked so that it can be mapped too.
+
+Nothing here looks at what the numbers mean, unpickles anything, or holds more than one chunk in memory.
+"""
+
+import hashlib
+import os
+import shutil
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from .checks import UserError, require
+
+# What numpy and zipfile raise, between them, on damaged or hostile files.
+UNREADABLE = (ValueError, TypeError, OSError, EOFError, OverflowError, SyntaxError, RuntimeError)
+UNREADABLE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+
+SPLITS = ("train", "val", "test")
+STYLES = {  # the key of each kind of array, by who writes such files
+    "MedMNIST": {"X": "{}_images", "y": "{}_labels"},
+    "Keras": {"X": "x_{}", "y": "y_{}"},
+}
+
+
+def map_npy(path: Path, name: str) -> np.ndarray:
+    """The array in `path`, mapped and not read. Raises `UserError` about `name` if it is no sound .npy."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        require(isinstance(array, np.ndarray), name, "one array", "an archive of several")
+        return array
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        hint = "Is it cut short, or an array of Python objects? Write it again with np.save."
+        raise UserError(f"{name} must be a readable .npy file of numbers. Got: {reason}. {hint}") from error
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator:
+    """A binary file that becomes `path` once it is whole, and nothing if the block fails."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            yield file
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> np.ndarray:
+    """Write uint8 `chunks` one after the other as an array of `shape`; returns it mapped, read-only.
+
+    A plain stream, because a disk that fills up kills a process that writes through a map.
+    """
+    with written_aside(path) as file:
+        np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for chunk in chunks:
+            file.write(np.ascontiguousarray(chunk).data)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _keys(found: list[str], path: Path) -> dict[tuple[str, str], str]:
+    """{(kind, split): key} for the first style of which the archive holds train and test."""
+    for style in STYLES.values():
+        keys = {(kind, split): pattern.format(split) for kind, pattern in style.items() for split in SPLITS}
+        if all(key in found for (_, split), key in keys.items() if split != "val"):
+            return {at: key for at, key in keys.items() if key in found}
+    expected = "train_images, train_labels, test_images, test_labels or x_train, y_train, x_test, y_test"
+    raise UserError(
+        f"{path.name} must hold {expected} (val is optional). Got {', '.join(found) or 'no array'}."
+    )
+
+
+@contextmanager
+def unpacked(path: Path, work: Path) -> Iterator[dict[tuple[str, str], tuple[str, Path]]]:
+    """Unpack the arrays `path` is read for into `work`; yields {(kind, split): (name, file)}.
+
+    The files are named by the archive's sha256, so a second run finds them. If the block fails, those
+    written by this call are removed again.
+    """
+    fresh = []
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        with _opened(path) as archive:
+            found = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+            files = {}
+            for at, key in _keys(found, path).items():
+                target = work / f"{key}_{digest}.npy"
+                files[at] = (f"{key} in {path.name}", target)
+                if not target.exists():
+                    fresh.append(target)
+                    _unpack(archive, key, target, path.name)
+        yield files
+    except BaseException:
+        for target in fresh:
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
+        raise
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except UNREADABLE as error:
+        rule = "a folder of .npy files or a whole .npz file"
+        raise UserError(f"{path.name} must be {rule}. Got: {error}.") from error
+
+
+def _unpack(archive: zipfile.ZipFile, key: str, target: Path, name: str) -> None:
+    with written_aside(target) as file:
+        try:
+            with archive.open(f"{key}.npy") as member:
+                shutil.copyfileobj(member, file, 1 << 20)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise UserError(
+                f"{key} in {name} must be readable. Got: {error}. Is the file cut short?"
+            ) from error

@@ -1,0 +1,275 @@
+"""The story of a run: views, teachers, students, files, scores, reports.
+
+Reads top to bottom. Every step that costs time is a stage kept under `Results/work/`; the same
+command again goes on from those that stand. One teacher's job takes and gives plain values and
+files, so that it can run elsewhere.
+"""
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from . import evaluate, report
+from .checks import require_known
+from .config import Config, section_dict
+from .data import Dataset
+from .losses import LOSSES
+from .metrics import softmax
+from .predictor import Predictor
+from .progress import Progress
+from .quantize import RECIPES, calibration, card, convert
+from .quiet import native_noise
+from .run import Run, file_digest, versions
+from .students import STUDENTS, exported
+from .teachers import WeightSource, build_base, build_head, canonical, with_head
+from .train import batched, fine_tune, fit_head, fit_student, over_views
+from .views import Views, make_views
+
+
+class Job(NamedTuple):
+    """What every stage of a run needs."""
+
+    config: Config
+    data: Dataset
+    run: Run
+    progress: Progress
+
+
+def check_names(config: Config) -> list[str]:
+    """Every registry name a run will look up, checked before anything is done. Returns the teachers'."""
+    require_known("--student", config.student.student, STUDENTS)
+    require_known("--loss", config.distil.loss, LOSSES)
+    for recipe in config.quantize.recipes:
+        require_known("--recipes", recipe, RECIPES)
+    return list(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
+
+
+def run_pipeline(config: Config, data: Dataset, run: Run, progress: Progress) -> list[dict]:
+    """The whole run; returns the rows of `summary.csv`. Raises `UserError` for what the user can mend."""
+    teachers = check_names(config)
+    source = WeightSource(config.teacher.weights, progress.warn)
+    for name in teachers:
+        source.path(name)  # a missing weights file is told before anything is trained
+    job = Job(config, data, run, progress)
+    views_key, views = draw_views(job)
+    alone = student_stage(job, views_key, views, None)
+    rows = report.student_files(job, alone, tflite_stages(job, alone, views))
+    for name in teachers:
+        teacher = teacher_stage(job, views_key, views, name, source)
+        distilled = student_stage(job, views_key, views, teacher)
+        rows.append(report.teacher_files(job, teacher, alone, distilled))
+        rows += report.student_files(job, distilled, tflite_stages(job, distilled, views))
+    report.closing_files(job, rows)
+    return rows
+
+
+def draw_views(job: Job) -> tuple[str, Views]:
+    """The stored views of the training images and the key of their stage."""
+    settings = {"views": section_dict(job.config.views), "seed": job.config.run.seed}
+
+    def make(folder):
+        with job.progress.bar("drawing views", 1) as advance:
+            make_views(
+                job.data.train,
+                folder / "views.npy",
+                seed=job.config.run.seed,
+                policy=job.config.views,
+                progress=lambda done, total: advance(done / total),
+            )
+
+    stage = job.run.stage("views", settings, job.data.digest, make=make)
+    views = make_views(job.data.train, stage.path / "views.npy", seed=0, policy=job.config.views)
+    return stage.key, views
+
+
+class Model(NamedTuple):
+    """A finished stage of a teacher or a student, read back from its folder."""
+
+    teacher: str  # the teacher's name, or "alone"
+    kind: str  # "teacher", "alone" or "distilled"
+    key: str
+    folder: Path
+    facts: dict  # what summary.csv says of it beside its scores
+    history: list[dict]
+
+    @property
+    def measured(self):
+        return np.load(self.folder / "measured.npz", allow_pickle=False)
+
+
+def _read(teacher, kind, stage) -> Model:
+    facts, history = json.loads((stage.path / "model.json").read_text())
+    return Model(teacher, kind, stage.key, stage.path, facts, history)
+
+
+def _keep(folder: Path, facts: dict, history: list[dict], measured: dict) -> None:
+    np.savez(folder / "measured.npz", **measured)
+    (folder / "model.json").write_text(json.dumps([facts, history]))
+
+
+def teacher_stage(job: Job, views_key: str, views: Views, name: str, source: WeightSource) -> Model:
+    """A fitted teacher and its logits over every view (V, N, K) and val (n, K)."""
+    config = job.config
+    settings = {
+        **section_dict(config.teacher),
+        "teachers": name,
+        "epochs": config.student.epochs,
+        "batch_size": config.student.batch_size,
+        "seed": config.run.seed,
+        "file": (file := source.path(name)) and file_digest(file),
+    }
+    make = partial(train_teacher, name, job.data, views.teacher_pixels, config, source, job.progress)
+    stage = job.run.stage(f"{name}-teacher", settings, views_key, make=make)
+    model = _read(name, "teacher", stage)
+    if stage.reused and config.teacher.weights == "auto" and not model.facts["pretrained"]:
+        source.fell_back()
+    return model
+
+
+def train_teacher(name, data, views, config, source, progress, folder: Path) -> None:
+    """One teacher's job: fit it over views (V, N, H, W, C), label them, measure it; all kept in `folder`."""
+    started = time.perf_counter()
+    settings = config.teacher
+    base = build_base(
+        name,
+        views.shape[2:],
+        source,
+        size=settings.teacher_size,
+        momentum=settings.teacher_momentum,
+        seed=config.run.seed,
+    )
+    history = []
+    if base.pretrained or settings.freeze:
+        features_of = batched(base.model)
+        features = over_views(features_of, views, folder / "features.npy", progress, f"{name}: features")
+        val_features = features_of(data.val.teacher_pixels)
+        head, history = fit_head(
+            features, data, val_features, config, title=f"{name}: head", progress=progress
+        )
+        epochs = settings.fine_tune_epochs
+    else:
+        head = build_head(base.model.output.shape[-1], len(data.classes), config.run.seed)
+        epochs = settings.scratch_epochs
+    model = with_head(base.model, head)
+    if epochs:
+        rows = fine_tune(
+            model,
+            views,
+            data,
+            config,
+            pretrained=base.pretrained,
+            title=f"{name}: whole network",
+            progress=progress,
+        )
+        history = [*history, *({**row, "epoch": row["epoch"] + len(history)} for row in rows)]
+        logits_of = batched(model)
+        over_views(logits_of, views, folder / "logits.npy", progress, f"{name}: labelling views")
+    else:
+        head_of = batched(head)
+        over_views(head_of, features, folder / "logits.npy", progress, f"{name}: labelling views")
+
+        def logits_of(pixels):
+            return head_of(features_of(pixels))
+
+    (folder / "features.npy").unlink(missing_ok=True)
+    np.save(folder / "val_logits.npy", logits_of(data.val.teacher_pixels))
+    measured = evaluate.measure(
+        lambda pixels: softmax(logits_of(pixels)), data.val.teacher_pixels, data.test.teacher_pixels, runs=20
+    )
+    model.save_weights(folder / "teacher.weights.h5")
+    facts = {
+        "teacher_weights": base.origin,
+        "pretrained": base.pretrained,
+        "parameters": model.count_params(),
+        "size_kib": (folder / "teacher.weights.h5").stat().st_size / 1024,
+        "train_seconds": time.perf_counter() - started,
+    }
+    _keep(folder, facts, history, measured)
+
+
+def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None) -> Model:
+    """The student distilled from `teacher`, or trained alone without one: same seed, views and schedule."""
+    config = job.config
+    name, kind = (teacher.teacher, "distilled") if teacher else ("alone", "alone")
+    settings = {"student": section_dict(config.student), "seed": config.run.seed}
+    upstream = [views_key]
+    if teacher:
+        settings["distil"] = section_dict(config.distil)
+        upstream.append(teacher.key)
+
+    def make(folder):
+        started = time.perf_counter()
+        cached = {}
+        if teacher:
+            cached = {
+                "logits": np.load(teacher.folder / "logits.npy", mmap_mode="r"),
+                "val_logits": np.load(teacher.folder / "val_logits.npy"),
+            }
+        title = f"{name}: student" if teacher else "student alone"
+        student, history = fit_student(
+            views.pixels, job.data, config, title=title, progress=job.progress, **cached
+        )
+        shipped = exported(student)
+        measured = evaluate.measure(batched(shipped), job.data.val.pixels, job.data.test.pixels, runs=50)
+        shipped.save(folder / "student.keras")
+        shipped.save(folder / "student.h5")
+        facts = {
+            "teacher_weights": teacher.facts["teacher_weights"] if teacher else None,
+            "parameters": shipped.count_params(),
+            "size_kib": (folder / "student.h5").stat().st_size / 1024,
+            "train_seconds": time.perf_counter() - started,
+        }
+        _keep(folder, facts, history, measured)
+
+    return _read(name, kind, job.run.stage(f"{name}-student", settings, *upstream, make=make))
+
+
+def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
+    """The student as one `.tflite` per recipe, measured through the real interpreter."""
+    config, data = job.config, job.data
+    made = {}
+    images = calibration(views.pixels, config.quantize.calibration_images, config.run.seed)
+    loaded = []  # the student, read at most once and only if a file is still to be made
+
+    def make(folder, recipe):
+        if not loaded:
+            loaded.append(keras.saving.load_model(student.folder / "student.keras", compile=False))
+        with native_noise(), job.progress.bar(f"{student.teacher}: {recipe}.tflite", 1) as advance:
+            content = convert(loaded[0], recipe, images)
+            made_by = {
+                "teacher": student.teacher,
+                "model": student.kind,
+                "teacher_weights": student.facts["teacher_weights"],
+                "data_digest": data.digest,
+                "student_key": student.key,
+                "config": config.to_dict(),
+                "versions": versions(),
+            }
+            facts = card(
+                content,
+                recipe,
+                classes=data.classes,
+                shape=data.train.pixels.shape[1:],
+                made_by=made_by,
+                synthetic=data.synthetic,
+            )
+            (folder / "model.tflite").write_bytes(content)
+            (folder / "model.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+            predict = Predictor(folder / "model.tflite")
+            measured = evaluate.measure(predict, data.val.pixels, data.test.pixels, runs=200)
+            np.savez(folder / "measured.npz", **measured)
+            advance(1)
+
+    for recipe in config.quantize.recipes:
+        settings = {**section_dict(config.quantize), "recipes": recipe, "seed": config.run.seed}
+        stage = job.run.stage(
+            f"{student.teacher}-{recipe}", settings, student.key, make=partial(make, recipe=recipe)
+        )
+        facts = json.loads((stage.path / "model.json").read_text())
+        made[recipe] = Model(student.teacher, student.kind, stage.key, stage.path, facts, [])
+    return made

@@ -1,0 +1,98 @@
+"""Records to figures. Draws what it is given and computes nothing; one colour per model everywhere.
+
+Colours are Okabe and Ito's colour-blind safe set (2008).
+"""
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed, nor looked for
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73"}
+LABELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
+SYNTHETIC = "Synthetic phantom images: not patient data"
+
+
+def _figure(title: str, synthetic: bool, size, columns=1):
+    figure = Figure(figsize=size, layout="constrained", dpi=110)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
+    return figure, axes
+
+
+def _finish(axis, xlabel, ylabel):
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def curves(histories: dict[str, list[dict]], title: str, *, synthetic=False) -> Figure:
+    """Accuracy and loss over epochs, train dashed and val solid, of `{model: history rows}`.
+
+    The loss is the cross entropy for every model, so that the curves compare; the distilled student
+    minimises a mixture of it.
+    """
+    figure, (left, right) = _figure(title, synthetic, (10, 4.2), 2)
+    for model, rows in histories.items():
+        epochs = np.arange(1, len(rows) + 1)
+        for axis, name in ((left, "accuracy"), (right, "cross_entropy" if model != "teacher" else "loss")):
+            for part, style in (("", "--"), ("val_", "-")):
+                label = f"{LABELS[model]}, {'val' if part else 'train'}"
+                values = [row[part + name] for row in rows]
+                axis.plot(epochs, values, style, color=COLOURS[model], lw=1.2, alpha=0.9, label=label)
+        _mark_phases(left, rows, model)
+    _finish(left, "epoch", "accuracy")
+    _finish(right, "epoch", "cross entropy")
+    left.set_ylim(0, 1.02)
+    right.set_ylim(bottom=0)
+    for axis in (left, right):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _mark_phases(axis, rows, model):
+    """A thin line where a teacher goes over from its head to the whole network."""
+    changes = [i + 0.5 for i in range(1, len(rows)) if rows[i]["phase"] != rows[i - 1]["phase"]]
+    for x in changes:
+        axis.axvline(x, color=COLOURS[model], lw=0.8, ls=":")
+
+
+def confusion(counts: np.ndarray, classes, title: str, *, synthetic=False) -> Figure:
+    """Confusion matrix: counts written in the cells, colour by the row's share. `counts` (K, K)."""
+    side = 3.2 + 0.75 * len(classes)
+    figure, (axis,) = _figure(title, synthetic, (side + 1.2, side))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    sns.heatmap(
+        share, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, square=True, ax=axis,
+        xticklabels=classes, yticklabels=classes, cbar_kws={"label": "part of the true class", "shrink": 0.8},
+    )  # fmt: skip
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.tick_params(axis="x", rotation=35)
+    axis.tick_params(axis="y", rotation=0)
+    for label in axis.get_xticklabels():
+        label.set_horizontalalignment("right")
+    return figure
+
+
+def comparison(rows: list[dict], *, synthetic=False) -> Figure:
+    """Test accuracy of teacher and distilled student per teacher, the student alone as a line."""
+    teachers = [row["teacher"] for row in rows if row["model"] == "teacher"]
+    value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == "keras"}
+    alone = next(row["accuracy"] for row in rows if row["model"] == "alone" and row["recipe"] == "keras")
+    figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 1.1 * len(teachers), 4.4))
+    places = np.arange(len(teachers))
+    for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
+        heights = [value[t, model] for t in teachers]
+        bars = axis.bar(places + offset, heights, 0.38, color=COLOURS[model], label=LABELS[model])
+        axis.bar_label(bars, fmt="%.3f", fontsize=8, padding=1)
+    axis.axhline(alone, color=COLOURS["alone"], lw=2, label=f"{LABELS['alone']} ({alone:.3f})")
+    axis.set_xticks(places, teachers)
+    axis.set_ylim(0, 1.08)
+    _finish(axis, "teacher", "accuracy")
+    axis.legend(fontsize=8, loc="lower right", framealpha=1)
+    return figure

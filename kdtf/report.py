@@ -1,0 +1,158 @@
+"""Finished models to the files people read: CSV, PNG, `.h5`, `.keras`, `.tflite` with its `.json`.
+
+Every table and picture is drawn from the same records. Trains nothing and imports no TensorFlow.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from . import plots
+from .evaluate import record
+from .metrics import classification_report, confusion
+
+SUMMARY = (
+    "teacher", "model", "recipe", "accuracy", "precision", "recall", "f1", "auc", "loss", "size_kib",
+    "parameters", "latency_ms", "quantized_tensors", "weight_tensors", "val_accuracy", "val_loss",
+    "train_seconds", "teacher_weights", "seed", "data",
+)  # fmt: skip
+
+
+def _row(job, model, recipe: str, **facts) -> dict:
+    """A row of `summary.csv` for a finished model; columns that do not apply stay empty."""
+    data = job.data
+    described = {
+        "teacher": model.teacher,
+        "model": model.kind,
+        "recipe": recipe,
+        "teacher_weights": model.facts.get("teacher_weights"),
+        "seed": job.config.run.seed,
+        "data": data_name(data),
+        **facts,
+    }
+    scores = record(model.measured, data.val.labels, data.test.labels, **described)
+    return {name: scores.get(name) for name in SUMMARY}
+
+
+def data_name(data) -> str:
+    """How tables name the data; synthetic data always says so."""
+    return "synthetic phantom" if data.synthetic else Path(data.source).name
+
+
+def teacher_files(job, teacher, alone, distilled) -> dict:
+    """A teacher's history, curves and warning; returns its row."""
+    facts = {k: teacher.facts[k] for k in ("parameters", "size_kib", "train_seconds")}
+    row = _row(job, teacher, "keras", **facts)
+    name, origin = teacher.teacher, teacher.facts["teacher_weights"]
+    job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
+    histories = {"teacher": teacher.history, "alone": alone.history, "distilled": distilled.history}
+    figure = plots.curves(
+        {k: h for k, h in histories.items() if h}, f"{name} ({origin})", synthetic=job.data.synthetic
+    )
+    job.run.write(f"{name}_curves.png", png(figure))
+    val_alone = _val_accuracy(job, alone)
+    if row["val_accuracy"] <= val_alone:
+        job.progress.warn(
+            f"The teacher {name} scores {row['val_accuracy']:.3f} on val and the student trained alone "
+            f"{val_alone:.3f}: distilling from it is unlikely to help."
+        )
+    return row
+
+
+def _val_accuracy(job, model) -> float:
+    return float(np.mean(model.measured["val_probs"].argmax(1) == job.data.val.labels))
+
+
+def student_files(job, student, files: dict) -> list[dict]:
+    """Everything about one student, float and as `.tflite`; returns its rows, the float one first."""
+    run, data, name = job.run, job.data, student.teacher
+    labels, probs = data.test.labels, student.measured["test_probs"]
+    counts = confusion(probs, labels)
+    history = f"{name}_Distiller_history.csv" if student.kind == "distilled" else "alone_student_history.csv"
+    origin = student.facts["teacher_weights"]
+    run.write_csv(history, [{**r, "teacher_weights": origin} for r in student.history])
+    run.write_csv(
+        f"{name}_student_classification_report.csv", classification_report(probs, labels, data.classes)
+    )
+    run.write_csv(f"{name}_student_Confusion.csv", _confusion_rows(counts, data.classes))
+    shown = "student alone" if student.kind == "alone" else f"student of {name} ({origin})"
+    figure = plots.confusion(counts, data.classes, f"Test, {shown}", synthetic=data.synthetic)
+    run.write(f"{name}_student_confusion_matrix.png", png(figure))
+    run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
+    for suffix in ("h5", "keras"):
+        run.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
+    facts = {k: student.facts[k] for k in ("parameters", "size_kib", "train_seconds")}
+    rows = [_row(job, student, "keras", **facts)]
+    tiny = []
+    for recipe, file in files.items():
+        rows.append(_tflite_files(job, student, recipe, file, rows[0]))
+        counted = confusion(file.measured["test_probs"], labels)
+        tiny += [{"recipe": recipe, **r} for r in _confusion_rows(counted, data.classes)]
+    run.write_csv(f"{name}_ConfusionTiny.csv", tiny)
+    return rows
+
+
+def _tflite_files(job, student, recipe, file, float_row) -> dict:
+    """The `.tflite` and its `.json`, scores included; returns its row."""
+    counts = {k: file.facts[k] for k in ("quantized_tensors", "weight_tensors")}
+    size = {"size_kib": file.facts["bytes"] / 1024, "parameters": float_row["parameters"]}
+    weights = {"teacher_weights": float_row["teacher_weights"]}
+    row = _row(job, file, recipe, **counts, **size, **weights)
+    stem = f"{student.teacher}_Student_{recipe}"
+    job.run.write(f"{stem}.tflite", (file.folder / "model.tflite").read_bytes())
+    scores = {k: row[k] for k in ("accuracy", "precision", "recall", "f1", "auc", "loss", "val_accuracy")}
+    job.run.write_json(f"{stem}.json", {**file.facts, "test": scores})
+    return row
+
+
+def closing_files(job, rows: list[dict]) -> None:
+    """The tables and the picture over all models, and the manifest."""
+    run, data = job.run, job.data
+    run.write_csv("summary.csv", rows, SUMMARY)
+    tiny = [row for row in rows if row["recipe"] != "keras"]
+    columns = [c for c in SUMMARY if c != "train_seconds"]
+    run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
+    run.write("comparison.png", png(plots.comparison(rows, synthetic=data.synthetic)))
+    described = {
+        "source": str(data.source),
+        "digest": data.digest,
+        "synthetic": data.synthetic,
+        "classes": list(data.classes),
+        "images": {s: len(getattr(data, s).labels) for s in ("train", "val", "test")},
+        "notes": list(data.notes),
+    }
+    run.write_manifest(job.config.to_dict(), described, job.progress.warnings)
+
+
+def _confusion_rows(counts: np.ndarray, classes) -> list[dict]:
+    return [
+        {"true": true, **dict(zip(classes, map(int, row), strict=True))}
+        for true, row in zip(classes, counts, strict=True)
+    ]
+
+
+def _prediction_rows(probs: np.ndarray, labels: np.ndarray, classes) -> list[dict]:
+    return [
+        {
+            "index": i,
+            "true": classes[label],
+            "predicted": classes[p.argmax()],
+            "correct": int(p.argmax() == label),
+            **{f"p {c}": float(v) for c, v in zip(classes, p, strict=True)},
+        }
+        for i, (p, label) in enumerate(zip(probs, labels, strict=True))
+    ]
+
+
+def png(figure) -> bytes:
+    """A figure as PNG bytes, without the date that would make two equal runs differ."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def read_summary(run) -> dict:
+    """The manifest of a finished results folder."""
+    return json.loads(run.path("manifest.json").read_text())

@@ -1,0 +1,204 @@
+"""One results folder: every output path, whole files or none, and the stages that stand.
+
+A stage is a folder `work/NAME-KEY/` that appears only when it is complete; its key is a hash of its
+settings and of everything upstream, so a stale one is never met. Knows nothing of models or data.
+"""
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .checks import UserError, require
+
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "ai-edge-litert",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "seaborn",
+    "matplotlib",
+)
+
+
+def stage_key(name: str, settings, *upstream: str) -> str:
+    """16 hex digits over a stage's name, its settings (JSON values) and the keys of what it builds on."""
+    text = json.dumps([name, settings, upstream], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What is installed of the packages that decide a result."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+@contextmanager
+def disk_errors(root):
+    """Turn a full disk or a folder without permission into `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "on a disk with room left",
+            errno.EDQUOT: "on a disk with room left",
+            errno.EFBIG: "on a disk with room left",
+            errno.EACCES: "writable",
+            errno.EPERM: "writable",
+            errno.EROFS: "writable",
+            errno.ENOTDIR: "a folder",
+            errno.EEXIST: "a folder",
+        }
+        rule = reasons.get(error.errno)
+        if rule is None:
+            raise
+        raise UserError(
+            f"--results must be {rule}. Got {str(root)!r} ({error.strerror}). "
+            "What is finished there stays valid; the same command goes on from it."
+        ) from None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A complete stage: its folder, its key, and whether it stood already."""
+
+    path: Path
+    key: str
+    reused: bool
+
+
+class Run:
+    """The results folder `root`, made if need be. Raises `UserError` where it cannot be written to."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+        self.work = self.root / "work"
+        self.stages: dict[str, dict] = {}
+        self.outputs: dict[str, str] = {}
+        with disk_errors(self.root):
+            self.work.mkdir(parents=True, exist_ok=True)
+            probe = self.work / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        """Write a whole file or none: aside, flushed, then renamed over `name`."""
+        target = self.path(name)
+        part = target.with_name(target.name + ".part")
+        with disk_errors(self.root):
+            try:
+                with open(part, "wb") as f:
+                    f.write(content.encode() if isinstance(content, str) else content)
+                    f.flush()
+                    os.fsync(f.fileno())
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+        self.outputs[name] = file_digest(target)
+        return target
+
+    def write_csv(self, name: str, rows: Iterable[dict], columns: Iterable[str] | None = None) -> Path:
+        """Rows of records as CSV, header always; `columns` where there may be no row to tell them."""
+        rows = list(rows)
+        columns = list(columns or dict.fromkeys(k for row in rows for k in row))
+        require(columns, name, "a table with columns", rows)
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows({k: _plain(v) for k, v in row.items()} for row in rows)
+        return self.write(name, text.getvalue())
+
+    def write_json(self, name: str, value) -> Path:
+        return self.write(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def adopt(self, name: str, made_by: Callable[[Path], None]) -> Path:
+        """Let `made_by(path)` write a file aside (same suffix), then rename it to `name`."""
+        target = self.path(name)
+        part = target.with_name(".part-" + target.name)
+        with disk_errors(self.root):
+            try:
+                made_by(part)
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+        self.outputs[name] = file_digest(target)
+        return target
+
+    def stage(self, name: str, settings, *upstream: str, make: Callable[[Path], None]) -> Stage:
+        """The finished stage `name`: found under `work/`, or made by `make(folder)` and kept.
+
+        `make` writes into a folder that is renamed only when it returns, so that an interrupted
+        stage leaves nothing that could be taken for a finished one.
+        """
+        key = stage_key(name, settings, *upstream)
+        final = self.work / f"{name}-{key}"
+        reused = final.is_dir()
+        started = time.perf_counter()
+        if not reused:
+            with disk_errors(self.root):
+                aside = self.work / f".{name}-{key}.part"
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir()
+                try:
+                    make(aside)
+                    self._note(aside, settings, upstream, time.perf_counter() - started)
+                    os.replace(aside, final)
+                finally:
+                    shutil.rmtree(aside, ignore_errors=True)
+        self.stages[name] = {"key": key, **json.loads((final / "stage.json").read_text())}
+        return Stage(final, key, reused)
+
+    def _note(self, folder, settings, upstream, seconds):
+        """What a stage was made of, beside what it made."""
+        made = {f.name: file_digest(f) for f in sorted(folder.iterdir())}
+        note = {"settings": settings, "upstream": upstream, "seconds": round(seconds, 3), "sha256": made}
+        (folder / "stage.json").write_text(json.dumps(note, indent=1) + "\n")
+
+    def write_manifest(self, config: dict, data: dict, warnings: list[str]) -> Path:
+        """`manifest.json`: config, data, versions, stages with their seconds, outputs with their digests."""
+        self.outputs.pop("manifest.json", None)
+        return self.write_json(
+            "manifest.json",
+            {
+                "config": config,
+                "data": data,
+                "versions": versions(),
+                "warnings": warnings,
+                "stages": self.stages,
+                "outputs": dict(sorted(self.outputs.items())),
+            },
+        )
+
+
+def _plain(value):
+    """A value as CSV shows it: floats to six significant digits, nothing for what does not apply."""
+    if value is None:
+        return ""
+    if hasattr(value, "item"):
+        value = value.item()
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,225 @@
+"""Teachers: Keras Applications networks on pixels 0..255, one registry row per name.
+
+Preprocessing and resizing are layers of the graph, because `preprocess_input` overwrites the float
+array it is given and is easily applied twice. Building and weights only: `train` fits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .checks import UserError, require, require_known
+
+if TYPE_CHECKING:
+    import keras
+
+# Keras is imported inside the functions: a misspelt name is told at once, not after its start-up.
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One network of `keras.applications`.
+
+    `builder` is its class there and `module` the module with its `preprocess_input`. `files` maps the
+    official names of its ImageNet weights (without top) to the builder arguments they were trained
+    with; the first is the one Keras downloads. `min_side` in pixels.
+    """
+
+    builder: str
+    module: str
+    files: dict[str, dict] = field(default_factory=dict)
+    min_side: int = 32
+    aliases: tuple[str, ...] = ()
+
+    def build(self, **arguments):
+        return getattr(import_module("keras.applications"), self.builder)(**arguments)
+
+    def preprocess(self, pixels):
+        return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
+
+
+_TF = "weights_tf_dim_ordering_tf_kernels"
+_ALPHAS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}
+_ALPHAS_V2 = ("1.0", "1.4", "1.3", "0.75", "0.5", "0.35")
+
+TEACHERS = {
+    "vgg16": Teacher("VGG16", "vgg16", {f"vgg16_{_TF}_notop.h5": {}}),
+    "vgg19": Teacher("VGG19", "vgg19", {f"vgg19_{_TF}_notop.h5": {}}),
+    "resnet": Teacher("ResNet50", "resnet", {f"resnet50_{_TF}_notop.h5": {}}, aliases=("resnet50",)),
+    "densenet": Teacher(
+        "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, aliases=("densenet121",)
+    ),
+    "efficientnet": Teacher(
+        "EfficientNetB3", "efficientnet", {"efficientnetb3_notop.h5": {}}, aliases=("efficientnetb3",)
+    ),
+    "nasnetmobile": Teacher(
+        "NASNetMobile",
+        "nasnet",
+        {"nasnet_mobile_no_top.h5": {}, "NASNet-mobile-no-top.h5": {}},
+        aliases=("nasnet",),
+    ),
+    "xception": Teacher("Xception", "xception", {f"xception_{_TF}_notop.h5": {}}, min_side=71),
+    "mobilenet": Teacher(
+        "MobileNet",
+        "mobilenet",
+        {f"mobilenet_{a}_224_tf_no_top.h5": {"alpha": v} for a, v in _ALPHAS.items()},
+    ),
+    "mobilenetv2": Teacher(
+        "MobileNetV2",
+        "mobilenet_v2",
+        {f"mobilenet_v2_{_TF}_{a}_224_no_top.h5": {"alpha": float(a)} for a in _ALPHAS_V2},
+    ),
+}
+ALIASES = {alias: name for name, row in TEACHERS.items() for alias in (name, *row.aliases)}
+
+
+def canonical(name: str) -> str:
+    """The registry name behind a name or alias, in any case. Raises `UserError` for an unknown one."""
+    known = ALIASES.get(name.lower().replace("-", ""))
+    if known is None:
+        require_known("--teachers", name, TEACHERS)
+    return known
+
+
+class Base(NamedTuple):
+    """A headless network and where its weights came from.
+
+    `model` maps pixels (N, H, W, C) to features (N, F); `pretrained` says whether the weights are
+    anybody's but the random generator's; `origin` is the phrase for the reports.
+    """
+
+    model: "keras.Model"
+    pretrained: bool
+    origin: str
+
+
+class WeightSource:
+    """`--weights auto|imagenet|none|FILE|DIR`, resolved per teacher; remembers that the net is down.
+
+    `warn` is called once, with one line, when `auto` has to fall back to random weights.
+    """
+
+    def __init__(self, choice: str, warn: Callable[[str], None] = lambda text: None):
+        self.choice, self.warn, self.offline = choice, warn, False
+        if choice not in ("auto", "imagenet", "none"):
+            known = Path(choice).is_file() or Path(choice).is_dir()
+            require(known, "--weights", "auto, imagenet, none, or an existing file or folder", choice)
+
+    def load(self, name: str, make: Callable) -> "tuple[keras.Model, bool, str]":
+        """`make(weights=..., **arguments)` with the right weights; see `Base` for what is returned."""
+        row = TEACHERS[name]
+        if self.choice == "none":
+            return make(weights=None), False, "random weights (--weights none)"
+        if self.choice not in ("auto", "imagenet"):
+            return self._from_path(name, row, make)
+        try:
+            if self.offline and not _cached(row):
+                raise ConnectionError("offline")
+            return make(weights="imagenet"), True, "ImageNet weights from Keras"
+        except Exception as error:  # Keras raises a bare Exception when a download fails
+            if not isinstance(error, ConnectionError) and "fetch failure" not in str(error):
+                raise
+            if self.choice == "imagenet":
+                raise UserError(
+                    f"--weights imagenet must be able to download the weights of {name}. The download failed. "
+                    "Give --weights DIR with the official files, or --weights none."
+                ) from None
+        self.fell_back()
+        return make(weights=None), False, "random weights (ImageNet weights could not be downloaded)"
+
+    def fell_back(self) -> None:
+        """Say once that teachers start from random weights, and stop trying to download."""
+        if not self.offline:
+            self.warn(
+                "ImageNet weights cannot be downloaded here: teachers start from random weights. "
+                "Give --weights DIR with the official files for pretrained ones."
+            )
+        self.offline = True
+
+    def path(self, name: str) -> Path | None:
+        """The weights file `--weights FILE|DIR` means for this network, None for the other choices."""
+        if self.choice in ("auto", "imagenet", "none"):
+            return None
+        path = Path(self.choice)
+        if path.is_dir():
+            files = TEACHERS[name].files
+            found = [path / file for file in files if (path / file).is_file()]
+            require(found, "--weights", f"a folder that holds {' or '.join(files)} for {name}", self.choice)
+            path = found[0]
+        return path
+
+    def _from_path(self, name, row, make):
+        path = self.path(name)
+        arguments = row.files.get(path.name, {})
+        try:
+            return make(weights=str(path), **arguments), True, f"pretrained weights from {path.name}"
+        except (ValueError, OSError, KeyError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"--weights must fit {name}. {path} does not: {reason}.") from None
+
+
+def _cached(row: Teacher) -> bool:
+    """Whether Keras has this network's ImageNet weights on disk already."""
+    from keras.config import keras_home
+
+    return (Path(keras_home()) / "models" / next(iter(row.files))).exists()
+
+
+def prepared(pixels, row: Teacher, size: int | None = None):
+    """Pixels 0..255 (N, H, W, C), C 1 or 3, as the network wants them: three channels, square, scaled.
+
+    `size` is the side in px; never less than the network's smallest side.
+    """
+    from keras import layers
+
+    height, width, channels = pixels.shape[1:]
+    side = max(size or max(height, width), row.min_side)
+    x = layers.Concatenate()([pixels] * 3) if channels == 1 else pixels
+    if (height, width) != (side, side):
+        x = layers.Resizing(side, side)(x)
+    return row.preprocess(x)
+
+
+def build_base(name, shape, source: WeightSource, *, size=None, momentum=0.9, seed=0) -> Base:
+    """The network `name` without its head, on pixels of `shape` (H, W, C), C 1 or 3.
+
+    `momentum` replaces that of every BatchNormalization: at the usual 0.99 the statistics never
+    catch up in a few hundred steps. Raises `UserError` for weights that do not fit.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    row = TEACHERS[name]
+    pixels = keras.Input(shape, name="pixels")
+    x = prepared(pixels, row, size)
+
+    def make(weights, **arguments):
+        return row.build(include_top=False, input_shape=x.shape[1:], weights=weights, **arguments)
+
+    network, pretrained, origin = source.load(name, make)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
+    features = keras.layers.GlobalAveragePooling2D()(network(x))
+    return Base(keras.Model(pixels, features, name=name), pretrained, origin)
+
+
+def build_head(features: int, classes: int, seed=0) -> "keras.Model":
+    """Dense 512 ReLU, dropout 0.5, Dense K: features (N, F) to logits (N, K)."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input((features,), name="features")
+    x = layers.Dense(512, activation="relu")(x)
+    x = layers.Dropout(0.5)(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="head")
+
+
+def with_head(base: "keras.Model", head: "keras.Model") -> "keras.Model":
+    """The whole teacher: pixels (N, H, W, C) to logits (N, K). Shares both parts' weights."""
+    import keras
+
+    return keras.Model(base.input, head(base.output), name=base.name)

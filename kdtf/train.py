@@ -1,0 +1,239 @@
+"""Fitting: a teacher, its logits over the views, and the student, alone or distilled.
+
+The student sees exactly the images the teacher labelled: views are made beforehand and fed from
+disk, nothing is drawn inside the loop. Sees train and val only; test data never comes here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .checks import UserError
+from .config import Config
+from .data import Dataset
+from .distiller import Distiller
+from .progress import Progress
+from .students import build_student
+from .teachers import build_head
+
+
+class Trained(NamedTuple):
+    """A fitted network: pixels in, logits out; one history row an epoch."""
+
+    model: keras.Model
+    history: list[dict]
+
+
+def feed(views, labels, *, batch_size: int, seed: int, logits=None):
+    """An endless tf.data stream over views (V, N, ...), one view of every image an epoch.
+
+    In epoch e image i shows its view (start_i + e) mod V, `start_i` drawn once: an epoch costs N
+    images whatever V is, mixes all views, and every image meets each of its views equally often.
+    Yields (float32 view batch, labels), or ({"pixels", "teacher_logits"}, labels) with `logits`
+    (V, N, K). Returns (dataset, steps an epoch). Memory-mapped views are read a batch at a time.
+    """
+    count, images = views.shape[:2]
+    steps = -(-images // batch_size)
+
+    def batches():
+        rng = np.random.default_rng([seed, 0xFEED])
+        view = rng.integers(count, size=images)  # (N,)
+        while True:
+            order = rng.permutation(images)
+            for rows in np.array_split(order, range(batch_size, images, batch_size)):
+                x = views[view[rows], rows].astype(np.float32)
+                if logits is not None:
+                    x = {"pixels": x, "teacher_logits": logits[view[rows], rows].astype(np.float32)}
+                yield x, labels[rows]
+            view = (view + 1) % count
+
+    spec = tf.TensorSpec((None, *views.shape[2:]), tf.float32)
+    if logits is not None:
+        spec = {"pixels": spec, "teacher_logits": tf.TensorSpec((None, logits.shape[-1]), tf.float32)}
+    signature = (spec, tf.TensorSpec((None,), labels.dtype))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2), steps
+
+
+def held(pixels, labels, *, batch_size: int, logits=None):
+    """A finite tf.data pass over one split (pixels (N, ...), any dtype), in order, for validation."""
+    x = pixels if logits is None else {"pixels": pixels, "teacher_logits": logits}
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size)
+    return data.map(lambda x, y: (tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), x), y)).cache()
+
+
+class Follow(keras.callbacks.Callback):
+    """Keeps a history row an epoch, tells the progress bar, and stops on a loss that is not a number."""
+
+    def __init__(self, advance: Callable[[int], None], phase: str, rows: list[dict]):
+        super().__init__()
+        self.advance, self.phase, self.rows = advance, phase, rows
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, "phase": self.phase, **{k: float(v) for k, v in logs.items()}}
+        self.rows.append({**row, "learning_rate": rate})
+        if not np.isfinite(row["loss"]):
+            raise UserError(
+                f"The loss must stay finite. It became {row['loss']} in epoch {epoch + 1} of {self.phase}. "
+                "Try a lower learning rate."
+            )
+        self.advance(epoch + 1)
+
+
+def cosine(peak: float, steps: int, warmup: float = 0.05):
+    """Linear warm-up over a part of the steps, then a cosine to 0 (Loshchilov and Hutter 2017, no restarts)."""
+    rising = int(warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else peak,
+        max(1, steps - rising),
+        warmup_target=peak if rising else None,
+        warmup_steps=rising,
+    )
+
+
+def _classify(model, optimizer):
+    """Compile for integer labels and logits. XLA is slower than plain kernels on CPUs."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+
+
+def batched(model: keras.Model, batch_size: int = 64) -> Callable[[np.ndarray], np.ndarray]:
+    """`model` as a function from pixels (N, ...) of any length to its outputs (N, ...), traced once."""
+    signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
+    run = tf.function(lambda x: model(x, training=False), input_signature=signature)
+
+    def predict(pixels):
+        parts = [
+            run(pixels[i : i + batch_size].astype(np.float32)) for i in range(0, len(pixels), batch_size)
+        ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    return predict
+
+
+def over_views(predict, views, out, progress: Progress, title: str):
+    """`predict` over views (V, N, ...), kept at `out` as a memory-mapped .npy (V, N, D) float32."""
+    kept = None
+    with progress.bar(title, len(views)) as advance:
+        for v, pixels in enumerate(views):
+            values = predict(pixels)
+            if kept is None:
+                kept = np.lib.format.open_memmap(out, "w+", np.float32, (len(views), *values.shape))
+            kept[v] = values
+            advance(v + 1)
+    kept.flush()
+    return np.load(out, mmap_mode="r")
+
+
+def fit_head(
+    features, data: Dataset, val_features, config: Config, *, title: str, progress: Progress
+) -> Trained:
+    """A teacher's head on cached features (V, N, F) of the frozen base; the best val weights are kept.
+
+    The same mathematics as training through the frozen base, at a hundredth of its cost.
+    """
+    settings, seed = config.student, config.run.seed
+    head = build_head(features.shape[-1], len(data.classes), seed)
+    stream, steps = feed(features, data.train.labels, batch_size=settings.batch_size, seed=seed)
+    _classify(head, keras.optimizers.Adam(config.teacher.head_rate))
+    best = keras.callbacks.EarlyStopping("val_loss", patience=settings.epochs, restore_best_weights=True)
+    rows: list[dict] = []
+    with progress.bar(title, settings.epochs) as advance:
+        head.fit(
+            stream,
+            epochs=settings.epochs,
+            steps_per_epoch=steps,
+            validation_data=held(val_features, data.val.labels, batch_size=settings.batch_size),
+            callbacks=[best, Follow(advance, "head", rows)],
+            verbose=0,
+            shuffle=False,  # `feed` shuffles
+        )
+    return Trained(head, rows)
+
+
+def fine_tune(
+    model, views, data: Dataset, config: Config, *, pretrained, title, progress: Progress
+) -> list[dict]:
+    """Train the whole teacher in place over the views (V, N, H, W, C); returns its history rows.
+
+    BatchNormalization adapts. Pretrained weights get `fine_tune_epochs` at a low rate, random ones
+    `scratch_epochs` at a higher one; both a cosine decay, stopping early on val, best val weights kept.
+    """
+    settings, seed = config.teacher, config.run.seed
+    epochs = settings.fine_tune_epochs if pretrained else settings.scratch_epochs
+    peak = settings.fine_tune_rate if pretrained else settings.scratch_rate
+    stream, steps = feed(views, data.train.labels, batch_size=settings.fine_tune_batch_size, seed=seed)
+    _classify(model, keras.optimizers.Adam(cosine(peak, steps * epochs)))
+    best = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
+    rows: list[dict] = []
+    with progress.bar(title, epochs) as advance:
+        model.fit(
+            stream,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=held(data.val.teacher_pixels, data.val.labels, batch_size=64),
+            callbacks=[best, Follow(advance, "whole network", rows)],
+            verbose=0,
+            shuffle=False,  # `feed` shuffles
+        )
+    return rows
+
+
+def fit_student(
+    pixels,
+    data: Dataset,
+    config: Config,
+    *,
+    title,
+    progress: Progress,
+    logits=None,
+    val_logits=None,
+    seed=None,
+) -> Trained:
+    """A student over the views `pixels` (V, N, H, W, C): distilled from `logits` (V, N, K), or alone without.
+
+    Same initial weights, batches, schedule and budget both ways. The last weights are kept: the
+    cosine ends at rate 0, and over a small val split the best epoch is a matter of luck (measured in
+    docs/design.md).
+    """
+    settings, distil = config.student, config.distil
+    seed = config.run.seed if seed is None else seed
+    student = build_student(
+        settings.student,
+        pixels.shape[2:],
+        len(data.classes),
+        momentum=settings.student_momentum,
+        dropout=settings.student_dropout,
+        seed=seed,
+    )
+    alpha = 1.0 if logits is None else distil.alpha
+    distiller = Distiller(student, alpha=alpha, temperature=distil.temperature, loss=distil.loss)
+    stream, steps = feed(
+        pixels,
+        data.train.labels,
+        batch_size=settings.batch_size,
+        seed=seed,
+        logits=None if alpha == 1 else logits,
+    )
+    schedule = cosine(settings.learning_rate, steps * settings.epochs, settings.warmup)
+    distiller.compile(keras.optimizers.Adam(schedule), jit_compile=False)
+    rows: list[dict] = []
+    with progress.bar(title, settings.epochs) as advance:
+        distiller.fit(
+            stream,
+            epochs=settings.epochs,
+            steps_per_epoch=steps,
+            validation_data=held(
+                data.val.pixels,
+                data.val.labels,
+                batch_size=settings.batch_size,
+                logits=None if alpha == 1 else val_logits,
+            ),
+            callbacks=[Follow(advance, "student", rows)],
+            verbose=0,
+            shuffle=False,  # `feed` shuffles
+        )
+    return Trained(student, rows)
