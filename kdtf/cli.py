@@ -153,7 +153,7 @@ def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
 
 def run(config: Config, demo: bool) -> int:
     from .data import load
-    from .run import Run
+    from .run import Run, disk_errors
 
     here = Path(config.data.data)
     if not demo and config.data == Config().data and not (here / "X_train.npy").exists():
@@ -168,13 +168,15 @@ def run(config: Config, demo: bool) -> int:
         )
         here = stage.path
         shown.say("Demo: every image is a synthetic phantom. Nothing here says anything about patients.")
-    data = load(
-        here,
-        out.work,
-        image_size=config.data.image_size,
-        val_fraction=config.data.val_fraction,
-        seed=config.run.seed,
-    )
+    with disk_errors(out.root), shown.bar("checking images", 1) as advance:
+        data = load(
+            here,
+            out.work,
+            image_size=config.data.image_size,
+            val_fraction=config.data.val_fraction,
+            seed=config.run.seed,
+            progress=lambda done, total: advance(done / total),
+        )
     for note in data.notes:
         shown.say(note)
     pipeline = import_pipeline(config.run.threads)

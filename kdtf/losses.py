@@ -9,7 +9,7 @@ from keras import ops
 
 
 def cross_entropy(logits, labels):
-    """-log softmax(logits)[label]. Logits (N, K), labels (N,) or (N, 1) int, or (N, K) one-hot. Returns (N,)."""
+    """-log softmax(logits)[label]: logits (N, K), labels (N,) or (N, 1) int or (N, K) one-hot -> (N,)."""
     classes = logits.shape[-1]
     if len(labels.shape) == 2 and labels.shape[-1] == classes:
         p = ops.cast(labels, logits.dtype)  # (N, K)

@@ -49,8 +49,6 @@ def written_aside(path: Path) -> Iterator:
         with open(part, "wb") as file:
             yield file
         os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

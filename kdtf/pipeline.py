@@ -181,7 +181,8 @@ def train_teacher(name, data, views, config, source, progress, folder: Path) -> 
     measured = evaluate.measure(
         lambda pixels: softmax(logits_of(pixels)), data.val.teacher_pixels, data.test.teacher_pixels, runs=20
     )
-    model.save_weights(folder / "teacher.weights.h5")
+    # a copy that was never compiled: the optimizer's moments would treble the file
+    with_head(base.model, head).save_weights(folder / "teacher.weights.h5")
     facts = {
         "teacher_weights": base.origin,
         "pretrained": base.pretrained,

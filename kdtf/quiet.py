@@ -43,4 +43,4 @@ def native_noise():
             lines = caught.read().decode(errors="replace").splitlines()
             rest = [line for line in lines if line.strip() and not NOISE.search(line)]
             if rest:
-                print(*rest, sep="\n", file=sys.stderr)
+                sys.stderr.write("\n".join(rest) + "\n")

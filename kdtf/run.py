@@ -4,10 +4,8 @@ A stage is a folder `work/NAME-KEY/` that appears only when it is complete; its 
 settings and of everything upstream, so a stale one is never met. Knows nothing of models or data.
 """
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .checks import UserError, require
+from .checks import UserError
 
 PACKAGES = (
     "tensorflow",
@@ -123,15 +121,11 @@ class Run:
         return target
 
     def write_csv(self, name: str, rows: Iterable[dict], columns: Iterable[str] | None = None) -> Path:
-        """Rows of records as CSV, header always; `columns` where there may be no row to tell them."""
-        rows = list(rows)
-        columns = list(columns or dict.fromkeys(k for row in rows for k in row))
-        require(columns, name, "a table with columns", rows)
-        text = io.StringIO()
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows({k: _plain(v) for k, v in row.items()} for row in rows)
-        return self.write(name, text.getvalue())
+        """Rows of records as CSV, floats to six significant digits; `columns` where there may be no row."""
+        import pandas as pd
+
+        table = pd.DataFrame(list(rows), columns=columns and list(columns))
+        return self.write(name, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
     def write_json(self, name: str, value) -> Path:
         return self.write(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
@@ -193,12 +187,3 @@ class Run:
                 "outputs": dict(sorted(self.outputs.items())),
             },
         )
-
-
-def _plain(value):
-    """A value as CSV shows it: floats to six significant digits, nothing for what does not apply."""
-    if value is None:
-        return ""
-    if hasattr(value, "item"):
-        value = value.item()
-    return f"{value:.6g}" if isinstance(value, float) else value

@@ -18,9 +18,9 @@ from .checks import require
 
 CLASSES = (
     "synthetic A: no lesion",
-    "synthetic B: smooth nodule",
-    "synthetic C: spiculated mass",
-    "synthetic D: ground-glass patch",
+    "synthetic B: smooth nodules",
+    "synthetic C: spiculated masses",
+    "synthetic D: granular patches",
 )
 NOTICE = """SYNTHETIC DATA
 
@@ -33,6 +33,11 @@ IMAGES_EACH = 3  # at most, of one synthetic patient
 # Grey levels are 0..1 until the end. Lengths are parts of half a side: x and y run from -1 to 1, x to the
 # right, y down, the patient's front on top.
 FAT, MUSCLE, HEART, AORTA, MARROW, CORTEX = 0.40, 0.54, 0.58, 0.62, 0.74, 0.95
+# What lesions of all classes share, so that size and density do not give the class away.
+COUNT, RADIUS, DENSITY, BLUR = (4, 7), (0.09, 0.17), (0.30, 0.46), (0.03, 0.09)
+EVEN = 0.06  # denser lungs where there is no lesion, so that an image's mean says nothing
+# What tells them apart, and what hides it.
+STRAND, GRAIN, VESSEL = (0.08, 0.18), (0.6, 1.0), (0.06, 0.20)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class _Patient:
             height=width * rng.uniform(0.72, 0.84),
             fat=rng.uniform(0.03, 0.09),
             heart=rng.uniform(0.22, 0.32),
-            air=rng.uniform(0.08, 0.18),
+            air=rng.uniform(0.06, 0.24),
             turn=rng.uniform(-0.09, 0.09),
         )
 
@@ -62,7 +67,7 @@ class _Patient:
 def phantom(label, side, rng, patient=None):
     """One synthetic slice of class `label`, (side, side) uint8, of a new patient unless one is given.
 
-    The same anatomy at any side; noise is drawn per pixel. Raises `UserError` for an unknown label.
+    Grain and noise are drawn per pixel, whatever the side. Raises `UserError` for an unknown label.
 
     >>> phantom(1, 64, np.random.default_rng(0)).shape
     (64, 64)
@@ -71,11 +76,17 @@ def phantom(label, side, rng, patient=None):
     patient = patient or _Patient.draw(rng)
     x, y = _grid(side, patient.turn + rng.normal(0, 0.02), rng.normal(0, 0.02, 2))
     image, depth = _chest(x, y, patient, rng)
-    inside = np.maximum(_vessels(x, y, rng), _haze(x, y, rng))
-    if label:
-        lesion = _LESIONS[label](*_centred(x, y, depth, rng), rng)
+    lung = depth > -2 / side  # all that follows is drawn on these P points alone
+    x, y, depth = x[lung], y[lung], depth[lung]  # (P,)
+    inside = np.maximum(_vessels(x, y, 2 / side, rng), _haze(x, y, rng))
+    if label == 0:
+        inside += EVEN
+    else:
+        deep = np.flatnonzero(depth >= min(0.06, depth.max()))  # places not too near the lung's edge
+        at = rng.choice(deep, rng.integers(*COUNT))
+        lesion = np.max([_LESIONS[label](x - x[i], y - y[i], 2 / side, rng) for i in at], axis=0)  # (P,)
         inside = np.maximum(inside, lesion) + 0.25 * np.minimum(inside, lesion)
-    image = image + _fill(-depth) * inside
+    image[lung] += _fill(-depth, 2 / side) * inside
     return _scanned(image, rng)
 
 
@@ -83,12 +94,13 @@ def _grid(side, turn, shift):
     """Coordinates x and y of every pixel's centre, each (side, side), turned and shifted."""
     at = (np.arange(side) + 0.5) * 2 / side - 1
     x, y = at[None, :] - shift[0], at[:, None] - shift[1]
-    return x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    turned = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    return tuple(a.astype(np.float32) for a in turned)  # quicker, and exact to far less than a grey level
 
 
-def _fill(distance, blur=0.0):
-    """1 inside, 0 outside a shape given by its signed distance (H, W); the edge is one pixel, or `blur`, wide."""
-    return np.clip(0.5 - distance / max(blur, 2 / distance.shape[-1]), 0, 1)
+def _fill(distance, blur):
+    """1 inside, 0 outside a shape given by its signed distance; `blur` is the width of the edge."""
+    return np.clip(0.5 - distance / blur, 0, 1)
 
 
 def _ellipse(x, y, cx, cy, rx, ry):
@@ -97,7 +109,7 @@ def _ellipse(x, y, cx, cy, rx, ry):
 
 
 def _chest(x, y, p, rng):
-    """A slice without its lungs' contents, and how deep in a lung each pixel lies (negative outside)."""
+    """A slice (H, W) without its lungs' contents, and each pixel's depth in a lung, negative outside."""
     w, h = p.width, p.height
     body = _ellipse(x, y, 0, 0, w, h)
     cage = _ellipse(x, y, 0, -0.01, w - p.fat - 0.10, h - p.fat - 0.08)  # the inner side of the ribs
@@ -106,12 +118,11 @@ def _chest(x, y, p, rng):
     heart = _ellipse(x, y, 0.10, -0.12 * h, p.heart * rng.uniform(1, 1.15), p.heart * rng.uniform(0.9, 1.05))
     lungs = np.maximum.reduce([cage, -centre, -heart, -_ellipse(x, y, 0, spine_y, 0.19, 0.24)])
 
-    image = np.zeros(x.shape)
+    image = np.zeros_like(x)
 
     def lay(distance, level):
         nonlocal image
-        cover = _fill(distance)
-        image = image * (1 - cover) + level * cover
+        image += _fill(distance, 2 / len(x)) * (level - image)
 
     lay(np.abs(y - h - 0.05 + 0.10 * x**2) - 0.015, 0.22)  # the couch
     lay(body, FAT)
@@ -135,89 +146,77 @@ def _chest(x, y, p, rng):
 
 
 def _rib_gaps(u, v, rng):
-    """Distance, along the wall, to the nearest of five ribs on each side."""
+    """Distance, in radians along the wall, to the nearest of five ribs on each side."""
     angle = np.abs(np.arctan2(u, -v))  # 0 in front, pi behind; both sides alike
     ribs = np.linspace(0.5, 2.6, 5) + rng.uniform(-0.12, 0.12) + rng.normal(0, 0.04, 5)
     return np.abs(angle[..., None] - ribs).min(-1) - rng.uniform(0.10, 0.16)
 
 
-def _vessels(x, y, rng, each=7):
-    """Branches from both hila outwards, and vessels that cross the slice as dots."""
-    sign = np.repeat([-1.0, 1.0], each)
-    angle = rng.uniform(-1.25, 1.25, 2 * each)
-    ax, ay = sign * 0.14, rng.uniform(-0.02, 0.14, 2 * each)
-    length = rng.uniform(0.2, 0.5, 2 * each)
-    bx, by = sign * length * np.cos(angle), length * np.sin(angle)  # (S,)
-    dx, dy = x[..., None] - ax, y[..., None] - ay  # (H, W, S)
-    along = np.clip((dx * bx + dy * by) / length**2, 0, 1)
-    thick = rng.uniform(0.018, 0.03, 2 * each) * (1.1 - 0.8 * along)
-    branches = np.hypot(dx - along * bx, dy - along * by) - thick
-    dots = rng.uniform(-0.75, 0.75, (2, 10))
-    dots = np.hypot(x[..., None] - dots[0], y[..., None] - dots[1]) - rng.uniform(0.012, 0.04, 10)
-    pixel = 2 / len(x)
-    cover = np.clip(0.5 - np.concatenate([branches, dots], -1) / pixel, 0, 1)
-    return (cover * rng.uniform(0.12, 0.42, cover.shape[-1])).max(-1)
+def _vessels(x, y, pixel, rng, branches=6, dots=6):
+    """Branches from both hila outwards, and vessels that cross the slice as dots. Points (P,) -> (P,)."""
+    n = 2 * branches
+    angle, length = rng.uniform(-1.25, 1.25, n), rng.uniform(0.2, 0.5, n)
+    ax, ay = np.repeat([-0.14, 0.14], branches), rng.uniform(-0.02, 0.14, n)
+    ux, uy = np.sign(ax) * np.cos(angle), np.sin(angle)
+    dx, dy = x[:, None] - ax, y[:, None] - ay  # (P, n)
+    along = np.clip(dx * ux + dy * uy, 0, length)
+    thick = rng.uniform(0.018, 0.03, n) * (1.1 - 0.8 * along / length)
+    lines = np.hypot(dx - along * ux, dy - along * uy) - thick
+    at = rng.uniform(-0.75, 0.75, (2, dots))
+    spots = np.hypot(x[:, None] - at[0], y[:, None] - at[1]) - rng.uniform(0.012, 0.04, dots)
+    return (_fill(np.hstack([lines, spots]), pixel) * rng.uniform(*VESSEL, n + dots)).max(-1)
 
 
 def _haze(x, y, rng):
     """Soft unevenness of the lung tissue, a little denser towards the back."""
-    kx, ky = rng.normal(0, 7, (2, 6))
-    waves = np.cos(x[..., None] * kx + y[..., None] * ky + rng.uniform(0, 2 * np.pi, 6)).mean(-1)
-    return np.maximum(0, 0.05 + 0.08 * waves + 0.05 * y)
+    kx, ky = rng.normal(0, 7, (2, 4))
+    waves = np.cos(x[:, None] * kx + y[:, None] * ky + rng.uniform(0, 2 * np.pi, 4)).mean(-1)
+    return np.maximum(0, rng.uniform(0, 0.12) + 0.06 * waves + rng.uniform(0, 0.12) * y)
 
 
-def _centred(x, y, depth, rng):
-    """Coordinates about a point drawn in the lungs, not too near their edge."""
-    rows, columns = np.nonzero(depth > min(0.10, 0.8 * depth.max()))
-    i = rng.integers(len(rows))
-    here = rows[i], columns[i]
-    return x - x[here], y - y[here]
+def _blob(x, y, radius, lobes, rng):
+    """Signed distance to a circle about 0 whose outline waves in and out `lobes` times and less."""
+    angle, k = np.arctan2(y, x), np.arange(2, lobes + 1)
+    waves = np.cos(angle[:, None] * k + rng.uniform(0, 2 * np.pi, len(k))) * rng.normal(0, 0.05, len(k))
+    return np.hypot(x, y) - radius * (1 + waves.sum(-1))
 
 
-def _outline(angle, waves, size, rng):
-    """A closed wavy line: its relative radius at each angle."""
-    phase, strength = rng.uniform(0, 2 * np.pi, len(waves)), rng.normal(0, size, len(waves))
-    return 1 + (np.cos(angle[..., None] * waves + phase) * strength).sum(-1)
+def _smooth_nodule(x, y, pixel, rng):
+    """Round or a little lobed, evenly dense, its edge sharp or soft."""
+    body = _blob(x, y, rng.uniform(*RADIUS), 4, rng)
+    return rng.uniform(*DENSITY) * _fill(body, max(pixel, rng.uniform(*BLUR)))
 
 
-def _smooth_nodule(x, y, rng):
-    """Round or a little lobed, with a sharp or a soft edge, evenly dense."""
-    radius = rng.uniform(0.09, 0.18) * _outline(np.arctan2(y, x), np.arange(2, 5), 0.07, rng)
-    return rng.uniform(0.20, 0.45) * _fill(np.hypot(x, y) - radius, rng.uniform(0.03, 0.10))
-
-
-def _spiculated_mass(x, y, rng):
-    """The same with thin strands that run out into the lung."""
-    angle, distance, size = np.arctan2(y, x), np.hypot(x, y), rng.uniform(0.07, 0.16)
-    core = _fill(distance - size * _outline(angle, np.arange(2, 5), 0.07, rng), rng.uniform(0.03, 0.10))
-    count = int(rng.integers(6, 11))
+def _spiculated_mass(x, y, pixel, rng):
+    """The same, with thin strands that run out into the lung."""
+    size, count = rng.uniform(*RADIUS) * 0.9, int(rng.integers(9, 14))
+    core = _fill(_blob(x, y, size, 4, rng), max(pixel, rng.uniform(*BLUR)))
     at = (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * np.pi / count + rng.uniform(0, 2 * np.pi)
-    along = x[..., None] * np.cos(at) + y[..., None] * np.sin(at)  # (H, W, strands)
-    across = np.abs(y[..., None] * np.cos(at) - x[..., None] * np.sin(at))
-    reach = size + rng.uniform(0.05, 0.12, count)
-    strands = np.where(along > 0, np.maximum(across - 0.012, along - reach), 1.0).min(-1)
-    return rng.uniform(0.20, 0.45) * np.maximum(core, rng.uniform(0.6, 0.9) * _fill(strands))
+    along = x[:, None] * np.cos(at) + y[:, None] * np.sin(at)  # (P, count)
+    across = np.abs(y[:, None] * np.cos(at) - x[:, None] * np.sin(at))
+    reach = size + rng.uniform(*STRAND, count)
+    strands = np.where(along > 0, np.maximum(across - 0.02, along - reach), 1).min(-1)
+    return rng.uniform(*DENSITY) * np.maximum(core, 0.8 * _fill(strands, pixel))
 
 
-def _ground_glass(x, y, rng):
-    """Larger, fainter, ragged, with a fine grain."""
-    angle = np.arctan2(y, x)
-    radius = rng.uniform(0.12, 0.24) * _outline(angle, np.arange(2, 7), 0.10, rng)
-    grain = 1 + rng.uniform(0.3, 0.6) * rng.normal(size=x.shape)
-    return rng.uniform(0.14, 0.32) * _fill(np.hypot(x, y) - radius, rng.uniform(0.10, 0.2)) * grain
+def _granular_patch(x, y, pixel, rng):
+    """Of a fine grain that a smaller copy averages away, on the whole as dense as the others."""
+    body = _blob(x, y, rng.uniform(*RADIUS) * 1.1, 4, rng)
+    grain = 1 + rng.uniform(*GRAIN) * rng.uniform(-1, 1, len(x))
+    return rng.uniform(*DENSITY) * _fill(body, max(pixel, rng.uniform(*BLUR))) * grain
 
 
-_LESIONS = (None, _smooth_nodule, _spiculated_mass, _ground_glass)
+_LESIONS = (None, _smooth_nodule, _spiculated_mass, _granular_patch)
 
 
 def _scanned(image, rng):
     """Window, brightness and noise of a scan: grey levels (H, W) -> uint8."""
     image = image * rng.uniform(0.85, 1.05) + rng.uniform(0, 0.06)
-    image = image + rng.normal(0, rng.uniform(0.02, 0.05), image.shape)
+    image = image + rng.normal(0, rng.uniform(0.01, 0.025), image.shape)
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
-def write(folder, *, train=900, val=200, test=400, side=32, teacher_side=64, seed=0):
+def write(folder, *, train=1000, val=200, test=400, side=32, teacher_side=64, seed=0):
     """Write the data set into `folder`, as `data.load` reads it: both copies, classes, patients, the notice.
 
     Splits are balanced and share no patient. X_*.npy (N, side, side, 1) are Pillow's antialiased reductions

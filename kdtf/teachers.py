@@ -146,7 +146,8 @@ class WeightSource:
         if path.is_dir():
             files = TEACHERS[name].files
             found = [path / file for file in files if (path / file).is_file()]
-            require(found, "--weights", f"a folder that holds {' or '.join(files)} for {name}", self.choice)
+            wanted = f"a folder that holds {' or '.join(files)} for {name}"
+            require(found, "--weights", wanted, self.choice)
             path = found[0]
         return path
 
@@ -154,10 +155,29 @@ class WeightSource:
         path = self.path(name)
         arguments = row.files.get(path.name, {})
         try:
-            return make(weights=str(path), **arguments), True, f"pretrained weights from {path.name}"
+            network = make(weights=str(path), **arguments)
+            if row.module == "efficientnet":
+                _scale_as_imagenet(network)
+            return network, True, f"pretrained weights from {path.name}"
         except (ValueError, OSError, KeyError) as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"--weights must fit {name}. {path} does not: {reason}.") from None
+
+
+def _scale_as_imagenet(network) -> None:
+    """Make up for a layer that Keras adds to EfficientNet for `weights="imagenet"` and not for a file.
+
+    There the input is divided by sqrt(sqrt(variance)) once more (its weights were trained so:
+    tensorflow/tensorflow#49930). The same is had by a larger variance, whatever file it came from.
+    """
+    import numpy as np
+    from keras.layers import Normalization
+    from keras.src.applications.efficientnet import IMAGENET_STDDEV_RGB
+
+    layer = next(layer for layer in network.layers if isinstance(layer, Normalization))
+    mean, variance, *count = layer.get_weights()
+    layer.set_weights([mean, variance * np.array(IMAGENET_STDDEV_RGB), *count])
+    layer.finalize_state()
 
 
 def _cached(row: Teacher) -> bool:

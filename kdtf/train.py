@@ -83,8 +83,31 @@ class Follow(keras.callbacks.Callback):
         self.advance(epoch + 1)
 
 
+class KeepBest(keras.callbacks.Callback):
+    """Ends with the weights of the epoch with the best val accuracy, the lower val loss among equals.
+
+    Stops after `patience` epochs without a better one. Not `EarlyStopping`: on small val splits many
+    epochs tie in accuracy, and the loss alone prefers early, timid weights (docs/design.md).
+    """
+
+    def __init__(self, patience: int):
+        super().__init__()
+        self.patience, self.best, self.weights, self.waited = patience, None, None, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        reached = (logs["val_accuracy"], -logs["val_loss"])
+        self.waited += 1
+        if self.best is None or reached > self.best:
+            self.best, self.weights, self.waited = reached, self.model.get_weights(), 0
+        if self.waited >= self.patience:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+
+
 def cosine(peak: float, steps: int, warmup: float = 0.05):
-    """Linear warm-up over a part of the steps, then a cosine to 0 (Loshchilov and Hutter 2017, no restarts)."""
+    """Linear warm-up over a part of the steps, then a cosine to 0 (Loshchilov and Hutter 2017)."""
     rising = int(warmup * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if rising else peak,
@@ -139,7 +162,6 @@ def fit_head(
     head = build_head(features.shape[-1], len(data.classes), seed)
     stream, steps = feed(features, data.train.labels, batch_size=settings.batch_size, seed=seed)
     _classify(head, keras.optimizers.Adam(config.teacher.head_rate))
-    best = keras.callbacks.EarlyStopping("val_loss", patience=settings.epochs, restore_best_weights=True)
     rows: list[dict] = []
     with progress.bar(title, settings.epochs) as advance:
         head.fit(
@@ -147,7 +169,7 @@ def fit_head(
             epochs=settings.epochs,
             steps_per_epoch=steps,
             validation_data=held(val_features, data.val.labels, batch_size=settings.batch_size),
-            callbacks=[best, Follow(advance, "head", rows)],
+            callbacks=[KeepBest(settings.epochs), Follow(advance, "head", rows)],
             verbose=0,
             shuffle=False,  # `feed` shuffles
         )
@@ -167,7 +189,6 @@ def fine_tune(
     peak = settings.fine_tune_rate if pretrained else settings.scratch_rate
     stream, steps = feed(views, data.train.labels, batch_size=settings.fine_tune_batch_size, seed=seed)
     _classify(model, keras.optimizers.Adam(cosine(peak, steps * epochs)))
-    best = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
     rows: list[dict] = []
     with progress.bar(title, epochs) as advance:
         model.fit(
@@ -175,7 +196,7 @@ def fine_tune(
             epochs=epochs,
             steps_per_epoch=steps,
             validation_data=held(data.val.teacher_pixels, data.val.labels, batch_size=64),
-            callbacks=[best, Follow(advance, "whole network", rows)],
+            callbacks=[KeepBest(settings.patience), Follow(advance, "whole network", rows)],
             verbose=0,
             shuffle=False,  # `feed` shuffles
         )

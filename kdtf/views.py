@@ -28,10 +28,10 @@ class Views:
 def make_views(
     split: Split, out: Path, *, seed: int, policy: ViewConfig, progress: Progress | None = None
 ) -> Views:
-    """Draw `policy.views` views of each image into the .npy `out` (the teacher's: `<out>_teacher.npy` beside it).
+    """Draw `policy.views` views of each image into the .npy `out` (the teacher's: `<out>_teacher.npy`).
 
     Warps are made at the teacher's resolution; the student's view is `resize` of the teacher's, so that both
-    see the same. View v depends on `seed` and v, never on their number. Files that exist are used as they are:
+    see the same. View v depends on `seed` and v, not on their number. Files that exist are used as they are:
     `out` must name data, policy and seed. `progress` hears of images. Raises `UserError`.
     """
     out, source, count = Path(out), split.teacher_pixels, policy.views

@@ -1,0 +1,209 @@
+"""The whole road on a tiny synthetic set: every file, its columns, and that the files agree."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdtf import sample
+from kdtf.cli import main
+from kdtf.predictor import Predictor
+from kdtf.report import SUMMARY
+from kdtf.run import file_digest
+
+RECIPES = ("float32", "float16", "dynamic", "int8")
+QUICK = [
+    "--teachers",
+    "mobilenet",
+    "--weights",
+    "none",
+    "--views",
+    "2",
+    "--epochs",
+    "2",
+    "--scratch-epochs",
+    "1",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    sample.write(folder, train=48, val=16, test=24, side=32, teacher_side=64, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    assert main(["--data", str(tiny), "--results", str(results), *QUICK]) == 0
+    return results
+
+
+def table(results, name):
+    return pd.read_csv(results / name)
+
+
+def test_every_file_people_know_is_there(finished):
+    expected = {"summary.csv", "TinyEvalRes_Quant.csv", "comparison.png", "manifest.json", "work"}
+    for name in ("alone", "mobilenet"):
+        expected |= {
+            f"{name}_student_classification_report.csv",
+            f"{name}_student_Confusion.csv",
+            f"{name}_student_confusion_matrix.png",
+            f"{name}_predictions.csv",
+            f"{name}_ConfusionTiny.csv",
+            f"{name}_Student.h5",
+            f"{name}_Student.keras",
+            *(f"{name}_Student_{recipe}.{suffix}" for recipe in RECIPES for suffix in ("tflite", "json")),
+        }
+    expected |= {"mobilenet_teachermodel.csv", "mobilenet_Distiller_history.csv", "mobilenet_curves.png"}
+    expected |= {"alone_student_history.csv"}
+    assert {path.name for path in finished.iterdir()} == expected
+
+
+def test_the_summary_has_a_row_per_teacher_model_and_recipe(finished):
+    rows = table(finished, "summary.csv")
+    assert tuple(rows.columns) == SUMMARY
+    keys = list(zip(rows.teacher, rows.model, rows.recipe, strict=True))
+    expected = [("alone", "alone", r) for r in ("keras", *RECIPES)]
+    expected += [("mobilenet", "teacher", "keras")]
+    expected += [("mobilenet", "distilled", r) for r in ("keras", *RECIPES)]
+    assert keys == expected
+    assert (
+        rows[["accuracy", "precision", "recall", "f1", "val_accuracy"]]
+        .apply(lambda c: c.between(0, 1))
+        .all(axis=None)
+    )
+    assert (rows[["size_kib", "latency_ms", "parameters", "loss"]] > 0).all(axis=None)
+    assert (rows.data == "synthetic phantom").all()
+    assert (rows.teacher_weights[rows.teacher == "mobilenet"] == "random weights (--weights none)").all()
+
+
+@pytest.mark.parametrize("name", ["alone", "mobilenet"])
+def test_tables_agree_with_each_other(finished, name):
+    rows = table(finished, "summary.csv").query("teacher == @name and model != 'teacher'").set_index("recipe")
+    predictions = table(finished, f"{name}_predictions.csv")
+    assert len(predictions) == 24
+    accuracy = (predictions.true == predictions.predicted).mean()
+    assert rows.accuracy["keras"] == pytest.approx(accuracy, abs=1e-5)
+    assert predictions.correct.mean() == pytest.approx(accuracy)
+    assert np.allclose(predictions.filter(like="p ").sum(axis=1), 1, atol=1e-4)
+    counts = table(finished, f"{name}_student_Confusion.csv").set_index("true")
+    assert list(counts.columns) == list(counts.index) == list(sample.CLASSES)
+    assert np.trace(counts) / counts.to_numpy().sum() == pytest.approx(accuracy)
+    report = table(finished, f"{name}_student_classification_report.csv").set_index("class")
+    assert report.loc["accuracy", "f1-score"] == pytest.approx(accuracy, abs=1e-5)
+    assert report.loc["macro avg", "f1-score"] == pytest.approx(rows.f1["keras"], abs=1e-5)
+    tiny = table(finished, f"{name}_ConfusionTiny.csv")
+    for recipe in RECIPES:
+        counts = tiny[tiny.recipe == recipe].set_index("true").drop(columns="recipe")
+        assert np.trace(counts) / 24 == pytest.approx(rows.accuracy[recipe], abs=1e-5)
+    quantized = table(finished, "TinyEvalRes_Quant.csv").query("teacher == @name").set_index("recipe")
+    assert list(quantized.index) == list(RECIPES)
+    assert (quantized.accuracy == rows.accuracy[list(RECIPES)]).all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", ["alone", "mobilenet"])
+def test_a_bundle_gives_the_scores_it_states(finished, tiny, name, recipe):
+    path = finished / f"{name}_Student_{recipe}.tflite"
+    facts = json.loads(path.with_suffix(".json").read_text())
+    row = table(finished, "summary.csv").query("teacher == @name and recipe == @recipe").iloc[0]
+    assert facts["sha256"] == file_digest(path) and facts["bytes"] == path.stat().st_size
+    assert facts["classes"] == list(sample.CLASSES) and facts["synthetic_data"] is True
+    assert row.size_kib == pytest.approx(path.stat().st_size / 1024, rel=1e-5)
+    probs = Predictor(path)(np.load(tiny / "X_test.npy"))
+    accuracy = (probs.argmax(1) == np.load(tiny / "y_test.npy")).mean()
+    assert facts["test"]["accuracy"] == pytest.approx(accuracy) == pytest.approx(row.accuracy, abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_the_saved_student_predicts_what_was_scored(finished, tiny, suffix):
+    model = keras.saving.load_model(finished / f"mobilenet_Student.{suffix}", compile=False)
+    probs = model.predict(np.load(tiny / "X_test.npy").astype("float32"), verbose=0)
+    stored = table(finished, "mobilenet_predictions.csv").filter(like="p ").to_numpy()
+    assert np.allclose(probs, stored, atol=1e-5)
+
+
+def test_histories_have_a_row_an_epoch(finished):
+    scores = ["accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "teacher_weights"]
+    for name, epochs in (
+        ("mobilenet_teachermodel", 1),
+        ("mobilenet_Distiller_history", 2),
+        ("alone_student_history", 2),
+    ):
+        rows = table(finished, f"{name}.csv")
+        assert rows.epoch.tolist() == list(range(1, epochs + 1))
+        assert set(scores) <= set(rows.columns)
+    distilled = table(finished, "mobilenet_Distiller_history.csv")
+    mixed = 0.5 * distilled.cross_entropy + 0.5 * distilled.distillation
+    assert np.allclose(distilled.loss, mixed, rtol=1e-4)
+    assert (distilled.distillation > 0).all()
+
+
+def test_the_manifest_describes_the_run(finished):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["data"]["synthetic"] is True
+    assert manifest["data"]["images"] == {"train": 48, "val": 16, "test": 24}
+    assert manifest["config"]["teacher"]["teachers"] == ["mobilenet"]
+    for name, digest in manifest["outputs"].items():
+        assert file_digest(finished / name) == digest
+
+
+def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tiny, monkeypatch):
+    from kdtf import pipeline
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("trained again")
+
+    for name in ("train_teacher", "fit_student", "convert"):
+        monkeypatch.setattr(pipeline, name, refuse)
+    before = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
+    assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
+    after = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
+    assert before == after
+
+
+def test_a_teacher_that_is_no_better_is_warned_about(finished):
+    rows = table(finished, "summary.csv").set_index(["teacher", "model", "recipe"]).val_accuracy
+    worse = rows["mobilenet", "teacher", "keras"] <= rows["alone", "alone", "keras"]
+    warnings = json.loads((finished / "manifest.json").read_text())["warnings"]
+    assert any("unlikely to help" in w for w in warnings) == worse
+
+
+def test_frozen_features_take_the_short_way(tiny, tmp_path):
+    """--freeze --fine-tune-epochs 0: logits from cached features are those of the whole saved teacher."""
+    argv = ["--data", str(tiny), "--results", str(tmp_path), "--freeze", "--fine-tune-epochs", "0"]
+    assert main([*argv, *QUICK, "--views", "1", "--recipes", "int8"]) == 0
+    from kdtf.teachers import WeightSource, build_base, build_head, with_head
+    from kdtf.train import batched
+
+    base = build_base("mobilenet", (64, 64, 1), WeightSource("none"))
+    teacher = with_head(base.model, build_head(1024, 4))
+    (stage,) = (tmp_path / "work").glob("mobilenet-teacher-*")
+    teacher.load_weights(stage / "teacher.weights.h5")
+    logits = batched(teacher)(np.load(tiny / "teacher" / "X_train.npy"))
+    assert np.allclose(np.load(stage / "logits.npy")[0], logits, atol=1e-4)
+
+
+def test_it_runs_as_a_command_and_keeps_its_output_clean(tiny, tmp_path):
+    """stdout holds the table and stderr nothing but what kdtf has to say: no noise, no bars in a pipe."""
+    root = Path(__file__).parents[1]
+    argv = [sys.executable, "main.py", "--data", tiny, "--results", tmp_path, *QUICK, "--recipes", "int8"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_CPP")}
+    done = subprocess.run(list(map(str, argv)), cwd=root, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Test scores on a synthetic phantom: not patient data" in done.stdout
+    ours = (
+        "Warning: The teacher mobilenet",
+        "The teacher sees",
+        "The folder says that its images are synthetic",
+    )
+    assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []

@@ -1,0 +1,103 @@
+import errno
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from kdtf.checks import UserError
+from kdtf.run import Run, disk_errors, file_digest, stage_key
+
+
+def test_a_key_names_everything_upstream():
+    key = stage_key("teacher", {"rate": 0.1}, "views-key")
+    assert key == stage_key("teacher", {"rate": 0.1}, "views-key")
+    others = [
+        stage_key("student", {"rate": 0.1}, "views-key"),
+        stage_key("teacher", {"rate": 0.2}, "views-key"),
+        stage_key("teacher", {"rate": 0.1}, "other-views"),
+    ]
+    assert len({key, *others}) == 4
+
+
+def test_a_stage_is_made_once_and_read_back(tmp_path):
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        (folder / "a.txt").write_text("done")
+
+    first = Run(tmp_path).stage("x", {"n": 1}, make=make)
+    again = Run(tmp_path).stage("x", {"n": 1}, make=make)
+    assert len(made) == 1 and (first.reused, again.reused) == (False, True)
+    assert (again.path / "a.txt").read_text() == "done"
+    Run(tmp_path).stage("x", {"n": 2}, make=make)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_stage_leaves_nothing(tmp_path, error):
+    def make(folder):
+        (folder / "half.txt").write_text("half")
+        raise error
+
+    run = Run(tmp_path)
+    with pytest.raises(error):
+        run.stage("x", {}, make=make)
+    assert list(run.work.iterdir()) == []
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    run.write("a.csv", "old")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"^--results must be on a disk with room left\. Got .*No space left"):
+        run.write("a.csv", "new")
+    assert (tmp_path / "a.csv").read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "work"]
+
+
+def test_tables_have_a_header_and_replace_what_was_there(tmp_path):
+    run = Run(tmp_path)
+    run.write_csv("t.csv", [{"a": 1, "b": None}, {"a": 2, "b": 0.123456789}])
+    run.write_csv("t.csv", [{"a": 1, "b": None}, {"a": 2, "b": 0.123456789}])
+    assert (tmp_path / "t.csv").read_text() == "a,b\n1,\n2,0.123457\n"
+    run.write_csv("empty.csv", [], ["a", "b"])
+    assert pd.read_csv(tmp_path / "empty.csv").columns.tolist() == ["a", "b"]
+
+
+def test_the_manifest_knows_outputs_and_stages(tmp_path):
+    run = Run(tmp_path)
+    run.write("a.csv", "x\n")
+    stage = run.stage("s", {"k": 1}, "up", make=lambda folder: (folder / "f").write_text("y"))
+    run.write_manifest({"c": 1}, {"digest": "d"}, ["careful"])
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["outputs"] == {"a.csv": file_digest(tmp_path / "a.csv")}
+    assert manifest["stages"]["s"]["key"] == stage.key
+    assert manifest["stages"]["s"]["sha256"] == {"f": file_digest(stage.path / "f")}
+    assert manifest["warnings"] == ["careful"] and manifest["config"] == {"c": 1}
+    assert manifest["versions"]["keras"]
+
+
+def test_a_results_folder_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"^--results must be a folder\. Got .*file"):
+        Run(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "number, rule",
+    [(errno.EROFS, "writable"), (errno.EACCES, "writable"), (errno.EDQUOT, "on a disk with room")],
+)
+def test_what_the_disk_says_is_put_in_words(number, rule):
+    with pytest.raises(UserError, match=f"^--results must be {rule}"), disk_errors("Results"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_other_errors_of_the_system_pass():
+    with pytest.raises(OSError, match="Bad file"), disk_errors("Results"):
+        raise OSError(errno.EBADF, "Bad file descriptor")
