@@ -163,10 +163,12 @@ def run(config: Config, demo: bool) -> int:
     if demo:
         from . import sample
 
-        stage = out.stage(
-            "sample", {"seed": config.run.seed, **sample.SIZES}, make=sample.into(config.run.seed)
-        )
-        here = stage.path
+        def make(folder):
+            with shown.bar("drawing the phantom", 1) as advance:
+                sample.write(folder, seed=config.run.seed)
+                advance(1)
+
+        here = out.stage("sample", {"seed": config.run.seed}, make=make).path
         shown.say("Demo: every image is a synthetic phantom. Nothing here says anything about patients.")
     with disk_errors(out.root), shown.bar("checking images", 1) as advance:
         data = load(

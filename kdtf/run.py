@@ -169,7 +169,8 @@ class Run:
 
     def _note(self, folder, settings, upstream, seconds):
         """What a stage was made of, beside what it made."""
-        made = {f.name: file_digest(f) for f in sorted(folder.iterdir())}
+        files = sorted(f for f in folder.rglob("*") if f.is_file())
+        made = {f.relative_to(folder).as_posix(): file_digest(f) for f in files}
         note = {"settings": settings, "upstream": upstream, "seconds": round(seconds, 3), "sha256": made}
         (folder / "stage.json").write_text(json.dumps(note, indent=1) + "\n")
 

@@ -4,6 +4,7 @@ Preprocessing and resizing are layers of the graph, because `preprocess_input` o
 array it is given and is easily applied twice. Building and weights only: `train` fits.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,24 +21,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Teacher:
-    """One network of `keras.applications`.
+    """One network.
 
-    `builder` is its class there and `module` the module with its `preprocess_input`. `files` maps the
-    official names of its ImageNet weights (without top) to the builder arguments they were trained
-    with; the first is the one Keras downloads. `min_side` in pixels.
+    `builder` is a class of `keras.applications` or a function of this module, `module` the module
+    there with its `preprocess_input`. `files` maps the official names of its ImageNet weights
+    (without top) to the builder arguments they were trained with; the first is the one Keras
+    downloads; none where nobody publishes weights. `min_side` in pixels.
     """
 
-    builder: str
+    builder: str | Callable
     module: str
     files: dict[str, dict] = field(default_factory=dict)
     min_side: int = 32
     aliases: tuple[str, ...] = ()
 
     def build(self, **arguments):
+        if callable(self.builder):
+            return self.builder(**arguments)
         return getattr(import_module("keras.applications"), self.builder)(**arguments)
 
     def preprocess(self, pixels):
         return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
+
+
+def cnn5(input_shape, weights=None, **unused):
+    """Five Conv-BN-ReLU blocks (32 to 512 filters), pooled between: learns from random weights in minutes.
+
+    The large networks need pretrained weights or much data; where there is neither, this teaches.
+    """
+    import keras
+    from keras import layers
+
+    x = inputs = keras.Input(input_shape)
+    for block, filters in enumerate((32, 64, 128, 256, 512)):
+        x = layers.MaxPooling2D()(x) if block else x
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    model = keras.Model(inputs, x, name="cnn5")
+    if weights:
+        model.load_weights(weights)
+    return model
 
 
 _TF = "weights_tf_dim_ordering_tf_kernels"
@@ -71,6 +95,7 @@ TEACHERS = {
         "mobilenet_v2",
         {f"mobilenet_v2_{_TF}_{a}_224_no_top.h5": {"alpha": float(a)} for a in _ALPHAS_V2},
     ),
+    "cnn5": Teacher(cnn5, "mobilenet"),
 }
 ALIASES = {alias: name for name, row in TEACHERS.items() for alias in (name, *row.aliases)}
 
@@ -112,6 +137,8 @@ class WeightSource:
         row = TEACHERS[name]
         if self.choice == "none":
             return make(weights=None), False, "random weights (--weights none)"
+        if self.choice in ("auto", "imagenet") and not row.files:
+            return make(weights=None), False, "random weights (nobody publishes others)"
         if self.choice not in ("auto", "imagenet"):
             return self._from_path(name, row, make)
         try:
@@ -123,7 +150,7 @@ class WeightSource:
                 raise
             if self.choice == "imagenet":
                 raise UserError(
-                    f"--weights imagenet must be able to download the weights of {name}. The download failed. "
+                    f"--weights imagenet must be able to download the weights of {name}. It could not. "
                     "Give --weights DIR with the official files, or --weights none."
                 ) from None
         self.fell_back()
@@ -146,7 +173,7 @@ class WeightSource:
         if path.is_dir():
             files = TEACHERS[name].files
             found = [path / file for file in files if (path / file).is_file()]
-            wanted = f"a folder that holds {' or '.join(files)} for {name}"
+            wanted = f"a folder that holds {' or '.join(files) or 'a file'} for {name}"
             require(found, "--weights", wanted, self.choice)
             path = found[0]
         return path
@@ -182,9 +209,8 @@ def _scale_as_imagenet(network) -> None:
 
 def _cached(row: Teacher) -> bool:
     """Whether Keras has this network's ImageNet weights on disk already."""
-    from keras.config import keras_home
-
-    return (Path(keras_home()) / "models" / next(iter(row.files))).exists()
+    home = os.environ.get("KERAS_HOME", Path.home() / ".keras")
+    return (Path(home) / "models" / next(iter(row.files))).exists()
 
 
 def prepared(pixels, row: Teacher, size: int | None = None):

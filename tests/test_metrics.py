@@ -19,7 +19,7 @@ def test_scores_by_hand():
 
 def test_auc_by_counting_pairs():
     def area(k):
-        ours, others = PROBS[LABELS == k, k], PROBS[LABELS != k, k]
+        ours, others = PROBS[k == LABELS, k], PROBS[k != LABELS, k]
         return np.mean([(a > b) + 0.5 * (a == b) for a in ours for b in others])
 
     assert auc(PROBS, LABELS) == pytest.approx(np.mean([area(k) for k in range(3)]))

@@ -73,7 +73,6 @@ def test_an_unknown_teacher_lists_the_known_ones_and_the_nearest():
 
 
 def test_auto_falls_back_to_random_weights_and_warns_once(monkeypatch):
-    monkeypatch.setattr(teachers, "_cached", lambda row: False)
     monkeypatch.setattr(teachers.Teacher, "build", offline(teachers.Teacher.build))
     heard = []
     weights = source("auto", heard)
@@ -94,7 +93,7 @@ def offline(build):
 
 def test_imagenet_fails_clearly_offline(monkeypatch):
     monkeypatch.setattr(teachers.Teacher, "build", offline(teachers.Teacher.build))
-    with pytest.raises(UserError, match="^--weights imagenet must be able to download the weights of vgg16"):
+    with pytest.raises(UserError, match=r"^--weights imagenet must be able to download the weights of vgg16"):
         build_base("vgg16", (32, 32, 3), source("imagenet"))
 
 
@@ -130,13 +129,13 @@ def test_a_weights_file_of_efficientnet_means_what_keras_means_by_it(tmp_path, m
 
 def test_bad_weights_are_told(tmp_path):
     with pytest.raises(
-        UserError, match="^--weights must be auto, imagenet, none, or an existing file or folder"
+        UserError, match=r"^--weights must be auto, imagenet, none, or an existing file or folder"
     ):
         source(str(tmp_path / "nothing"))
-    with pytest.raises(UserError, match="must be a folder that holds vgg16_weights.*notop.h5 for vgg16"):
+    with pytest.raises(UserError, match=r"must be a folder that holds vgg16_weights.*notop\.h5 for vgg16"):
         build_base("vgg16", (32, 32, 3), source(str(tmp_path)))
     (tmp_path / "w.h5").write_bytes(b"not weights")
-    with pytest.raises(UserError, match="^--weights must fit mobilenet"):
+    with pytest.raises(UserError, match=r"^--weights must fit mobilenet"):
         build_base("mobilenet", (32, 32, 3), source(str(tmp_path / "w.h5")))
 
 

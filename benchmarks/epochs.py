@@ -1,0 +1,115 @@
+"""What an epoch of distillation costs, as ratios within one run.
+
+    python benchmarks/epochs.py DATA [--rounds 5] [--epochs 6]
+
+DATA is a folder of arrays (the chest CT set at 32 px, say). In turn, round after round: the plain
+student with `fit` on arrays, the same with validation, distillation from cached logits as kdtf does
+it, and `keras.distillation.Distiller` with a live VGG16. Prints seconds an epoch (median over
+rounds) and the ratios the project promises. The first, tracing epoch of each is not counted.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kdtf.quiet import native_noise, set_environment
+
+set_environment()
+with native_noise():
+    import keras
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()
+    import numpy as np
+
+    from kdtf.config import Config
+    from kdtf.data import load
+    from kdtf.distiller import Distiller
+    from kdtf.students import build_student
+    from kdtf.teachers import WeightSource, build_base, build_head, with_head
+    from kdtf.train import feed, held
+    from kdtf.views import make_views
+
+
+def student(data, config):
+    settings = config.student
+    return build_student(
+        settings.student,
+        data.train.pixels.shape[1:],
+        len(data.classes),
+        momentum=settings.student_momentum,
+        dropout=settings.student_dropout,
+        seed=0,
+    )
+
+
+def contenders(data, config, work):
+    """{name: a function that trains `epochs` more epochs}, each traced already."""
+    x, y, batch = data.train.pixels.astype("float32"), data.train.labels, config.student.batch_size
+    val = held(data.val.pixels, data.val.labels, batch_size=batch)
+    shape, classes = x.shape[1:], len(data.classes)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    plain = student(data, config)
+    plain.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], jit_compile=False)
+
+    views = make_views(data.train, work / "views.npy", seed=0, policy=config.views).pixels
+    logits = np.random.default_rng(0).normal(size=(*views.shape[:2], classes)).astype("float32")
+    stream, steps = feed(views, y, batch_size=batch, seed=0, logits=logits)
+    distiller = Distiller(student(data, config))
+    distiller.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+
+    base = build_base("vgg16", shape, WeightSource("none")).model
+    live = keras.distillation.Distiller(
+        teacher=with_head(base, build_head(base.output.shape[-1], classes)),
+        student=student(data, config),
+        distillation_losses=keras.distillation.LogitsDistillation(temperature=2.0),
+        student_loss_weight=0.5,
+    )
+    live.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], jit_compile=False)
+
+    def fit(model, *args, **kwargs):
+        return lambda epochs: model.fit(*args, epochs=epochs, verbose=0, **kwargs)
+
+    return {
+        "plain": fit(plain, x, y, batch_size=batch),
+        "plain with val": fit(plain, x, y, batch_size=batch, validation_data=val),
+        "cached": fit(distiller, stream, steps_per_epoch=steps, shuffle=False),
+        "cached with val": fit(distiller, stream, steps_per_epoch=steps, shuffle=False, validation_data=val),
+        "keras.distillation": fit(live, x, y, batch_size=batch),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=6)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        data = load(args.data, Path(work))
+        trained = contenders(data, Config(), Path(work))
+        for more in trained.values():
+            more(2)
+        seconds = {name: [] for name in trained}
+        for _ in range(args.rounds):
+            for name, more in trained.items():
+                start = time.perf_counter()
+                more(args.epochs)
+                seconds[name].append((time.perf_counter() - start) / args.epochs)
+    middle = {name: statistics.median(s) for name, s in seconds.items()}
+    for name, s in seconds.items():
+        print(f"{name:20} {middle[name]:.3f} s an epoch  ({min(s):.3f} to {max(s):.3f})")
+    pairs = [("cached", "plain"), ("cached with val", "plain with val"), ("keras.distillation", "cached")]
+    for a, b in pairs:
+        ratios = sorted(p / q for p, q in zip(seconds[a], seconds[b], strict=True))
+        print(f"{a} / {b}: {statistics.median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()
