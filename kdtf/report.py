@@ -49,7 +49,7 @@ def teacher_files(job, teacher, alone, distilled) -> dict:
     job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
     histories = {"teacher": teacher.history, "alone": alone.history, "distilled": distilled.history}
     figure = plots.curves(
-        {k: h for k, h in histories.items() if h}, f"{name} ({origin})", synthetic=job.data.synthetic
+        {k: h for k, h in histories.items() if h}, f"{name}, {origin}", synthetic=job.data.synthetic
     )
     job.run.write(f"{name}_curves.png", png(figure))
     val_alone = _val_accuracy(job, alone)
@@ -77,8 +77,8 @@ def student_files(job, student, files: dict) -> list[dict]:
         f"{name}_student_classification_report.csv", classification_report(probs, labels, data.classes)
     )
     run.write_csv(f"{name}_student_Confusion.csv", _confusion_rows(counts, data.classes))
-    shown = "student alone" if student.kind == "alone" else f"student of {name} ({origin})"
-    figure = plots.confusion(counts, data.classes, f"Test, {shown}", synthetic=data.synthetic)
+    shown = "student alone" if student.kind == "alone" else f"student of {name}, {origin}"
+    figure = plots.confusion(counts, data.classes, f"Test: {shown}", synthetic=data.synthetic)
     run.write(f"{name}_student_confusion_matrix.png", png(figure))
     run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
     for suffix in ("h5", "keras"):

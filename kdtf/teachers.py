@@ -136,9 +136,9 @@ class WeightSource:
         """`make(weights=..., **arguments)` with the right weights; see `Base` for what is returned."""
         row = TEACHERS[name]
         if self.choice == "none":
-            return make(weights=None), False, "random weights (--weights none)"
+            return make(weights=None), False, "random weights, by --weights none"
         if self.choice in ("auto", "imagenet") and not row.files:
-            return make(weights=None), False, "random weights (nobody publishes others)"
+            return make(weights=None), False, "random weights, none are published"
         if self.choice not in ("auto", "imagenet"):
             return self._from_path(name, row, make)
         try:
@@ -154,7 +154,7 @@ class WeightSource:
                     "Give --weights DIR with the official files, or --weights none."
                 ) from None
         self.fell_back()
-        return make(weights=None), False, "random weights (ImageNet weights could not be downloaded)"
+        return make(weights=None), False, "random weights, as ImageNet's could not be downloaded"
 
     def fell_back(self) -> None:
         """Say once that teachers start from random weights, and stop trying to download."""

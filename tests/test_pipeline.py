@@ -83,7 +83,7 @@ def test_the_summary_has_a_row_per_teacher_model_and_recipe(finished):
     )
     assert (rows[["size_kib", "latency_ms", "parameters", "loss"]] > 0).all(axis=None)
     assert (rows.data == "synthetic phantom").all()
-    assert (rows.teacher_weights[rows.teacher == "mobilenet"] == "random weights (--weights none)").all()
+    assert (rows.teacher_weights[rows.teacher == "mobilenet"] == "random weights, by --weights none").all()
 
 
 @pytest.mark.parametrize("name", ["alone", "mobilenet"])
