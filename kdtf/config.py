@@ -121,7 +121,7 @@ class TeacherConfig(Section):
     freeze: bool = option(False, "keep the base frozen in the head phase even when its weights are random")
     fine_tune_epochs: int = option(20, "epochs of the whole pretrained network after the head", "N")
     fine_tune_rate: float = option(3e-4, "its peak learning rate", "R")
-    scratch_epochs: int = option(60, "epochs of the whole network when its weights are random", "N")
+    scratch_epochs: int = option(40, "epochs of the whole network when its weights are random", "N")
     scratch_rate: float = option(1e-3, "its peak learning rate", "R")
     fine_tune_batch_size: int = option(32, "images per step while the whole network trains", "N")
     patience: int = option(15, "epochs without a better val loss before the whole network stops", "N")

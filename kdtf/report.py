@@ -4,7 +4,6 @@ Every table and picture is drawn from the same records. Trains nothing and impor
 """
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +122,8 @@ def closing_files(job, rows: list[dict]) -> None:
         "images": {s: len(getattr(data, s).labels) for s in ("train", "val", "test")},
         "notes": list(data.notes),
     }
-    run.write_manifest(job.config.to_dict(), described, job.progress.warnings)
+    weights = {row["teacher"]: row["teacher_weights"] for row in rows if row["model"] == "teacher"}
+    run.write_manifest(job.config.to_dict(), described, weights, job.progress.warnings)
 
 
 def _confusion_rows(counts: np.ndarray, classes) -> list[dict]:
@@ -151,8 +151,3 @@ def png(figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
-
-
-def read_summary(run) -> dict:
-    """The manifest of a finished results folder."""
-    return json.loads(run.path("manifest.json").read_text())

@@ -174,14 +174,16 @@ class Run:
         note = {"settings": settings, "upstream": upstream, "seconds": round(seconds, 3), "sha256": made}
         (folder / "stage.json").write_text(json.dumps(note, indent=1) + "\n")
 
-    def write_manifest(self, config: dict, data: dict, warnings: list[str]) -> Path:
-        """`manifest.json`: config, data, versions, stages with their seconds, outputs with their digests."""
+    def write_manifest(self, config: dict, data: dict, teachers: dict, warnings: list[str]) -> Path:
+        """`manifest.json`: config, data, where each teacher's weights came from, versions, warnings,
+        stages with their seconds, outputs with their digests."""
         self.outputs.pop("manifest.json", None)
         return self.write_json(
             "manifest.json",
             {
                 "config": config,
                 "data": data,
+                "teacher_weights": teachers,
                 "versions": versions(),
                 "warnings": warnings,
                 "stages": self.stages,

@@ -61,7 +61,7 @@ def held(pixels, labels, *, batch_size: int, logits=None):
     """A finite tf.data pass over one split (pixels (N, ...), any dtype), in order, for validation."""
     x = pixels if logits is None else {"pixels": pixels, "teacher_logits": logits}
     data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size)
-    return data.map(lambda x, y: (tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), x), y)).cache()
+    return data.map(lambda x, y: (tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), x), y)).prefetch(1)
 
 
 class Follow(keras.callbacks.Callback):

@@ -74,11 +74,12 @@ def test_the_manifest_knows_outputs_and_stages(tmp_path):
     run = Run(tmp_path)
     run.write("a.csv", "x\n")
     stage = run.stage("s", {"k": 1}, "up", make=lambda folder: (folder / "f").write_text("y"))
-    run.write_manifest({"c": 1}, {"digest": "d"}, ["careful"])
+    run.write_manifest({"c": 1}, {"digest": "d"}, {"vgg16": "random weights"}, ["careful"])
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["outputs"] == {"a.csv": file_digest(tmp_path / "a.csv")}
     assert manifest["stages"]["s"]["key"] == stage.key
     assert manifest["stages"]["s"]["sha256"] == {"f": file_digest(stage.path / "f")}
+    assert manifest["teacher_weights"] == {"vgg16": "random weights"}
     assert manifest["warnings"] == ["careful"] and manifest["config"] == {"c": 1}
     assert manifest["versions"]["keras"]
 
