@@ -117,7 +117,8 @@ def test_a_loss_that_is_not_a_number_stops_with_advice():
 
 
 def test_batched_gives_what_the_model_gives_whatever_the_length():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     x = RNG.normal(size=(7, 3)).astype("float32")
     assert np.allclose(batched(model, batch_size=3)(x), model.predict(x, verbose=0), atol=1e-6)
 
@@ -129,8 +130,8 @@ def test_logits_over_views_are_stored_view_by_view(tmp_path):
 
 
 def test_a_head_learns_from_cached_features():
-    features = np.stack([DATA.train.pixels.mean((1, 2)) / 255] * 2)  # (2, 40, 1)
-    val = DATA.val.pixels.mean((1, 2)) / 255
+    features = np.stack([DATA.train.pixels.mean((1, 2)) / 25 - 4] * 2)  # (2, 40, 1)
+    val = DATA.val.pixels.mean((1, 2)) / 25 - 4
     head, rows = fit_head(features, DATA, val, QUICK, title="", progress=Progress())
     assert head.output.shape == (None, 2) and [r["epoch"] for r in rows] == list(range(1, 9))
     assert {r["phase"] for r in rows} == {"head"} and rows[-1]["accuracy"] > 0.9
