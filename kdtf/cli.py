@@ -1,7 +1,7 @@
 """The command line: arguments to config, progress, exit codes. The only place that prints or exits.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted. TensorFlow is imported only
-after the arguments and the data have been found good.
+Exit codes: 0 done, 2 bad input (one line on stderr), 3 leakage with --strict, 130 interrupted.
+TensorFlow is imported only after the arguments and the data have been found good.
 """
 
 import argparse
@@ -35,8 +35,9 @@ def parser() -> Parser:
     """The arguments, made from the fields of `Config`: grouped, one line of help each."""
     made = Parser(
         prog="main.py",
+        usage="main.py [audit] [settings]",
         description="Fine-tune teachers on chest images, distil each into a small student, quantize it to "
-        ".tflite, and report all of them.",
+        ".tflite, and report all of them. 'audit' looks the data over and stops there.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -76,7 +77,7 @@ def _on(value: bool) -> str:
     return "on" if value else "off"
 
 
-def read_config(argv: list[str] | None) -> tuple[Config, bool]:
+def read_config(argv: list[str]) -> tuple[Config, bool]:
     """The run's settings, and whether it is the demo. Raises `UserError`."""
     given = vars(parser().parse_args(argv))
     demo = given.pop("demo", False)
@@ -151,25 +152,16 @@ def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
     console.print(f"Everything is in {results}: start with summary.csv and comparison.png.", markup=False)
 
 
-def run(config: Config, demo: bool) -> int:
+def open_data(config: Config, demo: bool, out, shown: Terminal):
+    """The data the settings name, checked, or the demo's phantom; says what the door decided."""
     from .data import load
-    from .run import Run, disk_errors
+    from .run import disk_errors
 
     here = Path(config.data.data)
-    if not demo and config.data == Config().data and not (here / "X_train.npy").exists():
-        raise UserError(NO_DATA)
-    out = Run(config.run.results)
-    shown = Terminal()
     if demo:
-        from . import sample
-
-        def make(folder):
-            with shown.bar("drawing the phantom", 1) as advance:
-                sample.write(folder, seed=config.run.seed)
-                advance(1)
-
-        here = out.stage("sample", {"seed": config.run.seed}, make=make).path
-        shown.say("Demo: every image is a synthetic phantom. Nothing here says anything about patients.")
+        here = draw_phantom(out, shown, config.run.seed)
+    elif config.data.data == Config().data.data and not (here / "X_train.npy").exists():
+        raise UserError(NO_DATA)
     with disk_errors(out.root), shown.bar("checking images", 1) as advance:
         data = load(
             here,
@@ -181,10 +173,62 @@ def run(config: Config, demo: bool) -> int:
         )
     for note in data.notes:
         shown.say(note)
+    return data
+
+
+def draw_phantom(out, shown: Terminal, seed: int) -> Path:
+    """The folder of the demo's images."""
+    from . import sample
+
+    def make(folder):
+        with shown.bar("drawing the phantom", 1) as advance:
+            sample.write(folder, seed=seed)
+            advance(1)
+
+    shown.say("Demo: every image is a synthetic phantom. Nothing here says anything about patients.")
+    return out.stage("sample", {"seed": seed}, make=make).path
+
+
+def look_over(config: Config, data, out, shown: Terminal):
+    """Audit the data, say what was found and return it. Raises `Leakage` with --strict."""
+    from .audit import audited
+    from .report import audit_files
+
+    found = audited(out, data, shown)
+    audit_files(out, data, found)
+    for sentence in found.verdict:
+        (shown.warn if found.findings else shown.say)(sentence)
+    if config.data.strict and found.leaks:
+        raise Leakage("--strict: splits share images or patients. See audit.csv and audit_pairs.csv.")
+    return found
+
+
+class Leakage(UserError):
+    """Splits share images or patients, and the user asked to stop then."""
+
+
+def run_all(config: Config, demo: bool) -> None:
+    """`main.py`: the whole pipeline."""
+    from .run import Run
+
+    out, shown = Run(config.run.results), Terminal()
+    data = open_data(config, demo, out, shown)
+    found = look_over(config, data, out, shown)
     pipeline = import_pipeline(config.run.threads)
-    rows = pipeline.run_pipeline(config, data, out, shown)
+    rows = pipeline.run_pipeline(config, data, found, out, shown)
     print_summary(rows, out.root, data.synthetic)
-    return 0
+
+
+def run_audit(config: Config, demo: bool) -> None:
+    """`main.py audit`: the audit of the data alone."""
+    from .run import Run
+
+    out, shown = Run(config.run.results), Terminal()
+    look_over(config, open_data(config, demo, out, shown), out, shown)
+    print(f"The audit is in {out.root}: audit.csv, audit_pairs.csv and pictures of the worst pairs.")
+
+
+COMMANDS = {"audit": run_audit}
 
 
 def import_pipeline(threads: int | None):
@@ -199,6 +243,7 @@ def import_pipeline(threads: int | None):
 
         keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
         logging.set_verbosity(logging.ERROR)  # Keras logs through it that .h5 is an old format
+        tf.get_logger().setLevel("ERROR")  # short trainings one after another look like retracing to it
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -209,9 +254,14 @@ def import_pipeline(threads: int | None):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    command = COMMANDS.get(argv[0]) if argv else None
     try:
-        config, demo = read_config(argv)
-        return run(config, demo)
+        (command or run_all)(*read_config(argv[1:] if command else argv))
+        return 0
+    except Leakage as error:
+        print(f"Stopped: {error}", file=sys.stderr)
+        return 3
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

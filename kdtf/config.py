@@ -83,6 +83,7 @@ class DataConfig(Section):
 
     data: str = option("FData", "folder of arrays, or an .npz file with MedMNIST or Keras keys", "DIR|FILE")
     image_size: int | None = option(None, "side of the student's input in pixels [the arrays' own]", "PX")
+    strict: bool = option(False, "stop with exit code 3 where splits share images or patients")
     val_fraction: float = option(0.1, "part of train split off as val where there is no val pair", "F")
 
     def check(self):

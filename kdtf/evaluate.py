@@ -36,13 +36,20 @@ def measure(predict: Predict, val_pixels, test_pixels, *, runs: int) -> dict[str
     }
 
 
-def record(measured, val_labels, test_labels, **facts) -> dict:
-    """A row of `summary.csv`: `facts` first, then scores on test, then those on val."""
-    test = score(np.asarray(measured["test_probs"]), test_labels)
-    val = score(np.asarray(measured["val_probs"]), val_labels)
+def record(measured, val_labels, test_labels, clean, **facts) -> dict:
+    """A row of `summary.csv`: `facts`, scores on test, on its `clean` (N,) bool part, and on val."""
+    probs, val_probs = np.asarray(measured["test_probs"]), np.asarray(measured["val_probs"])
+    val = score(val_probs, val_labels)
     return {
         **facts,
-        **test,
+        **score(probs, test_labels),
+        "test_images": len(test_labels),
+        **(
+            {f"clean_{k}": v for k, v in score(probs[clean], test_labels[clean]).items()}
+            if clean.any()
+            else {}
+        ),
+        "clean_images": int(clean.sum()),
         "latency_ms": float(measured["latency_ms"]),
         "val_accuracy": val["accuracy"],
         "val_loss": val["loss"],

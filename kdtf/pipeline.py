@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from . import evaluate, report
+from .audit import Audit
 from .checks import require_known
 from .config import Config, section_dict
 from .data import Dataset
@@ -38,6 +39,7 @@ class Job(NamedTuple):
     data: Dataset
     run: Run
     progress: Progress
+    clean: np.ndarray  # (N,) bool: test images without a copy in train or val
 
 
 def check_names(config: Config) -> list[str]:
@@ -49,13 +51,16 @@ def check_names(config: Config) -> list[str]:
     return list(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
 
 
-def run_pipeline(config: Config, data: Dataset, run: Run, progress: Progress) -> list[dict]:
-    """The whole run; returns the rows of `summary.csv`. Raises `UserError` for what the user can mend."""
+def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress: Progress) -> list[dict]:
+    """The whole run on audited data; returns the rows of `summary.csv`.
+
+    Raises `UserError` for what the user can mend.
+    """
     teachers = check_names(config)
     source = WeightSource(config.teacher.weights, progress.warn)
     for name in teachers:
         source.path(name)  # a missing weights file is told before anything is trained
-    job = Job(config, data, run, progress)
+    job = Job(config, data, run, progress, ~found.twins["test"])
     views_key, views = draw_views(job)
     alone = student_stage(job, views_key, views, None)
     rows = report.student_files(job, alone, tflite_stages(job, alone, views))

@@ -96,3 +96,23 @@ def comparison(rows: list[dict], *, synthetic=False) -> Figure:
     _finish(axis, "teacher", "accuracy")
     axis.legend(fontsize=8, loc="lower right", framealpha=1)
     return figure
+
+
+def pairs(rows: list[tuple], title: str, *, synthetic=False) -> Figure:
+    """Contact sheet of image pairs: rows of (image, its caption, image, its caption, headline)."""
+    across = min(3, len(rows))
+    down = -(-len(rows) // across)
+    figure, _ = _figure(title, synthetic, (4.6 * across, 0.9 + 2.75 * down))
+    figure.clear()
+    figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
+    for cell, (first, left, second, right, headline) in zip(
+        figure.subfigures(down, across).flat if len(rows) > 1 else [figure.subfigures(1, 1)],
+        rows,
+        strict=False,
+    ):
+        cell.suptitle(headline, fontsize=9)
+        for axis, image, caption in zip(cell.subplots(1, 2), (first, second), (left, right), strict=True):
+            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set_xlabel(caption, fontsize=8)
+            axis.set(xticks=[], yticks=[])
+    return figure

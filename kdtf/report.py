@@ -15,7 +15,8 @@ from .metrics import classification_report, confusion
 SUMMARY = (
     "teacher", "model", "recipe", "accuracy", "precision", "recall", "f1", "auc", "loss", "size_kib",
     "parameters", "latency_ms", "quantized_tensors", "weight_tensors", "val_accuracy", "val_loss",
-    "train_seconds", "teacher_weights", "seed", "data",
+    "train_seconds", "teacher_weights", "seed", "data", "test_images", "clean_images", "clean_accuracy",
+    "clean_precision", "clean_recall", "clean_f1", "clean_auc", "clean_loss",
 )  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def _row(job, model, recipe: str, **facts) -> dict:
         "data": data_name(data),
         **facts,
     }
-    scores = record(model.measured, data.val.labels, data.test.labels, **described)
+    scores = record(model.measured, data.val.labels, data.test.labels, job.clean, **described)
     return {name: scores.get(name) for name in SUMMARY}
 
 
@@ -124,6 +125,45 @@ def closing_files(job, rows: list[dict]) -> None:
     }
     weights = {row["teacher"]: row["teacher_weights"] for row in rows if row["model"] == "teacher"}
     run.write_manifest(job.config.to_dict(), described, weights, job.progress.warnings)
+
+
+AUDIT = ("check", "split", "other", "name", "count", "of", "value")
+PAIRS = ("kind", "split", "index", "class", "other", "other_index", "other_class", "correlation", "conflict")
+
+
+def audit_files(run, data, audit) -> None:
+    """`audit.csv`, `audit_pairs.csv` and a contact sheet of the worst pairs of each kind."""
+    run.write_csv("audit.csv", audit.rows, AUDIT)
+    run.write_csv("audit_pairs.csv", [_pair_row(pair, data) for pair in audit.pairs], PAIRS)
+    for kind in ("exact", "near"):
+        worst = audit.worst(kind, 12)
+        name = f"audit_{kind}_copies.png"
+        if not worst:
+            run.path(name).unlink(missing_ok=True)  # of an earlier run on other data
+            continue
+        shown = [_shown_pair(pair, data) for pair in worst]
+        title = f"The worst {len(worst)} pairs of {kind} copies"
+        run.write(name, png(plots.pairs(shown, title, synthetic=data.synthetic)))
+
+
+def _pair_row(pair, data) -> dict:
+    ends = [
+        (split, i, data.classes[getattr(data, split).labels[i]]) for split, i in (pair.first, pair.second)
+    ]
+    return dict(
+        zip(PAIRS, (pair.kind, *ends[0], *ends[1], pair.correlation, int(pair.conflict)), strict=True)
+    )
+
+
+def _shown_pair(pair, data) -> tuple:
+    shown = []
+    for split, i in (pair.first, pair.second):
+        part = getattr(data, split)
+        shown += [part.teacher_pixels[i], f"{split} {i}\n{data.classes[part.labels[i]]}"]
+    relation = (
+        "two labels" if pair.conflict else "across splits" if pair.first[0] != pair.second[0] else "one split"
+    )
+    return (*shown, f"{relation}, correlation {pair.correlation:.4f}")
 
 
 def _confusion_rows(counts: np.ndarray, classes) -> list[dict]:

@@ -156,7 +156,11 @@ def test_ctrl_c_ends_cleanly(arrays, tmp_path):
     """Interrupted while a student trains: exit code 130, one line, and no half stage left."""
     argv = ["--data", arrays, "--results", tmp_path / "r", "--views", "1", "--epochs", "100000"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *map(str, argv)], stderr=subprocess.PIPE, text=True
+        [sys.executable, str(ROOT / "main.py"), *map(str, argv)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job, as CI may be, ignores the signal and hands that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     work = tmp_path / "r" / "work"
     deadline = time.monotonic() + 120

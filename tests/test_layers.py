@@ -12,7 +12,7 @@ LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
     {"npz", "config", "metrics", "run"},
     {"data"},
-    {"views", "sample", "teachers", "students", "distiller", "evaluate", "plots"},
+    {"views", "sample", "teachers", "students", "distiller", "evaluate", "plots", "audit"},
     {"train", "quantize", "report"},
     {"pipeline"},
     {"cli"},
@@ -51,7 +51,9 @@ def test_printing_and_exiting_are_left_to_the_command_line():
         assert name == "cli" or not named & {"print", "sys.exit", "exit"}, name
 
 
-@pytest.mark.parametrize("module", ["cli", "data", "views", "config", "sample", "run", "report", "teachers"])
+@pytest.mark.parametrize(
+    "module", ["cli", "data", "views", "config", "sample", "run", "report", "teachers", "audit"]
+)
 def test_tensorflow_waits_until_it_is_needed(module):
     code = f"import sys, kdtf.{module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

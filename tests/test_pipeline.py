@@ -52,6 +52,7 @@ def table(results, name):
 
 def test_every_file_people_know_is_there(finished):
     expected = {"summary.csv", "TinyEvalRes_Quant.csv", "comparison.png", "manifest.json", "work"}
+    expected |= {"audit.csv", "audit_pairs.csv"}
     for name in ("alone", "mobilenet"):
         expected |= {
             f"{name}_student_classification_report.csv",
@@ -108,6 +109,27 @@ def test_tables_agree_with_each_other(finished, name):
     quantized = table(finished, "TinyEvalRes_Quant.csv").query("teacher == @name").set_index("recipe")
     assert list(quantized.index) == list(RECIPES)
     assert (quantized.accuracy == rows.accuracy[list(RECIPES)]).all()
+
+
+def test_scores_are_also_given_on_images_without_a_copy(tiny, finished, tmp_path):
+    """Two test images are put into train: the clean scores are those of the other 22."""
+    for file in tiny.rglob("*"):
+        if file.is_file():
+            (tmp_path / "d" / file.relative_to(tiny)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "d" / file.relative_to(tiny)).write_bytes(file.read_bytes())
+    for folder in (tmp_path / "d", tmp_path / "d" / "teacher"):
+        train = np.load(folder / "X_train.npy")
+        train[:2] = np.load(folder / "X_test.npy")[:2]
+        np.save(folder / "X_train.npy", train)
+    argv = ["--data", str(tmp_path / "d"), "--results", str(tmp_path / "r"), "--recipes", "float32"]
+    assert main([*argv, *QUICK]) == 0
+    row = table(tmp_path / "r", "summary.csv").iloc[0]
+    predictions = table(tmp_path / "r", "alone_predictions.csv")
+    assert (row.test_images, row.clean_images) == (24, 22)
+    assert row.clean_accuracy == pytest.approx(predictions.correct[2:].mean(), abs=1e-5)
+    assert row.accuracy == pytest.approx(predictions.correct.mean(), abs=1e-5)
+    untouched = table(finished, "summary.csv").iloc[0]
+    assert untouched.clean_images == 24 and untouched.clean_accuracy == untouched.accuracy
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -202,6 +224,7 @@ def test_it_runs_as_a_command_and_keeps_its_output_clean(tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Test scores on a synthetic phantom: not patient data" in done.stdout
     ours = (
+        "Audit: no copies",
         "Warning: The teacher mobilenet",
         "The teacher sees",
         "The folder says that its images are synthetic",
