@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
-    {"npz", "config", "metrics", "run"},
+    {"npz", "config", "metrics", "evidence", "run"},
     {"data"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "plots", "audit"},
     {"train", "quantize", "report"},
