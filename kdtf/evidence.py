@@ -66,50 +66,58 @@ def scores(weights: np.ndarray, probs: np.ndarray, labels: np.ndarray) -> dict[s
     f1 = np.divide(2 * right, true + predicted, out=np.zeros_like(right), where=true + predicted > 0)
     taken = np.where(true > 0, 1.0, np.nan)
     loss = -np.log(np.clip(probs[np.arange(len(labels)), labels], 1e-7, 1))  # (N,)
-    areas = [weighted_auc(weights, probs[:, k], labels == k) for k in range(classes)]
+    ranks = [ranked(weights, probs[:, k], labels == k) for k in range(classes)]
     return {
         "accuracy": right.sum(axis=1) / total,
         "balanced_accuracy": np.nanmean(recall, axis=1),
         "precision": np.nanmean(precision * taken, axis=1),
         "recall": np.nanmean(recall, axis=1),
         "f1": np.nanmean(f1 * taken, axis=1),
-        "auc": np.mean(areas, axis=0),
-        "average_precision": np.mean(
-            [weighted_average_precision(weights, probs[:, k], labels == k) for k in range(classes)], axis=0
-        ),
+        "auc": np.mean([weighted_auc(r) for r in ranks], axis=0),
+        "average_precision": np.mean([weighted_average_precision(r) for r in ranks], axis=0),
         "loss": weights @ loss / total,
         "brier": weights @ ((probs - np.eye(classes)[labels]) ** 2).sum(axis=1) / total,
         "ece": weighted_ece(weights, probs, labels),
     }
 
 
-def _runs(weights, values, positive):
-    """Weights of positives and negatives (D, R) summed over runs of equal `values`, ascending."""
+class Ranked(NamedTuple):
+    """Weights of positives and negatives (D, R) at each distinct value, ascending."""
+
+    pos: np.ndarray
+    neg: np.ndarray
+
+
+def ranked(weights, values, positive) -> Ranked:
+    """Weights (D, N) of images with `values` (N,), `positive` (N,) bool, in the order of their values."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
-    taken, positive = weights[:, order].astype(np.float64), positive[order]
-    return np.add.reduceat(taken * positive, starts, axis=1), np.add.reduceat(
-        taken * ~positive, starts, axis=1
-    )
+    taken, positive = weights[:, order], positive[order].astype(weights.dtype)
+    pos = taken * positive
+    neg = taken - pos
+    if len(starts) == len(values):  # no ties: nothing to add up, which is most of the time spent
+        return Ranked(pos, neg)
+    return Ranked(np.add.reduceat(pos, starts, axis=1), np.add.reduceat(neg, starts, axis=1))
 
 
-def weighted_auc(weights, values, positive) -> np.ndarray:
+def weighted_auc(ranks: Ranked) -> np.ndarray:
     """Area under the ROC curve per draw: the part of positive-negative pairs in order, ties half. (D,).
 
     NaN where a draw has only one of the two kinds.
     """
-    pos, neg = _runs(weights, values, positive)
-    below = np.cumsum(neg, axis=1) - neg
-    pairs = pos.sum(axis=1) * neg.sum(axis=1)
-    return _ratio((pos * (below + neg / 2)).sum(axis=1), pairs)
+    pos, neg = ranks
+    below = np.cumsum(neg, axis=1) - neg / 2
+    pairs = pos.sum(axis=1, dtype=np.float64) * neg.sum(axis=1, dtype=np.float64)
+    return _ratio((pos * below).sum(axis=1, dtype=np.float64), pairs)
 
 
-def weighted_average_precision(weights, values, positive) -> np.ndarray:
+def weighted_average_precision(ranks: Ranked) -> np.ndarray:
     """Average precision per draw, sum of (recall step) * precision as in scikit-learn. (D,)."""
-    pos, neg = (part[:, ::-1] for part in _runs(weights, values, positive))  # descending
-    hits, alarms = np.cumsum(pos, axis=1), np.cumsum(pos + neg, axis=1)
-    precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
-    return _ratio((pos * precision).sum(axis=1), pos.sum(axis=1))
+    pos, neg = (part[:, ::-1] for part in ranks)  # descending
+    hits = np.cumsum(pos, axis=1)
+    alarms = hits + np.cumsum(neg, axis=1)
+    precision = hits / np.maximum(alarms, 1)  # weights are whole: nothing taken yet is 0 of 1
+    return _ratio((pos * precision).sum(axis=1, dtype=np.float64), pos.sum(axis=1, dtype=np.float64))
 
 
 def _ratio(above, below):

@@ -55,9 +55,11 @@ def test_auc_with_weights_is_that_of_scikit_learn_ties_included():
     values, positive = np.round(RNG.random(40), 1), RNG.random(40) < 0.4
     for d in range(5):
         expected = sk.roc_auc_score(positive, values, sample_weight=w[d])
-        assert ev.weighted_auc(w, values, positive)[d] == pytest.approx(expected, abs=1e-6)
+        assert ev.weighted_auc(ev.ranked(w, values, positive))[d] == pytest.approx(expected, abs=1e-6)
         expected = sk.average_precision_score(positive, values, sample_weight=w[d])
-        assert ev.weighted_average_precision(w, values, positive)[d] == pytest.approx(expected, abs=1e-6)
+        assert ev.weighted_average_precision(ev.ranked(w, values, positive))[d] == pytest.approx(
+            expected, abs=1e-6
+        )
 
 
 def test_a_draw_without_a_class_has_no_auc_and_leaves_it_out_of_the_averages():

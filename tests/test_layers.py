@@ -13,7 +13,8 @@ LAYERS = (
     {"npz", "config", "metrics", "evidence", "run"},
     {"data"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "plots", "audit"},
-    {"train", "quantize", "report"},
+    {"train", "quantize", "findings"},
+    {"report"},
     {"pipeline"},
     {"cli"},
 )

@@ -1,0 +1,192 @@
+"""From every model's probabilities to the tables of evidence: how good, how sure, how different.
+
+Computes from arrays and writes nothing; `report` writes. All models share the same bootstrap draws,
+so that every difference is paired.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from . import evidence as ev
+
+
+class Scored(NamedTuple):
+    """A model and what it said: probabilities on val (n, K) and test (N, K)."""
+
+    teacher: str  # or "alone"
+    model: str  # teacher, alone or distilled
+    recipe: str  # keras or a .tflite recipe
+    seed: int
+    val_probs: np.ndarray
+    test_probs: np.ndarray
+
+    @property
+    def name(self) -> dict:
+        return {"teacher": self.teacher, "model": self.model, "recipe": self.recipe, "seed": self.seed}
+
+
+class Subset(NamedTuple):
+    """A part of test: all of it, or the images without a copy in train or val."""
+
+    name: str
+    rows: np.ndarray  # (n,) indices
+    draws: ev.Draws
+    labels: np.ndarray  # (n,)
+
+
+def subsets(data, clean: np.ndarray, seed: int) -> list[Subset]:
+    """All test images and, where some have copies elsewhere, the `clean` (N,) bool ones."""
+    parts = {"all": np.arange(len(clean))}
+    if clean.any() and not clean.all():
+        parts["clean"] = np.flatnonzero(clean)
+    groups = data.test.groups
+    made = []
+    for name, rows in parts.items():
+        own = None if groups is None else groups[rows]
+        draws = ev.draw(len(rows), rng=np.random.default_rng([seed, 0xB007]), groups=own)
+        made.append(Subset(name, rows, draws, data.test.labels[rows]))
+    return made
+
+
+def study(
+    models: list[Scored], data, clean: np.ndarray, *, seed: int, min_sensitivity=None
+) -> dict[str, list]:
+    """{table: rows} of all evidence: `intervals comparisons seeds classes calibration`.
+
+    `data` a `Dataset`, `clean` (N,) bool. Thresholds and temperatures are fitted on val.
+    """
+    parts = subsets(data, clean, seed)
+    return {
+        "intervals": [row for part in parts for row in _intervals(models, part)],
+        "comparisons": [row for part in parts for row in _comparisons(models, part)],
+        "seeds": [row for part in parts for row in _seeds(models, part)],
+        "classes": [row for m in models for row in _classes(m, data, parts[0], min_sensitivity)],
+        "calibration": [_calibration(m, models, data, parts[0]) for m in models],
+    }
+
+
+def _intervals(models, part: Subset):
+    """Every metric of every model with its interval."""
+    for m in models:
+        for metric, values in ev.scores(part.draws.weights, m.test_probs[part.rows], part.labels).items():
+            found = ev.interval(values, part.draws.units)
+            yield {**m.name, "images": part.name, "metric": metric, **found._asdict()}
+
+
+def pairs(models: list[Scored]) -> dict[str, list[tuple[Scored, Scored]]]:
+    """{question: [(a, b)]}: each distilled student against the one alone, each .tflite against its float."""
+    by_name = {(m.teacher, m.model, m.recipe, m.seed): m for m in models}
+    asked = {"distilled against alone": [], ".tflite against float": []}
+    for m in models:
+        if m.model == "distilled" and m.recipe == "keras":
+            asked["distilled against alone"].append((by_name["alone", "alone", "keras", m.seed], m))
+        elif m.recipe != "keras":
+            asked[".tflite against float"].append((by_name[m.teacher, m.model, "keras", m.seed], m))
+    return asked
+
+
+def _comparisons(models, part: Subset) -> list[dict]:
+    """Paired differences; p values corrected (Holm) within each question."""
+    rows = []
+    for question, asked in pairs(models).items():
+        found = [
+            ev.compare(part.draws, a.test_probs[part.rows], b.test_probs[part.rows], part.labels)
+            for a, b in asked
+        ]
+        corrected = ev.holm([c.p for c in found])
+        for (_, b), c, p in zip(asked, found, corrected, strict=True):
+            what = b.teacher if b.recipe == "keras" else f"{b.teacher} {b.recipe}"
+            rows.append(
+                {
+                    **b.name,
+                    "question": question,
+                    "images": part.name,
+                    "difference": c.difference.value,
+                    "low": c.difference.low,
+                    "high": c.difference.high,
+                    "only_first_right": c.only_a,
+                    "only_second_right": c.only_b,
+                    "mcnemar_p": c.p,
+                    "holm_p": p,
+                    "tests_corrected_for": len(asked),
+                    "verdict": ev.in_words(f"{what}, {question}", c.difference, p),
+                }
+            )
+    return rows
+
+
+def _seeds(models, part: Subset) -> list[dict]:
+    """Mean and standard deviation over seeds of accuracy, and the gain over the student alone by seed."""
+    runs = defaultdict(dict)
+    for m in models:
+        right = m.test_probs[part.rows].argmax(axis=1) == part.labels
+        runs[m.teacher, m.model, m.recipe][m.seed] = float(right.mean())
+    alone = runs["alone", "alone", "keras"]
+    rows = []
+    for (teacher, model, recipe), by_seed in runs.items():
+        values = np.array(list(by_seed.values()))
+        row = {
+            "teacher": teacher,
+            "model": model,
+            "recipe": recipe,
+            "images": part.name,
+            "seeds": len(values),
+            "mean": values.mean(),
+            "standard_deviation": values.std(ddof=1) if len(values) > 1 else None,
+            "lowest": values.min(),
+            "highest": values.max(),
+        }
+        if model == "distilled" and recipe == "keras" and len(values) > 1:
+            row |= _gain_over_seeds(np.array([by_seed[s] - alone[s] for s in by_seed]))
+        rows.append(row)
+    return rows
+
+
+def _gain_over_seeds(gains: np.ndarray) -> dict:
+    """Mean paired gain (S,) with Student's t interval over seeds: does training again give it again?"""
+    from scipy.stats import ttest_1samp
+
+    if np.ptp(gains) == 0:  # the t test is undefined; the interval has no width
+        found = (gains[0], gains[0], gains[0])
+        return dict(zip(("gain", "gain_low", "gain_high"), map(float, found), strict=True)) | {"gain_p": None}
+    test = ttest_1samp(gains, 0)
+    low, high = test.confidence_interval(0.95)
+    return {
+        "gain": gains.mean(),
+        "gain_low": float(low),
+        "gain_high": float(high),
+        "gain_p": float(test.pvalue),
+    }
+
+
+def _classes(m: Scored, data, part: Subset, min_sensitivity) -> list[dict]:
+    """Each class against the rest at a threshold chosen on val, with intervals on test."""
+    rows = []
+    for k, name in enumerate(data.classes):
+        val = data.val.labels == k
+        if not val.any() or val.all():
+            continue  # no threshold can be chosen
+        cut = ev.threshold(m.val_probs[:, k], val, min_sensitivity)
+        point = ev.operating_point(part.draws, m.test_probs[:, k], part.labels == k, cut)
+        area = ev.weighted_auc(ev.ranked(part.draws.weights, m.test_probs[:, k], part.labels == k))
+        row = {**m.name, "class": name, "threshold": cut, "test_images": int((part.labels == k).sum())}
+        for metric, found in {**point, "auc": ev.interval(area, part.draws.units)}.items():
+            row |= {metric: found.value, f"{metric}_low": found.low, f"{metric}_high": found.high}
+        rows.append(row)
+    return rows
+
+
+def _calibration(m: Scored, models, data, part: Subset) -> dict:
+    """Calibration before and after the temperature fitted on val; agreement of a student with its teacher."""
+    t = ev.temperature(m.val_probs, data.val.labels)
+    row = {**m.name, "temperature": t}
+    for name, probs in (("", m.test_probs), ("scaled_", ev.tempered(m.test_probs, t))):
+        got = ev.scores(part.draws.weights[:1], probs, part.labels)
+        row |= {f"{name}{k}": float(got[k][0]) for k in ("ece", "brier", "loss")}
+    taught = [o for o in models if o.teacher == m.teacher and o.model == "teacher"]
+    if m.model == "distilled" and taught:
+        own = next((o for o in taught if o.seed == m.seed), taught[0])
+        row |= ev.agreement(m.test_probs, own.test_probs)
+    return row
