@@ -58,7 +58,7 @@ def main():
         views = make_views(data.train, Path(work) / "views.npy", seed=0, policy=config.views).pixels
         for seed in range(args.seeds):
             Watch.best = None
-            student, _ = train.fit_student(views, data, config, title="", progress=Progress(), seed=seed)
+            student, _ = train.fit_student(views, data, config, seed=seed, title="", progress=Progress())
             for name, weights in (("last", student.get_weights()), ("best val", Watch.weights)):
                 student.set_weights(weights)
                 right = train.batched(student)(data.test.pixels).argmax(1) == data.test.labels

@@ -67,7 +67,8 @@ def _add(group, f, default) -> None:
     if isinstance(default, tuple):
         kind, more, shown = str, {"nargs": "+"}, " ".join(default)
     else:
-        kind = int if "int" in str(f.type) else type(default)
+        # the type of an optional setting is in its annotation, "int | None" say
+        kind = next(k for k in (int, float, str) if k.__name__ in getattr(f.type, "__name__", str(f.type)))
         more, shown = {}, default
     shown = "" if default is None else f" [{shown}]"
     group.add_argument(flag(f.name), type=kind, metavar=f.metadata["metavar"], help=text + shown, **more)

@@ -181,6 +181,20 @@ class QuantizeConfig(Section):
 
 
 @dataclass(frozen=True)
+class EvidenceConfig(Section):
+    """evidence: repeats and operating points"""
+
+    seeds: int = option(1, "students trained alone and distilled from as many seeds", "N")
+    teacher_seeds: bool = option(False, "train the teachers anew for every seed too")
+    min_sensitivity: float | None = option(None, "sensitivity a threshold must reach on val [Youden]", "S")
+
+    def check(self):
+        self._at_least(1, "seeds")
+        wanted = self.min_sensitivity
+        require(wanted is None or 0 < wanted <= 1, flag("min_sensitivity"), "above 0, at most 1", wanted)
+
+
+@dataclass(frozen=True)
 class RunConfig(Section):
     """run"""
 
@@ -203,6 +217,7 @@ class Config:
     student: StudentConfig = StudentConfig()
     distil: DistilConfig = DistilConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
     run: RunConfig = RunConfig()
 
     def with_values(self, values: dict) -> "Config":

@@ -50,14 +50,11 @@ def subsets(data, clean: np.ndarray, seed: int) -> list[Subset]:
     return made
 
 
-def study(
-    models: list[Scored], data, clean: np.ndarray, *, seed: int, min_sensitivity=None
-) -> dict[str, list]:
+def study(models: list[Scored], data, parts: list[Subset], min_sensitivity=None) -> dict[str, list]:
     """{table: rows} of all evidence: `intervals comparisons seeds classes calibration`.
 
-    `data` a `Dataset`, `clean` (N,) bool. Thresholds and temperatures are fitted on val.
+    `data` a `Dataset`, `parts` its `subsets`. Thresholds and temperatures are fitted on val.
     """
-    parts = subsets(data, clean, seed)
     return {
         "intervals": [row for part in parts for row in _intervals(models, part)],
         "comparisons": [row for part in parts for row in _comparisons(models, part)],
@@ -190,3 +187,13 @@ def _calibration(m: Scored, models, data, part: Subset) -> dict:
         own = next((o for o in taught if o.seed == m.seed), taught[0])
         row |= ev.agreement(m.test_probs, own.test_probs)
     return row
+
+
+def of_one(m: Scored, data, part: Subset, min_sensitivity=None) -> dict:
+    """What a bundle says of itself: temperature, thresholds by class, test metrics as [value, low, high]."""
+    return {
+        "temperature": ev.temperature(m.val_probs, data.val.labels),
+        "thresholds": {r["class"]: r["threshold"] for r in _classes(m, data, part, min_sensitivity)},
+        "test": {r["metric"]: [r["value"], r["low"], r["high"]] for r in _intervals([m], part)},
+        "test_images": len(part.rows),
+    }

@@ -19,6 +19,7 @@ from .audit import Audit
 from .checks import require_known
 from .config import Config, section_dict
 from .data import Dataset
+from .findings import Subset, subsets
 from .losses import LOSSES
 from .metrics import softmax
 from .predictor import Predictor
@@ -39,7 +40,7 @@ class Job(NamedTuple):
     data: Dataset
     run: Run
     progress: Progress
-    clean: np.ndarray  # (N,) bool: test images without a copy in train or val
+    parts: list[Subset]  # of test: all of it, and what has no copy in train or val
 
 
 def check_names(config: Config) -> list[str]:
@@ -60,16 +61,26 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
     source = WeightSource(config.teacher.weights, progress.warn)
     for name in teachers:
         source.path(name)  # a missing weights file is told before anything is trained
-    job = Job(config, data, run, progress, ~found.twins["test"])
+    job = Job(config, data, run, progress, subsets(data, ~found.twins["test"], config.run.seed))
+    seeds = [config.run.seed + i for i in range(config.evidence.seeds)]
     views_key, views = draw_views(job)
-    alone = student_stage(job, views_key, views, None)
-    rows = report.student_files(job, alone, tflite_stages(job, alone, views))
+    alone = [student_stage(job, views_key, views, None, seed) for seed in seeds]
+    done = [(student, tflite_stages(job, student, views)) for student in alone]
+    rows = report.student_files(job, *done[0])
     for name in teachers:
-        teacher = teacher_stage(job, views_key, views, name, source)
-        distilled = student_stage(job, views_key, views, teacher)
-        rows.append(report.teacher_files(job, teacher, alone, distilled))
-        rows += report.student_files(job, distilled, tflite_stages(job, distilled, views))
-    report.closing_files(job, rows)
+        taught = [
+            teacher_stage(job, views_key, views, name, source, seed)
+            for seed in (seeds if config.evidence.teacher_seeds else seeds[:1])
+        ]
+        students = [
+            student_stage(job, views_key, views, teacher, seed)
+            for seed, teacher in zip(seeds, taught * (len(seeds) // len(taught)), strict=True)
+        ]
+        finished = [(student, tflite_stages(job, student, views)) for student in students]
+        rows.append(report.teacher_files(job, taught[0], alone[0], students[0]))
+        rows += report.student_files(job, *finished[0])
+        done += [(teacher, {}) for teacher in taught] + finished
+    report.closing_files(job, rows, done)
     return rows
 
 
@@ -97,6 +108,7 @@ class Model(NamedTuple):
 
     teacher: str  # the teacher's name, or "alone"
     kind: str  # "teacher", "alone" or "distilled"
+    seed: int
     key: str
     folder: Path
     facts: dict  # what summary.csv says of it beside its scores
@@ -107,9 +119,9 @@ class Model(NamedTuple):
         return np.load(self.folder / "measured.npz", allow_pickle=False)
 
 
-def _read(teacher, kind, stage) -> Model:
+def _read(teacher, kind, seed, stage) -> Model:
     facts, history = json.loads((stage.path / "model.json").read_text())
-    return Model(teacher, kind, stage.key, stage.path, facts, history)
+    return Model(teacher, kind, seed, stage.key, stage.path, facts, history)
 
 
 def _keep(folder: Path, facts: dict, history: list[dict], measured: dict) -> None:
@@ -117,7 +129,14 @@ def _keep(folder: Path, facts: dict, history: list[dict], measured: dict) -> Non
     (folder / "model.json").write_text(json.dumps([facts, history]))
 
 
-def teacher_stage(job: Job, views_key: str, views: Views, name: str, source: WeightSource) -> Model:
+def _stage_name(job: Job, teacher: str, what: str, seed: int) -> str:
+    """`vgg16-student`, and `vgg16-student-seed3` for the repeats."""
+    return f"{teacher}-{what}" + (f"-seed{seed}" if seed != job.config.run.seed else "")
+
+
+def teacher_stage(
+    job: Job, views_key: str, views: Views, name: str, source: WeightSource, seed: int
+) -> Model:
     """A fitted teacher and its logits over every view (V, N, K) and val (n, K)."""
     config = job.config
     settings = {
@@ -125,18 +144,18 @@ def teacher_stage(job: Job, views_key: str, views: Views, name: str, source: Wei
         "teachers": name,
         "epochs": config.student.epochs,
         "batch_size": config.student.batch_size,
-        "seed": config.run.seed,
+        "seed": seed,
         "file": (file := source.path(name)) and file_digest(file),
     }
-    make = partial(train_teacher, name, job.data, views.teacher_pixels, config, source, job.progress)
-    stage = job.run.stage(f"{name}-teacher", settings, views_key, make=make)
-    model = _read(name, "teacher", stage)
+    make = partial(train_teacher, name, job.data, views.teacher_pixels, config, source, job.progress, seed)
+    stage = job.run.stage(_stage_name(job, name, "teacher", seed), settings, views_key, make=make)
+    model = _read(name, "teacher", seed, stage)
     if stage.reused and config.teacher.weights == "auto" and not model.facts["pretrained"]:
         source.fell_back()
     return model
 
 
-def train_teacher(name, data, views, config, source, progress, folder: Path) -> None:
+def train_teacher(name, data, views, config, source, progress, seed, folder: Path) -> None:
     """One teacher's job: fit it over views (V, N, H, W, C), label them, measure it; all kept in `folder`."""
     started = time.perf_counter()
     settings = config.teacher
@@ -146,7 +165,7 @@ def train_teacher(name, data, views, config, source, progress, folder: Path) -> 
         source,
         size=settings.teacher_size,
         momentum=settings.teacher_momentum,
-        seed=config.run.seed,
+        seed=seed,
     )
     history = []
     if base.pretrained or settings.freeze:
@@ -154,11 +173,11 @@ def train_teacher(name, data, views, config, source, progress, folder: Path) -> 
         features = over_views(features_of, views, folder / "features.npy", progress, f"{name}: features")
         val_features = features_of(data.val.teacher_pixels)
         head, history = fit_head(
-            features, data, val_features, config, title=f"{name}: head", progress=progress
+            features, data, val_features, config, seed=seed, title=f"{name}: head", progress=progress
         )
         epochs = settings.fine_tune_epochs
     else:
-        head = build_head(base.model.output.shape[-1], len(data.classes), config.run.seed)
+        head = build_head(base.model.output.shape[-1], len(data.classes), seed)
         epochs = settings.scratch_epochs
     model = with_head(base.model, head)
     if epochs:
@@ -168,6 +187,7 @@ def train_teacher(name, data, views, config, source, progress, folder: Path) -> 
             data,
             config,
             pretrained=base.pretrained,
+            seed=seed,
             title=f"{name}: whole network",
             progress=progress,
         )
@@ -198,11 +218,11 @@ def train_teacher(name, data, views, config, source, progress, folder: Path) -> 
     _keep(folder, facts, history, measured)
 
 
-def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None) -> Model:
+def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None, seed: int) -> Model:
     """The student distilled from `teacher`, or trained alone without one: same seed, views and schedule."""
     config = job.config
     name, kind = (teacher.teacher, "distilled") if teacher else ("alone", "alone")
-    settings = {"student": section_dict(config.student), "seed": config.run.seed}
+    settings = {"student": section_dict(config.student), "seed": seed}
     upstream = [views_key]
     if teacher:
         settings["distil"] = section_dict(config.distil)
@@ -218,7 +238,7 @@ def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None)
             }
         title = f"{name}: student" if teacher else "student alone"
         student, history = fit_student(
-            views.pixels, job.data, config, title=title, progress=job.progress, **cached
+            views.pixels, job.data, config, seed=seed, title=title, progress=job.progress, **cached
         )
         shipped = exported(student)
         measured = evaluate.measure(batched(shipped), job.data.val.pixels, job.data.test.pixels, runs=50)
@@ -232,7 +252,8 @@ def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None)
         }
         _keep(folder, facts, history, measured)
 
-    return _read(name, kind, job.run.stage(f"{name}-student", settings, *upstream, make=make))
+    stage = job.run.stage(_stage_name(job, name, "student", seed), settings, *upstream, make=make)
+    return _read(name, kind, seed, stage)
 
 
 def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
@@ -253,6 +274,7 @@ def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
                 "teacher_weights": student.facts["teacher_weights"],
                 "data_digest": data.digest,
                 "student_key": student.key,
+                "seed": student.seed,
                 "config": config.to_dict(),
                 "versions": versions(),
             }
@@ -274,8 +296,11 @@ def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
     for recipe in config.quantize.recipes:
         settings = {**section_dict(config.quantize), "recipes": recipe, "seed": config.run.seed}
         stage = job.run.stage(
-            f"{student.teacher}-{recipe}", settings, student.key, make=partial(make, recipe=recipe)
+            _stage_name(job, student.teacher, recipe, student.seed),
+            settings,
+            student.key,
+            make=partial(make, recipe=recipe),
         )
         facts = json.loads((stage.path / "model.json").read_text())
-        made[recipe] = Model(student.teacher, student.kind, stage.key, stage.path, facts, [])
+        made[recipe] = Model(student.teacher, student.kind, student.seed, stage.key, stage.path, facts, [])
     return made

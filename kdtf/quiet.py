@@ -15,7 +15,8 @@ from pathlib import Path
 NOISE = re.compile(
     r"All log messages before absl|^I0000 |^INFO: |cuda_platform\.cc|cudart_stub|computation_placer|"
     r"Unable to register cu|cpu_feature_guard|To enable the following instructions|^fully_quantize: |"
-    r"tf_tfl_flatbuffer_helpers|mlir_graph_optimization|Reading SavedModel|^W0000 .*(Ignored|quantiz)"
+    r"tf_tfl_flatbuffer_helpers|flatbuffer_export|mlir_graph_optimization|Reading SavedModel|"
+    r"^W0000 .*(Ignored|quantiz)"
 )
 
 

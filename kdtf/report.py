@@ -10,6 +10,7 @@ import numpy as np
 
 from . import plots
 from .evaluate import record
+from .findings import Scored, of_one, study
 from .metrics import classification_report, confusion
 
 SUMMARY = (
@@ -28,12 +29,22 @@ def _row(job, model, recipe: str, **facts) -> dict:
         "model": model.kind,
         "recipe": recipe,
         "teacher_weights": model.facts.get("teacher_weights"),
-        "seed": job.config.run.seed,
+        "seed": model.seed,
         "data": data_name(data),
         **facts,
     }
-    scores = record(model.measured, data.val.labels, data.test.labels, job.clean, **described)
+    clean = np.isin(np.arange(len(data.test.labels)), job.parts[-1].rows)
+    scores = record(model.measured, data.val.labels, data.test.labels, clean, **described)
     return {name: scores.get(name) for name in SUMMARY}
+
+
+EVIDENCE = {
+    "intervals": "intervals.csv",
+    "comparisons": "comparisons.csv",
+    "seeds": "seeds.csv",
+    "classes": "per_class.csv",
+    "calibration": "calibration.csv",
+}
 
 
 def data_name(data) -> str:
@@ -43,8 +54,7 @@ def data_name(data) -> str:
 
 def teacher_files(job, teacher, alone, distilled) -> dict:
     """A teacher's history, curves and warning; returns its row."""
-    facts = {k: teacher.facts[k] for k in ("parameters", "size_kib", "train_seconds")}
-    row = _row(job, teacher, "keras", **facts)
+    row = _float_row(job, teacher)
     name, origin = teacher.teacher, teacher.facts["teacher_weights"]
     job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
     histories = {"teacher": teacher.history, "alone": alone.history, "distilled": distilled.history}
@@ -65,6 +75,23 @@ def _val_accuracy(job, model) -> float:
     return float(np.mean(model.measured["val_probs"].argmax(1) == job.data.val.labels))
 
 
+def _scored(model, recipe: str) -> Scored:
+    said = model.measured
+    return Scored(model.teacher, model.kind, recipe, model.seed, said["val_probs"], said["test_probs"])
+
+
+def _float_row(job, student) -> dict:
+    return _row(
+        job, student, "keras", **{k: student.facts[k] for k in ("parameters", "size_kib", "train_seconds")}
+    )
+
+
+def _tflite_row(job, student, recipe: str, file) -> dict:
+    counts = {k: file.facts[k] for k in ("quantized_tensors", "weight_tensors")}
+    size = {"size_kib": file.facts["bytes"] / 1024, "parameters": student.facts["parameters"]}
+    return _row(job, file, recipe, **counts, **size, teacher_weights=student.facts["teacher_weights"])
+
+
 def student_files(job, student, files: dict) -> list[dict]:
     """Everything about one student, float and as `.tflite`; returns its rows, the float one first."""
     run, data, name = job.run, job.data, student.teacher
@@ -83,33 +110,39 @@ def student_files(job, student, files: dict) -> list[dict]:
     run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
     for suffix in ("h5", "keras"):
         run.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
-    facts = {k: student.facts[k] for k in ("parameters", "size_kib", "train_seconds")}
-    rows = [_row(job, student, "keras", **facts)]
-    tiny = []
+    rows, tiny = [_float_row(job, student)], []
     for recipe, file in files.items():
-        rows.append(_tflite_files(job, student, recipe, file, rows[0]))
+        rows.append(_tflite_files(job, student, recipe, file))
         counted = confusion(file.measured["test_probs"], labels)
         tiny += [{"recipe": recipe, **r} for r in _confusion_rows(counted, data.classes)]
     run.write_csv(f"{name}_ConfusionTiny.csv", tiny)
     return rows
 
 
-def _tflite_files(job, student, recipe, file, float_row) -> dict:
-    """The `.tflite` and its `.json`, scores included; returns its row."""
-    counts = {k: file.facts[k] for k in ("quantized_tensors", "weight_tensors")}
-    size = {"size_kib": file.facts["bytes"] / 1024, "parameters": float_row["parameters"]}
-    weights = {"teacher_weights": float_row["teacher_weights"]}
-    row = _row(job, file, recipe, **counts, **size, **weights)
+def _tflite_files(job, student, recipe, file) -> dict:
+    """The `.tflite` and its `.json`, evidence included; returns its row."""
     stem = f"{student.teacher}_Student_{recipe}"
     job.run.write(f"{stem}.tflite", (file.folder / "model.tflite").read_bytes())
-    scores = {k: row[k] for k in ("accuracy", "precision", "recall", "f1", "auc", "loss", "val_accuracy")}
-    job.run.write_json(f"{stem}.json", {**file.facts, "test": scores})
-    return row
+    found = of_one(_scored(file, recipe), job.data, job.parts[0], job.config.evidence.min_sensitivity)
+    job.run.write_json(f"{stem}.json", {**file.facts, **found})
+    return _tflite_row(job, student, recipe, file)
 
 
-def closing_files(job, rows: list[dict]) -> None:
-    """The tables and the picture over all models, and the manifest."""
+def closing_files(job, rows: list[dict], done: list[tuple]) -> None:
+    """The tables and the picture over all models, and the manifest.
+
+    `rows` are those of the first seed, `done` every (model, its `.tflite` files) of all seeds.
+    """
     run, data = job.run, job.data
+    runs, models = [], []
+    for model, files in done:
+        runs.append(_float_row(job, model))
+        runs += [_tflite_row(job, model, recipe, file) for recipe, file in files.items()]
+        models += [_scored(model, "keras"), *(_scored(file, recipe) for recipe, file in files.items())]
+    run.write_csv("runs.csv", runs, SUMMARY)
+    tables = study(models, data, job.parts, job.config.evidence.min_sensitivity)
+    for name, file in EVIDENCE.items():
+        run.write_csv(file, tables[name])
     run.write_csv("summary.csv", rows, SUMMARY)
     tiny = [row for row in rows if row["recipe"] != "keras"]
     columns = [c for c in SUMMARY if c != "train_seconds"]

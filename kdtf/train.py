@@ -152,13 +152,13 @@ def over_views(predict, views, out, progress: Progress, title: str):
 
 
 def fit_head(
-    features, data: Dataset, val_features, config: Config, *, title: str, progress: Progress
+    features, data: Dataset, val_features, config: Config, *, seed: int, title: str, progress: Progress
 ) -> Trained:
     """A teacher's head on cached features (V, N, F) of the frozen base; the best val weights are kept.
 
     The same mathematics as training through the frozen base, at a hundredth of its cost.
     """
-    settings, seed = config.student, config.run.seed
+    settings = config.student
     head = build_head(features.shape[-1], len(data.classes), seed)
     stream, steps = feed(features, data.train.labels, batch_size=settings.batch_size, seed=seed)
     _classify(head, keras.optimizers.Adam(config.teacher.head_rate))
@@ -177,14 +177,14 @@ def fit_head(
 
 
 def fine_tune(
-    model, views, data: Dataset, config: Config, *, pretrained, title, progress: Progress
+    model, views, data: Dataset, config: Config, *, pretrained, seed: int, title, progress: Progress
 ) -> list[dict]:
     """Train the whole teacher in place over the views (V, N, H, W, C); returns its history rows.
 
     BatchNormalization adapts. Pretrained weights get `fine_tune_epochs` at a low rate, random ones
     `scratch_epochs` at a higher one; both a cosine decay, stopping early on val, best val weights kept.
     """
-    settings, seed = config.teacher, config.run.seed
+    settings = config.teacher
     epochs = settings.fine_tune_epochs if pretrained else settings.scratch_epochs
     peak = settings.fine_tune_rate if pretrained else settings.scratch_rate
     stream, steps = feed(views, data.train.labels, batch_size=settings.fine_tune_batch_size, seed=seed)
@@ -208,11 +208,11 @@ def fit_student(
     data: Dataset,
     config: Config,
     *,
+    seed: int,
     title,
     progress: Progress,
     logits=None,
     val_logits=None,
-    seed=None,
 ) -> Trained:
     """A student over the views `pixels` (V, N, H, W, C): distilled from `logits` (V, N, K), or alone without.
 
@@ -221,7 +221,6 @@ def fit_student(
     docs/design.md).
     """
     settings, distil = config.student, config.distil
-    seed = config.run.seed if seed is None else seed
     student = build_student(
         settings.student,
         pixels.shape[2:],

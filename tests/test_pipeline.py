@@ -52,7 +52,8 @@ def table(results, name):
 
 def test_every_file_people_know_is_there(finished):
     expected = {"summary.csv", "TinyEvalRes_Quant.csv", "comparison.png", "manifest.json", "work"}
-    expected |= {"audit.csv", "audit_pairs.csv"}
+    expected |= {"audit.csv", "audit_pairs.csv", "runs.csv", "intervals.csv", "comparisons.csv", "seeds.csv"}
+    expected |= {"per_class.csv", "calibration.csv"}
     for name in ("alone", "mobilenet"):
         expected |= {
             f"{name}_student_classification_report.csv",
@@ -143,7 +144,10 @@ def test_a_bundle_gives_the_scores_it_states(finished, tiny, name, recipe):
     assert row.size_kib == pytest.approx(path.stat().st_size / 1024, rel=1e-5)
     probs = Predictor(path)(np.load(tiny / "X_test.npy"))
     accuracy = (probs.argmax(1) == np.load(tiny / "y_test.npy")).mean()
-    assert facts["test"]["accuracy"] == pytest.approx(accuracy) == pytest.approx(row.accuracy, abs=1e-5)
+    value, low, high = facts["test"]["accuracy"]
+    assert value == pytest.approx(accuracy, abs=1e-6) and row.accuracy == pytest.approx(accuracy, abs=1e-5)
+    assert low <= value <= high and facts["test_images"] == 24
+    assert facts["temperature"] > 0 and list(facts["thresholds"]) == list(sample.CLASSES)
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
@@ -191,6 +195,26 @@ def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tin
     assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
     after = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
     assert before == after
+
+
+def test_seeds_repeat_the_students_and_keep_the_first_ones_files(finished, tiny, tmp_path):
+    argv = ["--data", str(tiny), "--results", str(tmp_path), *QUICK, "--recipes", "int8", "--seeds", "2"]
+    assert main(argv) == 0
+    runs = table(tmp_path, "runs.csv")
+    keys = list(zip(runs.teacher, runs.model, runs.recipe, runs.seed, strict=True))
+    students = [("alone", "alone", s) for s in (0, 1)] + [("mobilenet", "distilled", s) for s in (0, 1)]
+    expected = [(t, m, r, s) for t, m, s in students for r in ("keras", "int8")]
+    assert sorted(keys) == sorted([*expected, ("mobilenet", "teacher", "keras", 0)])
+    assert (table(tmp_path, "summary.csv").seed == 0).all()
+    one = table(finished, "summary.csv").query("recipe == 'keras'").accuracy.tolist()
+    assert table(tmp_path, "summary.csv").query("recipe == 'keras'").accuracy.tolist() == pytest.approx(
+        one, abs=0.09
+    )
+    seeds = table(tmp_path, "seeds.csv").set_index(["teacher", "model", "recipe"])
+    ours = runs.query("model == 'distilled' and recipe == 'keras'").accuracy
+    assert seeds.loc[("mobilenet", "distilled", "keras"), "mean"] == pytest.approx(ours.mean(), abs=1e-5)
+    compared = table(tmp_path, "comparisons.csv")
+    assert (compared.question == "distilled against alone").sum() == 2
 
 
 def test_a_teacher_that_is_no_better_is_warned_about(finished):

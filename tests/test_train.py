@@ -132,7 +132,7 @@ def test_logits_over_views_are_stored_view_by_view(tmp_path):
 def test_a_head_learns_from_cached_features():
     features = np.stack([DATA.train.pixels.mean((1, 2)) / 25 - 4] * 2)  # (2, 40, 1)
     val = DATA.val.pixels.mean((1, 2)) / 25 - 4
-    head, rows = fit_head(features, DATA, val, QUICK, title="", progress=Progress())
+    head, rows = fit_head(features, DATA, val, QUICK, seed=0, title="", progress=Progress())
     assert head.output.shape == (None, 2) and [r["epoch"] for r in rows] == list(range(1, 9))
     assert {r["phase"] for r in rows} == {"head"} and rows[-1]["accuracy"] > 0.9
 
@@ -145,7 +145,7 @@ def test_the_whole_network_learns_and_ends_with_its_best_weights():
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     rows = fine_tune(
-        model, DATA.train.pixels[None], DATA, QUICK, pretrained=True, title="", progress=Progress()
+        model, DATA.train.pixels[None], DATA, QUICK, pretrained=True, seed=0, title="", progress=Progress()
     )
     best = max((r["val_accuracy"], -r["val_loss"]) for r in rows)
     scored = model.evaluate(DATA.val.pixels.astype("float32"), DATA.val.labels, verbose=0, return_dict=True)
@@ -155,7 +155,7 @@ def test_the_whole_network_learns_and_ends_with_its_best_weights():
 
 def fitted(seed=0, **logits):
     return fit_student(
-        DATA.train.pixels[None], DATA, QUICK, title="", progress=Progress(), seed=seed, **logits
+        DATA.train.pixels[None], DATA, QUICK, seed=seed, title="", progress=Progress(), **logits
     )
 
 
@@ -166,8 +166,8 @@ def test_a_student_learns_alone_and_from_a_teacher():
     teacher = 8 * np.eye(2, dtype="float32")[1 - DATA.train.labels][None]  # a teacher that is always wrong
     val = 8 * np.eye(2, dtype="float32")[1 - DATA.val.labels]
     misled = fit_student(
-        DATA.train.pixels[None], DATA, QUICK.with_values({"alpha": 0.0}), title="", progress=Progress(),
-        logits=teacher, val_logits=val,
+        DATA.train.pixels[None], DATA, QUICK.with_values({"alpha": 0.0}), seed=0, title="",
+        progress=Progress(), logits=teacher, val_logits=val,
     )  # fmt: skip
     wrong = batched(misled.model)(DATA.test.pixels).argmax(1) != DATA.test.labels
     assert wrong.mean() > 0.9  # with alpha 0 the teacher alone is believed
