@@ -35,9 +35,10 @@ def parser() -> Parser:
     """The arguments, made from the fields of `Config`: grouped, one line of help each."""
     made = Parser(
         prog="main.py",
-        usage="main.py [audit] [settings]",
+        usage="main.py [audit | report] [settings]",
         description="Fine-tune teachers on chest images, distil each into a small student, quantize it to "
-        ".tflite, and report all of them. 'audit' looks the data over and stops there.",
+        ".tflite, and report all of them. 'audit' looks the data over and stops there; "
+        "'report' makes report.html again.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -150,7 +151,7 @@ def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
             end_section=row["teacher"] != after["teacher"],
         )
     console.print(table)
-    console.print(f"Everything is in {results}: start with summary.csv and comparison.png.", markup=False)
+    console.print(f"Everything is in {results}: start with report.html.", markup=False)
 
 
 def open_data(config: Config, demo: bool, out, shown: Terminal):
@@ -229,7 +230,17 @@ def run_audit(config: Config, demo: bool) -> None:
     print(f"The audit is in {out.root}: audit.csv, audit_pairs.csv and pictures of the worst pairs.")
 
 
-COMMANDS = {"audit": run_audit}
+def run_report(config: Config, demo: bool) -> None:
+    """`main.py report`: report.html again from a finished results folder, without TensorFlow."""
+    from .html import render
+    from .run import Run
+
+    folder = Path(config.run.results)
+    page = render(folder)
+    print(f"Written: {Run(folder).write('report.html', page)}")
+
+
+COMMANDS = {"audit": run_audit, "report": run_report}
 
 
 def import_pipeline(threads: int | None):

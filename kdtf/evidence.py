@@ -180,10 +180,10 @@ def holm(p_values) -> list[float]:
 def in_words(name: str, difference: Interval, p: float) -> str:
     """A verdict on `name` ("distilled against alone") from a difference of accuracies and a corrected p."""
     points, low, high = (100 * v for v in difference)
-    shown = f"{points:+.1f} points, interval {low:+.1f} to {high:+.1f}, corrected p {p:.2g}"
+    shown = f"interval {low:+.1f} to {high:+.1f}, corrected p {p:.2g}"
     if difference.excludes_zero and p < 0.05:
         return f"{name}: {'gain' if points > 0 else 'loss'} of {abs(points):.1f} points ({shown})."
-    return f"{name}: no evidence of a difference ({shown})."
+    return f"{name}: no evidence of a difference ({points:+.1f} points, {shown})."
 
 
 def threshold(

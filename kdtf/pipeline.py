@@ -28,7 +28,7 @@ from .quantize import RECIPES, calibration, card, convert
 from .quiet import native_noise
 from .run import Run, file_digest, versions
 from .students import STUDENTS, exported
-from .teachers import WeightSource, build_base, build_head, canonical, with_head
+from .teachers import NOT_DOWNLOADED, WeightSource, build_base, build_head, canonical, with_head
 from .train import batched, fine_tune, fit_head, fit_student, over_views
 from .views import Views, make_views
 
@@ -150,7 +150,7 @@ def teacher_stage(
     make = partial(train_teacher, name, job.data, views.teacher_pixels, config, source, job.progress, seed)
     stage = job.run.stage(_stage_name(job, name, "teacher", seed), settings, views_key, make=make)
     model = _read(name, "teacher", seed, stage)
-    if stage.reused and config.teacher.weights == "auto" and not model.facts["pretrained"]:
+    if stage.reused and model.facts["teacher_weights"] == NOT_DOWNLOADED:
         source.fell_back()
     return model
 

@@ -11,6 +11,7 @@ import numpy as np
 from . import plots
 from .evaluate import record
 from .findings import Scored, of_one, study
+from .html import render
 from .metrics import classification_report, confusion
 
 SUMMARY = (
@@ -158,6 +159,7 @@ def closing_files(job, rows: list[dict], done: list[tuple]) -> None:
     }
     weights = {row["teacher"]: row["teacher_weights"] for row in rows if row["model"] == "teacher"}
     run.write_manifest(job.config.to_dict(), described, weights, job.progress.warnings)
+    run.write("report.html", render(run.root))
 
 
 AUDIT = ("check", "split", "other", "name", "count", "of", "value")

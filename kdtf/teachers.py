@@ -64,6 +64,7 @@ def cnn5(input_shape, weights=None, **unused):
     return model
 
 
+NOT_DOWNLOADED = "random weights, as ImageNet's could not be downloaded"
 _TF = "weights_tf_dim_ordering_tf_kernels"
 _ALPHAS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}
 _ALPHAS_V2 = ("1.0", "1.4", "1.3", "0.75", "0.5", "0.35")
@@ -154,7 +155,7 @@ class WeightSource:
                     "Give --weights DIR with the official files, or --weights none."
                 ) from None
         self.fell_back()
-        return make(weights=None), False, "random weights, as ImageNet's could not be downloaded"
+        return make(weights=None), False, NOT_DOWNLOADED
 
     def fell_back(self) -> None:
         """Say once that teachers start from random weights, and stop trying to download."""

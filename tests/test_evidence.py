@@ -105,8 +105,8 @@ def test_holm_by_hand():
 @pytest.mark.parametrize(
     "difference, p, text",
     [
-        (ev.Interval(0.021, 0.004, 0.038), 0.01, "x: gain of 2.1 points (+2.1 points, interval +0.4 to +3.8"),
-        (ev.Interval(-0.03, -0.05, -0.01), 0.01, "x: loss of 3.0 points (-3.0 points"),
+        (ev.Interval(0.021, 0.004, 0.038), 0.01, "x: gain of 2.1 points (interval +0.4 to +3.8"),
+        (ev.Interval(-0.03, -0.05, -0.01), 0.01, "x: loss of 3.0 points (interval -5.0 to -1.0"),
         (ev.Interval(0.021, -0.004, 0.04), 0.01, "x: no evidence of a difference (+2.1 points"),
         (ev.Interval(0.021, 0.004, 0.04), 0.2, "x: no evidence of a difference"),
     ],

@@ -13,7 +13,7 @@ LAYERS = (
     {"npz", "config", "metrics", "evidence", "run"},
     {"data"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "plots", "audit"},
-    {"train", "quantize", "findings"},
+    {"train", "quantize", "findings", "html"},
     {"report"},
     {"pipeline"},
     {"cli"},

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import QUICK
 
 from kdtf import sample
 from kdtf.cli import main
@@ -18,32 +19,6 @@ from kdtf.report import SUMMARY
 from kdtf.run import file_digest
 
 RECIPES = ("float32", "float16", "dynamic", "int8")
-QUICK = [
-    "--teachers",
-    "mobilenet",
-    "--weights",
-    "none",
-    "--views",
-    "2",
-    "--epochs",
-    "2",
-    "--scratch-epochs",
-    "1",
-]
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    sample.write(folder, train=48, val=16, test=24, side=32, teacher_side=64, seed=1)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory):
-    results = tmp_path_factory.mktemp("results")
-    assert main(["--data", str(tiny), "--results", str(results), *QUICK]) == 0
-    return results
 
 
 def table(results, name):
@@ -53,7 +28,7 @@ def table(results, name):
 def test_every_file_people_know_is_there(finished):
     expected = {"summary.csv", "TinyEvalRes_Quant.csv", "comparison.png", "manifest.json", "work"}
     expected |= {"audit.csv", "audit_pairs.csv", "runs.csv", "intervals.csv", "comparisons.csv", "seeds.csv"}
-    expected |= {"per_class.csv", "calibration.csv"}
+    expected |= {"per_class.csv", "calibration.csv", "report.html"}
     for name in ("alone", "mobilenet"):
         expected |= {
             f"{name}_student_classification_report.csv",

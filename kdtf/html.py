@@ -1,0 +1,253 @@
+"""A finished results folder to `report.html`: one file, pictures embedded, nothing fetched.
+
+Reads only what people read too, the CSV files, the pictures and the manifest, so that it can be made
+again without TensorFlow and without `work/`. Computes no score.
+"""
+
+import base64
+import json
+import shlex
+from pathlib import Path
+
+import pandas as pd
+
+from . import __version__
+from .checks import UserError
+from .config import Config, flag
+
+TEMPLATES = Path(__file__).parent / "templates"
+MODELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
+
+
+def render(results: Path) -> str:
+    """The page of a results folder. Raises `UserError` where the folder holds no finished run."""
+    from jinja2 import Environment, FileSystemLoader
+
+    try:
+        manifest = json.loads((results / "manifest.json").read_text(encoding="utf-8"))
+        tables = {p.stem: pd.read_csv(p) for p in (results / n for n in CSV)}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--results must be the folder of a finished run. Got {str(results)!r}: {error}."
+        ) from None
+    data = manifest["data"]
+    images = data["images"]
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    return environment.get_template("report.html.j2").render(
+        version=__version__,
+        data_name="synthetic phantom" if data["synthetic"] else Path(data["source"]).name,
+        synthetic=data["synthetic"],
+        answer=answer(tables),
+        warnings=manifest["warnings"],
+        sections=sections(tables, results, manifest),
+        command=command(manifest["config"], data["synthetic"]),
+        digest=data["digest"],
+        images=", ".join(f"{name} {count} images" for name, count in images.items()),
+        versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
+        config=json.dumps(manifest["config"], indent=1),
+    )
+
+
+CSV = (
+    "summary.csv", "intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv",
+    "audit.csv",
+)  # fmt: skip
+
+
+def answer(tables: dict) -> dict:
+    """The student to ship: the `.tflite` with the best val accuracy, the smallest among equals."""
+    files = tables["summary"].query("recipe != 'keras'")
+    best = files.sort_values(["val_accuracy", "size_kib"], ascending=[False, True]).iloc[0]
+    kind = (
+        "the student trained alone" if best.model == "alone" else f"the student distilled from {best.teacher}"
+    )
+    sure = _interval(tables["intervals"], best, "accuracy", "all")
+    clean = _interval(tables["intervals"], best, "accuracy", "clean")
+    text = f"{_points(sure)} of {best.test_images} test images right (95 % interval {_range(sure)})"
+    if clean is not None:
+        text += (
+            f"; {_points(clean)} ({_range(clean)}) of the {best.clean_images} without a copy in train or val"
+        )
+    asked = tables["comparisons"].query("images == 'all' and teacher == @best.teacher and seed == @best.seed")
+    gain = asked[asked.question == "distilled against alone"].verdict.tolist()
+    facts = [
+        ("accuracy on test", f"{best.accuracy:.3f}"),
+        ("macro AUC", "" if pd.isna(best.auc) else f"{best.auc:.3f}"),
+        ("size", f"{best.size_kib:,.0f} KiB"),
+        ("for one image, one thread", f"{best.latency_ms:.2f} ms"),
+    ]
+    return {
+        "headline": f"Ship {best.teacher}_Student_{best.recipe}.tflite: {kind}, recipe {best.recipe}.",
+        "sure": " ".join([text + ".", *gain]),
+        "facts": [{"name": n, "value": v} for n, v in facts if v],
+    }
+
+
+def _interval(intervals, row, metric: str, images: str):
+    found = intervals[
+        (
+            intervals[["teacher", "model", "recipe", "seed"]] == row[["teacher", "model", "recipe", "seed"]]
+        ).all(axis=1)
+        & (intervals.metric == metric)
+        & (intervals.images == images)
+    ]
+    return found.iloc[0] if len(found) else None
+
+
+def _points(interval) -> str:
+    return f"{100 * interval.value:.1f} %"
+
+
+def _range(interval) -> str:
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+
+
+def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
+    """The page's sections: tables and pictures in the order a reader asks for them."""
+    first = manifest["config"]["run"]["seed"]
+    per_class = tables["per_class"]
+    per_class = per_class[(per_class.seed == first) & per_class.recipe.isin(["keras", "int8"])]
+    pictures = sorted(results.glob("*_curves.png"))
+    found = [
+        _section("models", "Every model", "Accuracy on test, 95 % interval; a click on a heading sorts.",
+                 [_table(models(tables))], [results / "comparison.png"]),
+        _section("comparisons", "What differs from what",
+                 "Paired on the same test images: difference in accuracy with its bootstrap interval, "
+                 "McNemar's exact test, p corrected by Holm within each question.",
+                 [_table(comparisons(tables))]),
+        _section("seeds", "Trained again", "Accuracy over repeated seeds.",
+                 [_table(seeds(tables))]) if tables["seeds"].seeds.max() > 1 else None,
+        _section("classes", "Each class against the rest",
+                 "At a threshold chosen on val; 95 % intervals in brackets.", [_table(classes(per_class))]),
+        _section("calibration", "Can its probabilities be believed",
+                 "Expected calibration error and Brier score, before and after the temperature fitted on "
+                 "val; agreement with the teacher.", [_table(calibration(tables))]),
+        _section("curves", "How the training went", "", [], pictures),
+        _section("confusion", "What is taken for what", "", [],
+                 sorted(results.glob("*_confusion_matrix.png"))),
+        _section("audit", "The data", "What the audit looked for, and how often it found it.",
+                 [_table(audit(tables), folded="All findings")], sorted(results.glob("audit_*.png"))),
+    ]  # fmt: skip
+    return [section for section in found if section]
+
+
+def _section(name, title, text, tables, pictures=()) -> dict:
+    shown = [
+        {"data": base64.b64encode(p.read_bytes()).decode(), "alt": caption(p.name)}
+        for p in pictures
+        if p.exists()
+    ]
+    return {"id": name, "title": title, "text": text, "tables": tables, "pictures": shown}
+
+
+def caption(file: str) -> str:
+    """What a picture shows, for readers and for screen readers."""
+    stem = file.removesuffix(".png")
+    if stem == "comparison":
+        return "Accuracy on test of every teacher and its distilled student; the student alone as a line."
+    if stem.endswith("_curves"):
+        who = stem.removesuffix("_curves")
+        return f"{who}: accuracy and cross entropy over the epochs, train dashed, val solid."
+    if stem.endswith("_student_confusion_matrix"):
+        who = stem.removesuffix("_student_confusion_matrix")
+        whose = "the student trained alone" if who == "alone" else f"the student distilled from {who}"
+        return f"Confusion matrix of {whose} on test: true classes in rows, predicted ones in columns."
+    return f"Pairs of images that are {stem.split('_')[1]} copies, the worst first."
+
+
+def models(tables) -> pd.DataFrame:
+    """The rows of summary.csv as people read them."""
+    rows = []
+    for _, row in tables["summary"].iterrows():
+        shown = {
+            "teacher": row.teacher,
+            "model": MODELS[row.model],
+            "recipe": row.recipe,
+            "accuracy": row.accuracy,
+        }
+        for images, name in (("all", "interval"), ("clean", "clean, interval")):
+            found = _interval(tables["intervals"], row, "accuracy", images)
+            if found is not None and images == "clean":
+                shown["clean accuracy"] = row.clean_accuracy
+            shown[name] = "" if found is None else f"{found.low:.3f} to {found.high:.3f}"
+        shown |= {"macro F1": row.f1, "AUC": row.auc, "KiB": row.size_kib, "ms/image": row.latency_ms}
+        rows.append({**shown, "teacher's weights": row.teacher_weights})
+    return pd.DataFrame(rows).dropna(axis=1, how="all").loc[:, lambda t: (t != "").any()]
+
+
+def comparisons(tables) -> pd.DataFrame:
+    found = tables["comparisons"]
+    shown = found[["question", "teacher", "recipe", "seed", "images"]].copy()
+    shown["points"] = 100 * found.difference
+    shown["interval"] = [
+        f"{100 * a:+.1f} to {100 * b:+.1f}" for a, b in zip(found.low, found.high, strict=True)
+    ]
+    shown["only first right"], shown["only second right"] = found.only_first_right, found.only_second_right
+    shown["p (Holm)"] = found.holm_p
+    shown["finding"] = [v.split(": ", 1)[1].split(" (")[0] for v in found.verdict]
+    return shown
+
+
+def seeds(tables) -> pd.DataFrame:
+    found = tables["seeds"].copy()
+    found["model"] = found.model.map(MODELS)
+    return found.rename(columns=lambda c: c.replace("_", " "))
+
+
+def classes(found) -> pd.DataFrame:
+    shown = found[["teacher", "model", "recipe", "class"]].copy()
+    shown["model"] = shown.model.map(MODELS)
+    for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
+        columns = (found[metric], found[f"{metric}_low"], found[f"{metric}_high"])
+        name = metric.upper() if len(metric) == 3 else metric
+        shown[name] = [f"{v:.2f} ({a:.2f} to {b:.2f})" for v, a, b in zip(*columns, strict=True)]
+    shown["threshold"], shown["test images"] = found.threshold, found.test_images
+    return shown
+
+
+def calibration(tables) -> pd.DataFrame:
+    found = tables["calibration"].copy()
+    found["model"] = found.model.map(MODELS)
+    names = {"ece": "ECE", "scaled_ece": "ECE, scaled", "brier": "Brier", "scaled_brier": "Brier, scaled"}
+    names |= {"top1_agreement": "same top class as teacher", "kl_from_teacher": "KL from teacher"}
+    columns = ["teacher", "model", "recipe", "seed", "temperature", *names]
+    return found[[c for c in columns if c in found]].rename(columns=names)
+
+
+def audit(tables) -> pd.DataFrame:
+    return tables["audit"].rename(columns={"of": "out of", "other": "compared with"})
+
+
+def _table(frame: pd.DataFrame, *, title: str = "", folded: str = "") -> dict:
+    """A frame as the template wants it: cells with a text and the value they sort by."""
+    kinds = {c: "number" if pd.api.types.is_numeric_dtype(frame[c]) else "text" for c in frame}
+    kinds |= {c: "text wrap" for c in ("teacher's weights",) if c in kinds}
+    rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
+    columns = [{"name": c, "kind": k} for c, k in kinds.items()]
+    return {"title": title, "folded": folded, "columns": columns, "rows": rows}
+
+
+def _cell(value) -> dict:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return {"text": "", "value": ""}
+    if isinstance(value, float):
+        text = (
+            f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 0.001 else f"{value:.3f}"
+        )
+        return {"text": text, "value": value}
+    return {"text": value, "value": value}
+
+
+def command(config: dict, synthetic: bool) -> str:
+    """The command line that gives these settings, of those that differ from the defaults."""
+    told = ["python", "main.py"]
+    for section, values in Config().to_dict().items():
+        for name, default in values.items():
+            value = config[section][name]
+            if value == default or (synthetic and name == "data"):
+                continue
+            if isinstance(value, bool):
+                told.append(flag(name) if value else flag("no_" + name))
+            else:
+                told += [flag(name), *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(told)
