@@ -197,3 +197,33 @@ def of_one(m: Scored, data, part: Subset, min_sensitivity=None) -> dict:
         "test": {r["metric"]: [r["value"], r["low"], r["high"]] for r in _intervals([m], part)},
         "test_images": len(part.rows),
     }
+
+
+def curves_of(m: Scored, part: Subset) -> list[dict]:
+    """ROC and precision-recall curves of every class against the rest, one record a class."""
+    from sklearn import metrics
+
+    made = []
+    for k in range(m.test_probs.shape[1]):
+        positive, values = part.labels == k, m.test_probs[part.rows, k]
+        false, true, _ = metrics.roc_curve(positive, values)
+        precision, recall, _ = metrics.precision_recall_curve(positive, values)
+        made.append(
+            {
+                "false_positive": false,
+                "true_positive": true,
+                "auc": metrics.auc(false, true),
+                "precision": precision,
+                "recall": recall,
+                "average_precision": metrics.average_precision_score(positive, values),
+            }
+        )
+    return made
+
+
+def reliability_of(m: Scored, part: Subset) -> tuple[ev.Reliability, float]:
+    """The reliability record of a model on a part of test, and its ECE."""
+    probs = m.test_probs[part.rows]
+    return ev.reliability(probs, part.labels), float(
+        ev.weighted_ece(part.draws.weights[:1], probs, part.labels)[0]
+    )

@@ -110,7 +110,7 @@ def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
     pictures = sorted(results.glob("*_curves.png"))
     found = [
         _section("models", "Every model", "Accuracy on test, 95 % interval; a click on a heading sorts.",
-                 [_table(models(tables))], [results / "comparison.png"]),
+                 [_table(models(tables))], [results / "comparison.png", results / "pareto.png"]),
         _section("comparisons", "What differs from what",
                  "Paired on the same test images: difference in accuracy with its bootstrap interval, "
                  "McNemar's exact test, p corrected by Holm within each question.",
@@ -118,10 +118,12 @@ def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
         _section("seeds", "Trained again", "Accuracy over repeated seeds.",
                  [_table(seeds(tables))]) if tables["seeds"].seeds.max() > 1 else None,
         _section("classes", "Each class against the rest",
-                 "At a threshold chosen on val; 95 % intervals in brackets.", [_table(classes(per_class))]),
+                 "At a threshold chosen on val; 95 % intervals in brackets.", [_table(classes(per_class))],
+                 sorted(results.glob("*_roc_pr.png"))),
         _section("calibration", "Can its probabilities be believed",
                  "Expected calibration error and Brier score, before and after the temperature fitted on "
-                 "val; agreement with the teacher.", [_table(calibration(tables))]),
+                 "val; agreement with the teacher.", [_table(calibration(tables))],
+                 sorted(results.glob("*_reliability.png"))),
         _section("curves", "How the training went", "", [], pictures),
         _section("confusion", "What is taken for what", "", [],
                  sorted(results.glob("*_confusion_matrix.png"))),
@@ -145,6 +147,14 @@ def caption(file: str) -> str:
     stem = file.removesuffix(".png")
     if stem == "comparison":
         return "Accuracy on test of every teacher and its distilled student; the student alone as a line."
+    if stem == "pareto":
+        return "Accuracy on test of every model and file against its size and its latency for one image."
+    if stem.endswith("_roc_pr"):
+        who = stem.removesuffix("_roc_pr")
+        return f"{who}: ROC and precision-recall curves of every class against the rest, on test."
+    if stem.endswith("_reliability"):
+        who = stem.removesuffix("_reliability")
+        return f"{who}: how often the top class is right, by how sure the model is; the diagonal is honest."
     if stem.endswith("_curves"):
         who = stem.removesuffix("_curves")
         return f"{who}: accuracy and cross entropy over the epochs, train dashed, val solid."

@@ -10,7 +10,7 @@ matplotlib.use("Agg")  # no screen is needed, nor looked for
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73"}
 LABELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
@@ -76,6 +76,84 @@ def confusion(counts: np.ndarray, classes, title: str, *, synthetic=False) -> Fi
     axis.tick_params(axis="y", rotation=0)
     for label in axis.get_xticklabels():
         label.set_horizontalalignment("right")
+    return figure
+
+
+def ranking(curves: dict[str, list[dict]], classes, title: str, *, synthetic=False) -> Figure:
+    """ROC (upper row) and precision-recall curves (lower) of every class, of `{model: a record a class}`.
+
+    A record holds `false_positive, true_positive, recall, precision` as arrays, `auc` and
+    `average_precision`.
+    """
+    figure = Figure(figsize=(3.1 * len(classes) + 0.4, 6.6), layout="constrained", dpi=110)
+    axes = figure.subplots(2, len(classes), squeeze=False)
+    figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
+    for model, records in curves.items():
+        for (upper, lower), record in zip(axes.T, records, strict=True):
+            style = {"color": COLOURS[model], "lw": 1.5}
+            upper.plot(
+                record["false_positive"], record["true_positive"], label=f"{record['auc']:.3f}", **style
+            )
+            label = f"{record['average_precision']:.3f}"
+            lower.plot(record["recall"], record["precision"], drawstyle="steps-post", label=label, **style)
+    for k, name in enumerate(classes):
+        axes[0, k].plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
+        axes[0, k].set_title(name, fontsize=9)
+        _finish(axes[0, k], "1 - specificity", "sensitivity" if not k else "")
+        _finish(axes[1, k], "recall", "precision" if not k else "")
+        for axis, what in ((axes[0, k], "AUC"), (axes[1, k], "AP")):
+            axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+            axis.legend(
+                fontsize=8, title=what, title_fontsize=8, loc="lower right" if what == "AUC" else "lower left"
+            )
+    handles = [axes[0, 0].lines[i] for i in range(len(curves))]
+    figure.legend(handles, [LABELS[m] for m in curves], loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def reliability(curves: dict[str, tuple], title: str, *, synthetic=False) -> Figure:
+    """How often the top class is right (vertical) by how sure the model is (horizontal).
+
+    Of `{model: (Reliability, ECE)}`; a point's area is the number of images in its bin.
+    """
+    figure, (axis,) = _figure(title, synthetic, (5.6, 5.2))
+    axis.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
+    for model, (r, ece) in curves.items():
+        label = f"{LABELS[model]}, ECE {ece:.3f}"
+        axis.plot(r.confidence, r.frequency, "-", color=COLOURS[model], lw=1.2, label=label)
+        size = 8 + 160 * r.count / r.count.sum()
+        axis.scatter(r.confidence, r.frequency, s=size, color=COLOURS[model], alpha=0.8)
+    _finish(axis, "confidence in the top class", "part that is right")
+    axis.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
+    axis.legend(fontsize=8, loc="upper left")
+    return figure
+
+
+MARKS = dict(zip(("keras", "float32", "float16", "dynamic", "int8"), "os^vD", strict=True))
+
+
+def pareto(rows: list[dict], *, synthetic=False) -> Figure:
+    """Accuracy on test against size and against latency, both on logarithmic scales."""
+    figure, axes = _figure("What accuracy costs", synthetic, (10, 4.4), 2)
+    for axis, column, label in ((axes[0], "size_kib", "size, KiB"), (axes[1], "latency_ms", "one image, ms")):
+        for row in rows:
+            mark = MARKS.get(row["recipe"], "P")
+            axis.scatter(
+                row[column], row["accuracy"], marker=mark, s=46, color=COLOURS[row["model"]], alpha=0.75
+            )
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:,g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        _finish(axis, label, "accuracy" if column == "size_kib" else "")
+    names = {row["recipe"] for row in rows}
+    handles = [axes[0].scatter([], [], color=COLOURS[m], label=LABELS[m]) for m in LABELS]
+    handles += [
+        axes[0].scatter([], [], color="#555555", marker=MARKS.get(r, "P"), label=r)
+        for r in MARKS
+        if r in names
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
     return figure
 
 

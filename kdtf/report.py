@@ -10,7 +10,7 @@ import numpy as np
 
 from . import plots
 from .evaluate import record
-from .findings import Scored, of_one, study
+from .findings import Scored, curves_of, of_one, reliability_of, study
 from .html import render
 from .metrics import classification_report, confusion
 
@@ -63,6 +63,8 @@ def teacher_files(job, teacher, alone, distilled) -> dict:
         {k: h for k, h in histories.items() if h}, f"{name}, {origin}", synthetic=job.data.synthetic
     )
     job.run.write(f"{name}_curves.png", png(figure))
+    models = {"teacher": teacher, "alone": alone, "distilled": distilled}
+    _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
     val_alone = _val_accuracy(job, alone)
     if row["val_accuracy"] <= val_alone:
         job.progress.warn(
@@ -70,6 +72,18 @@ def teacher_files(job, teacher, alone, distilled) -> dict:
             f"{val_alone:.3f}: distilling from it is unlikely to help."
         )
     return row
+
+
+def _evidence_pictures(job, title, name, models: dict[str, Scored]) -> None:
+    """ROC and PR curves, and the reliability diagram, of a teacher and the two students."""
+    part, synthetic = job.parts[0], job.data.synthetic
+    if len(np.unique(part.labels)) == len(job.data.classes):  # else a class has no curve
+        found = {kind: curves_of(m, part) for kind, m in models.items()}
+        job.run.write(
+            f"{name}_roc_pr.png", png(plots.ranking(found, job.data.classes, title, synthetic=synthetic))
+        )
+    found = {kind: reliability_of(m, part) for kind, m in models.items()}
+    job.run.write(f"{name}_reliability.png", png(plots.reliability(found, title, synthetic=synthetic)))
 
 
 def _val_accuracy(job, model) -> float:
@@ -149,6 +163,7 @@ def closing_files(job, rows: list[dict], done: list[tuple]) -> None:
     columns = [c for c in SUMMARY if c != "train_seconds"]
     run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
     run.write("comparison.png", png(plots.comparison(rows, synthetic=data.synthetic)))
+    run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))
     described = {
         "source": str(data.source),
         "digest": data.digest,

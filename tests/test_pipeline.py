@@ -41,6 +41,7 @@ def test_every_file_people_know_is_there(finished):
             *(f"{name}_Student_{recipe}.{suffix}" for recipe in RECIPES for suffix in ("tflite", "json")),
         }
     expected |= {"mobilenet_teachermodel.csv", "mobilenet_Distiller_history.csv", "mobilenet_curves.png"}
+    expected |= {"mobilenet_roc_pr.png", "mobilenet_reliability.png", "pareto.png"}
     expected |= {"alone_student_history.csv"}
     assert {path.name for path in finished.iterdir()} == expected
 

@@ -1,0 +1,88 @@
+"""Figures are drawn from records and hold what they were given."""
+
+import numpy as np
+import pytest
+
+from kdtf import plots
+from kdtf.evidence import Reliability
+from kdtf.findings import Scored, curves_of, subsets
+from kdtf.report import png
+
+HISTORY = [
+    {"phase": p, "accuracy": 0.5, "loss": 1.0, "cross_entropy": 1.0, "val_accuracy": 0.4, "val_loss": 1.2,
+     "val_cross_entropy": 1.2}
+    for p in ("head", "head", "whole network")
+]  # fmt: skip
+ROWS = [
+    dict(zip(("teacher", "model", "recipe", "accuracy", "size_kib", "latency_ms"), row, strict=True))
+    for row in (
+        ("alone", "alone", "keras", 0.7, 2400, 1.0),
+        ("vgg16", "teacher", "keras", 0.9, 60000, 30.0),
+        ("vgg16", "distilled", "keras", 0.8, 2400, 1.0),
+        ("vgg16", "distilled", "int8", 0.79, 620, 0.1),
+    )
+]
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(plots.matplotlib.text.Text))
+
+
+def drawings(synthetic):
+    labels = np.arange(12) % 3
+    probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12)
+    part = subsets(
+        type("D", (), {"test": type("S", (), {"labels": labels, "groups": None})}), np.ones(12, bool), 0
+    )[0]
+    ranks = {"teacher": curves_of(Scored("vgg16", "teacher", "keras", 0, probs, probs), part)}
+    bins = Reliability(np.array([0.5, 0.9]), np.array([0.4, 0.8]), np.array([3, 9]))
+    return {
+        "curves": plots.curves({"teacher": HISTORY, "alone": HISTORY}, "vgg16", synthetic=synthetic),
+        "confusion": plots.confusion(
+            np.array([[5, 1], [2, 7]]), ("ill", "well"), "Test", synthetic=synthetic
+        ),
+        "comparison": plots.comparison(ROWS, synthetic=synthetic),
+        "pareto": plots.pareto(ROWS, synthetic=synthetic),
+        "ranking": plots.ranking(ranks, ("a", "b", "c"), "vgg16", synthetic=synthetic),
+        "reliability": plots.reliability({"distilled": (bins, 0.1)}, "vgg16", synthetic=synthetic),
+        "pairs": plots.pairs(
+            [(np.zeros((4, 4, 1)), "train 1", np.ones((4, 4, 1)), "test 2", "copies")] * 4, "Worst"
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", drawings(False))
+def test_every_figure_becomes_a_png_and_says_when_it_is_synthetic(name):
+    figure = drawings(True)[name]
+    assert png(figure).startswith(b"\x89PNG")
+    if name != "pairs":
+        assert plots.SYNTHETIC in texts(figure)
+        assert plots.SYNTHETIC not in texts(drawings(False)[name])
+
+
+def test_the_same_record_gives_the_same_bytes():
+    assert png(drawings(True)["comparison"]) == png(drawings(True)["comparison"])
+
+
+def test_the_comparison_writes_its_numbers():
+    shown = texts(drawings(False)["comparison"])
+    assert all(number in shown for number in ("0.900", "0.800", "student alone (0.700)"))
+
+
+def test_the_confusion_matrix_writes_its_counts():
+    shown = texts(drawings(False)["confusion"]).split()
+    assert {"5", "1", "2", "7", "ill", "well"} <= set(shown)
+
+
+def test_models_keep_their_colours_everywhere():
+    for name in ("curves", "reliability"):
+        lines = [line for axis in drawings(False)[name].axes for line in axis.lines]
+        by_label = {line.get_label().split(",")[0]: line.get_color() for line in lines}
+        for model, label in plots.LABELS.items():
+            assert by_label.get(label, plots.COLOURS[model]) == plots.COLOURS[model]
+
+
+def test_the_curves_mark_where_the_whole_network_starts():
+    left = drawings(False)["curves"].axes[0]
+    marks = [line for line in left.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == ":"]
+    assert marks and marks[0].get_xdata()[0] == 2.5
