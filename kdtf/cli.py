@@ -154,16 +154,22 @@ def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
     console.print(f"Everything is in {results}: start with report.html.", markup=False)
 
 
+def start(config: Config, demo: bool):
+    """The results folder and the terminal, once it is clear that there is something to work on."""
+    from .run import Run
+
+    default = Config().data.data
+    if not demo and config.data.data == default and not (Path(default) / "X_train.npy").exists():
+        raise UserError(NO_DATA)
+    return Run(config.run.results), Terminal()
+
+
 def open_data(config: Config, demo: bool, out, shown: Terminal):
     """The data the settings name, checked, or the demo's phantom; says what the door decided."""
     from .data import load
     from .run import disk_errors
 
-    here = Path(config.data.data)
-    if demo:
-        here = draw_phantom(out, shown, config.run.seed)
-    elif config.data.data == Config().data.data and not (here / "X_train.npy").exists():
-        raise UserError(NO_DATA)
+    here = draw_phantom(out, shown, config.run.seed) if demo else Path(config.data.data)
     with disk_errors(out.root), shown.bar("checking images", 1) as advance:
         data = load(
             here,
@@ -211,21 +217,18 @@ class Leakage(UserError):
 
 def run_all(config: Config, demo: bool) -> None:
     """`main.py`: the whole pipeline."""
-    from .run import Run
-
-    out, shown = Run(config.run.results), Terminal()
+    out, shown = start(config, demo)
     data = open_data(config, demo, out, shown)
-    found = look_over(config, data, out, shown)
     pipeline = import_pipeline(config.run.threads)
+    pipeline.check(config)  # before the audit writes its tables: bad settings leave nothing behind
+    found = look_over(config, data, out, shown)
     rows = pipeline.run_pipeline(config, data, found, out, shown)
     print_summary(rows, out.root, data.synthetic)
 
 
 def run_audit(config: Config, demo: bool) -> None:
     """`main.py audit`: the audit of the data alone."""
-    from .run import Run
-
-    out, shown = Run(config.run.results), Terminal()
+    out, shown = start(config, demo)
     look_over(config, open_data(config, demo, out, shown), out, shown)
     print(f"The audit is in {out.root}: audit.csv, audit_pairs.csv and pictures of the worst pairs.")
 

@@ -43,13 +43,20 @@ class Job(NamedTuple):
     parts: list[Subset]  # of test: all of it, and what has no copy in train or val
 
 
-def check_names(config: Config) -> list[str]:
-    """Every registry name a run will look up, checked before anything is done. Returns the teachers'."""
+def check(config: Config) -> list[str]:
+    """Every name and weights file a run will look up, before anything is done. Returns the teachers.
+
+    Raises `UserError`.
+    """
     require_known("--student", config.student.student, STUDENTS)
     require_known("--loss", config.distil.loss, LOSSES)
     for recipe in config.quantize.recipes:
         require_known("--recipes", recipe, RECIPES)
-    return list(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
+    teachers = list(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
+    source = WeightSource(config.teacher.weights)
+    for name in teachers:
+        source.path(name)
+    return teachers
 
 
 def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress: Progress) -> list[dict]:
@@ -57,10 +64,8 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
 
     Raises `UserError` for what the user can mend.
     """
-    teachers = check_names(config)
+    teachers = check(config)
     source = WeightSource(config.teacher.weights, progress.warn)
-    for name in teachers:
-        source.path(name)  # a missing weights file is told before anything is trained
     job = Job(config, data, run, progress, subsets(data, ~found.twins["test"], config.run.seed))
     seeds = [config.run.seed + i for i in range(config.evidence.seeds)]
     views_key, views = draw_views(job)
