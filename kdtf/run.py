@@ -130,19 +130,6 @@ class Run:
     def write_json(self, name: str, value) -> Path:
         return self.write(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
-    def adopt(self, name: str, made_by: Callable[[Path], None]) -> Path:
-        """Let `made_by(path)` write a file aside (same suffix), then rename it to `name`."""
-        target = self.path(name)
-        part = target.with_name(".part-" + target.name)
-        with disk_errors(self.root):
-            try:
-                made_by(part)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        self.outputs[name] = file_digest(target)
-        return target
-
     def stage(self, name: str, settings, *upstream: str, make: Callable[[Path], None]) -> Stage:
         """The finished stage `name`: found under `work/`, or made by `make(folder)` and kept.
 
