@@ -71,7 +71,7 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
     views_key, views = draw_views(job)
     alone = [student_stage(job, views_key, views, None, seed) for seed in seeds]
     done = [(student, tflite_stages(job, student, views)) for student in alone]
-    rows = report.student_files(job, *done[0])
+    report.student_files(job, *done[0])
     for name in teachers:
         taught = [
             teacher_stage(job, views_key, views, name, source, seed)
@@ -82,11 +82,10 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
             for seed, teacher in zip(seeds, taught * (len(seeds) // len(taught)), strict=True)
         ]
         finished = [(student, tflite_stages(job, student, views)) for student in students]
-        rows.append(report.teacher_files(job, taught[0], alone[0], students[0]))
-        rows += report.student_files(job, *finished[0])
+        report.teacher_files(job, taught[0], alone[0], students[0])
+        report.student_files(job, *finished[0])
         done += [(teacher, {}) for teacher in taught] + finished
-    report.closing_files(job, rows, done)
-    return rows
+    return report.closing_files(job, done)
 
 
 def draw_views(job: Job) -> tuple[str, Views]:

@@ -53,25 +53,21 @@ def data_name(data) -> str:
     return "synthetic phantom" if data.synthetic else Path(data.source).name
 
 
-def teacher_files(job, teacher, alone, distilled) -> dict:
-    """A teacher's history, curves and warning; returns its row."""
-    row = _float_row(job, teacher)
+def teacher_files(job, teacher, alone, distilled) -> None:
+    """A teacher's history, its pictures beside the students', and the warning it may deserve."""
     name, origin = teacher.teacher, teacher.facts["teacher_weights"]
     job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
-    histories = {"teacher": teacher.history, "alone": alone.history, "distilled": distilled.history}
-    figure = plots.curves(
-        {k: h for k, h in histories.items() if h}, f"{name}, {origin}", synthetic=job.data.synthetic
-    )
-    job.run.write(f"{name}_curves.png", png(figure))
     models = {"teacher": teacher, "alone": alone, "distilled": distilled}
+    histories = {kind: m.history for kind, m in models.items() if m.history}
+    figure = plots.curves(histories, f"{name}, {origin}", synthetic=job.data.synthetic)
+    job.run.write(f"{name}_curves.png", png(figure))
     _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
-    val_alone = _val_accuracy(job, alone)
-    if row["val_accuracy"] <= val_alone:
+    taught, untaught = _val_accuracy(job, teacher), _val_accuracy(job, alone)
+    if taught <= untaught:
         job.progress.warn(
-            f"The teacher {name} scores {row['val_accuracy']:.3f} on val and the student trained alone "
-            f"{val_alone:.3f}: distilling from it is unlikely to help."
+            f"The teacher {name} scores {taught:.3f} on val and the student trained alone "
+            f"{untaught:.3f}: distilling from it is unlikely to help."
         )
-    return row
 
 
 def _evidence_pictures(job, title, name, models: dict[str, Scored]) -> None:
@@ -107,8 +103,8 @@ def _tflite_row(job, student, recipe: str, file) -> dict:
     return _row(job, file, recipe, **counts, **size, teacher_weights=student.facts["teacher_weights"])
 
 
-def student_files(job, student, files: dict) -> list[dict]:
-    """Everything about one student, float and as `.tflite`; returns its rows, the float one first."""
+def student_files(job, student, files: dict) -> None:
+    """Everything about one student, float and as `.tflite`."""
     run, data, name = job.run, job.data, student.teacher
     labels, probs = data.test.labels, student.measured["test_probs"]
     counts = confusion(probs, labels)
@@ -125,28 +121,26 @@ def student_files(job, student, files: dict) -> list[dict]:
     run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
     for suffix in ("h5", "keras"):
         run.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
-    rows, tiny = [_float_row(job, student)], []
+    tiny = []
     for recipe, file in files.items():
-        rows.append(_tflite_files(job, student, recipe, file))
+        _tflite_files(job, student, recipe, file)
         counted = confusion(file.measured["test_probs"], labels)
         tiny += [{"recipe": recipe, **r} for r in _confusion_rows(counted, data.classes)]
     run.write_csv(f"{name}_ConfusionTiny.csv", tiny)
-    return rows
 
 
-def _tflite_files(job, student, recipe, file) -> dict:
-    """The `.tflite` and its `.json`, evidence included; returns its row."""
+def _tflite_files(job, student, recipe, file) -> None:
+    """The `.tflite` and its `.json`, evidence included."""
     stem = f"{student.teacher}_Student_{recipe}"
     job.run.write(f"{stem}.tflite", (file.folder / "model.tflite").read_bytes())
     found = of_one(_scored(file, recipe), job.data, job.parts[0], job.config.evidence.min_sensitivity)
     job.run.write_json(f"{stem}.json", {**file.facts, **found})
-    return _tflite_row(job, student, recipe, file)
 
 
-def closing_files(job, rows: list[dict], done: list[tuple]) -> None:
-    """The tables and the picture over all models, and the manifest.
+def closing_files(job, done: list[tuple]) -> list[dict]:
+    """The tables and pictures over all models, the manifest and the page; returns the rows of `summary.csv`.
 
-    `rows` are those of the first seed, `done` every (model, its `.tflite` files) of all seeds.
+    `done` holds every (model, its `.tflite` files) of all seeds; the summary is of the first seed.
     """
     run, data = job.run, job.data
     runs, models = [], []
@@ -158,6 +152,7 @@ def closing_files(job, rows: list[dict], done: list[tuple]) -> None:
     tables = study(models, data, job.parts, job.config.evidence.min_sensitivity)
     for name, file in EVIDENCE.items():
         run.write_csv(file, tables[name])
+    rows = [row for row in runs if row["seed"] == job.config.run.seed]
     run.write_csv("summary.csv", rows, SUMMARY)
     tiny = [row for row in rows if row["recipe"] != "keras"]
     columns = [c for c in SUMMARY if c != "train_seconds"]
@@ -175,6 +170,7 @@ def closing_files(job, rows: list[dict], done: list[tuple]) -> None:
     weights = {row["teacher"]: row["teacher_weights"] for row in rows if row["model"] == "teacher"}
     run.write_manifest(job.config.to_dict(), described, weights, job.progress.warnings)
     run.write("report.html", render(run.root))
+    return rows
 
 
 AUDIT = ("check", "split", "other", "name", "count", "of", "value")
