@@ -123,7 +123,9 @@ class TeacherConfig(Section):
     fine_tune_epochs: int = option(20, "epochs of the whole pretrained network after the head", "N")
     fine_tune_rate: float = option(3e-4, "its peak learning rate", "R")
     scratch_epochs: int = option(40, "epochs of the whole network when its weights are random", "N")
-    scratch_rate: float = option(1e-3, "its peak learning rate", "R")
+    scratch_rate: float | None = option(
+        None, "its peak learning rate [1e-3, and 1e-4 for a network without BatchNormalization]", "R"
+    )
     fine_tune_batch_size: int = option(32, "images per step while the whole network trains", "N")
     patience: int = option(15, "epochs without a better val loss before the whole network stops", "N")
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")

@@ -176,6 +176,11 @@ def fit_head(
     return Trained(head, rows)
 
 
+def scratch_rate(model) -> float:
+    """The peak rate for random weights: without BatchNormalization VGGs stall at the usual 1e-3."""
+    return 1e-3 if any("moving_variance" in weight.path for weight in model.weights) else 1e-4
+
+
 def fine_tune(
     model, views, data: Dataset, config: Config, *, pretrained, seed: int, title, progress: Progress
 ) -> list[dict]:
@@ -186,7 +191,7 @@ def fine_tune(
     """
     settings = config.teacher
     epochs = settings.fine_tune_epochs if pretrained else settings.scratch_epochs
-    peak = settings.fine_tune_rate if pretrained else settings.scratch_rate
+    peak = settings.fine_tune_rate if pretrained else settings.scratch_rate or scratch_rate(model)
     stream, steps = feed(views, data.train.labels, batch_size=settings.fine_tune_batch_size, seed=seed)
     _classify(model, keras.optimizers.Adam(cosine(peak, steps * epochs)))
     rows: list[dict] = []
