@@ -227,3 +227,25 @@ def reliability_of(m: Scored, part: Subset) -> tuple[ev.Reliability, float]:
     return ev.reliability(probs, part.labels), float(
         ev.weighted_ece(part.draws.weights[:1], probs, part.labels)[0]
     )
+
+
+def examples(probs: np.ndarray, labels: np.ndarray, count=18) -> np.ndarray:
+    """Which images to show of probabilities (N, K): the surest mistakes first, then right ones.
+
+    At most two thirds are mistakes. The right ones are spread evenly from the least to the most sure.
+    Returns at most `count` indices.
+    """
+    sure, right = probs.max(axis=1), probs.argmax(axis=1) == labels
+    order = np.argsort(-sure, kind="stable")
+    wrong, well = order[~right[order]], order[right[order]][::-1]
+    wrong = wrong[: max(count - len(well), count * 2 // 3)]
+    places = np.linspace(0, len(well) - 1, min(count - len(wrong), len(well)))
+    return np.concatenate([wrong, well[np.rint(places).astype(int)]])
+
+
+def of_every_class(labels: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` of the images `rows` (indices into labels (N,)) drawn by `seed`, the classes in turn."""
+    rng = np.random.default_rng([seed, 0x5E1])
+    by_class = [rng.permutation(rows[labels[rows] == k]) for k in np.unique(labels[rows])]
+    turns = [own[i] for i in range(max(map(len, by_class))) for own in by_class if i < len(own)]
+    return np.array(turns[:count])

@@ -35,7 +35,7 @@ def render(results: Path) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     return environment.get_template("report.html.j2").render(
         version=__version__,
-        data_name="synthetic phantom" if data["synthetic"] else Path(data["source"]).name,
+        data_name=data["name"],
         synthetic=data["synthetic"],
         answer=answer(tables),
         warnings=manifest["warnings"],
@@ -78,9 +78,25 @@ def answer(tables: dict) -> dict:
     ]
     return {
         "headline": f"Ship {best.teacher}_Student_{best.recipe}.tflite: {kind}, recipe {best.recipe}.",
-        "sure": " ".join([text + ".", *gain]),
+        "sure": " ".join([text + ".", *gain, *again(tables["seeds"])]),
         "facts": [{"name": n, "value": v} for n, v in facts if v],
     }
+
+
+def again(seeds: pd.DataFrame) -> list[str]:
+    """Over repeated seeds, in words: what distilling from each teacher gained on average."""
+    if "gain" not in seeds:
+        return []
+    told = []
+    for row in seeds[(seeds.images == "all") & seeds.gain.notna()].itertuples():
+        sure = row.gain_low > 0 or row.gain_high < 0
+        finding = ("a gain" if row.gain > 0 else "a loss") if sure else "no evidence of a difference"
+        points, low, high = (100 * v for v in (row.gain, row.gain_low, row.gain_high))
+        told.append(
+            f"Over {row.seeds} seeds distilling from {row.teacher} against training alone: {finding} "
+            f"({points:+.1f} points on average, {low:+.1f} to {high:+.1f})."
+        )
+    return told
 
 
 def _interval(intervals, row, metric: str, images: str):
@@ -107,7 +123,9 @@ def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
     first = manifest["config"]["run"]["seed"]
     per_class = tables["per_class"]
     per_class = per_class[(per_class.seed == first) & per_class.recipe.isin(["keras", "int8"])]
-    pictures = sorted(results.glob("*_curves.png"))
+    examples = {k: sorted(results.glob(f"*_{k}_examples.png")) for k in ("student", "teacher")}
+    single = [p for kind in ("teacher", "student") for p in sorted(results.glob(f"*_{kind}_curves.png"))]
+    overlaid = [p for p in sorted(results.glob("*_curves.png")) if p not in single]
     found = [
         _section("models", "Every model", "Accuracy on test, 95 % interval; a click on a heading sorts.",
                  [_table(models(tables))], [results / "comparison.png", results / "pareto.png"]),
@@ -124,22 +142,39 @@ def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
                  "Expected calibration error and Brier score, before and after the temperature fitted on "
                  "val; agreement with the teacher.", [_table(calibration(tables))],
                  sorted(results.glob("*_reliability.png"))),
-        _section("curves", "How the training went", "", [], pictures),
         _section("confusion", "What is taken for what", "", [],
                  sorted(results.glob("*_confusion_matrix.png"))),
+        _section("examples", "Where they are wrong", "The surest mistakes on test first, then images the "
+                 "model got right. Framed blue where it is right, orange where it is wrong.", [],
+                 examples["student"], examples["teacher"]),
+        _section("gradcam", "Where they look", "Grad-CAM: bright is what spoke for the class named "
+                 "below. A model that looks beside the lung is right for the wrong reason.", [],
+                 sorted(results.glob("*_gradcam.png"))),
+        _section("curves", "How the training went", "", [], overlaid, single),
         _section("audit", "The data", "What the audit looked for, and how often it found it.",
                  [_table(audit(tables), folded="All findings")], sorted(results.glob("audit_*.png"))),
     ]  # fmt: skip
     return [section for section in found if section]
 
 
-def _section(name, title, text, tables, pictures=()) -> dict:
-    shown = [
+def _section(name, title, text, tables, pictures=(), folded=()) -> dict:
+    """A section; the `folded` pictures wait behind a line to click."""
+    return {
+        "id": name,
+        "title": title,
+        "text": text,
+        "tables": tables,
+        "pictures": _embedded(pictures),
+        "folded": _embedded(folded),
+    }
+
+
+def _embedded(pictures) -> list[dict]:
+    return [
         {"data": base64.b64encode(p.read_bytes()).decode(), "alt": caption(p.name)}
         for p in pictures
         if p.exists()
     ]
-    return {"id": name, "title": title, "text": text, "tables": tables, "pictures": shown}
 
 
 def caption(file: str) -> str:
@@ -155,14 +190,28 @@ def caption(file: str) -> str:
     if stem.endswith("_reliability"):
         who = stem.removesuffix("_reliability")
         return f"{who}: how often the top class is right, by how sure the model is; the diagonal is honest."
+    if stem.endswith("_gradcam"):
+        who = stem.removesuffix("_gradcam")
+        return f"{who}: Grad-CAM of the teacher and both students on the same test images."
+    if stem.endswith(("_student_curves", "_teacher_curves")):
+        return f"{_whose(stem.removesuffix('_curves'))}: accuracy and cross entropy over the epochs."
+    if stem.endswith("_examples"):
+        return f"{_whose(stem.removesuffix('_examples'))}: test images, its surest mistakes first."
     if stem.endswith("_curves"):
         who = stem.removesuffix("_curves")
         return f"{who}: accuracy and cross entropy over the epochs, train dashed, val solid."
     if stem.endswith("_student_confusion_matrix"):
-        who = stem.removesuffix("_student_confusion_matrix")
-        whose = "the student trained alone" if who == "alone" else f"the student distilled from {who}"
-        return f"Confusion matrix of {whose} on test: true classes in rows, predicted ones in columns."
+        whose = _whose(stem.removesuffix("_confusion_matrix"))
+        return f"{whose}: confusion matrix on test, counts and parts; true classes in rows."
     return f"Pairs of images that are {stem.split('_')[1]} copies, the worst first."
+
+
+def _whose(stem: str) -> str:
+    """The model that `alone_student`, `vgg16_student` or `vgg16_teacher` stands for."""
+    who, kind = stem.rsplit("_", 1)
+    if kind == "teacher":
+        return f"The teacher {who}"
+    return "The student trained alone" if who == "alone" else f"The student distilled from {who}"
 
 
 def models(tables) -> pd.DataFrame:

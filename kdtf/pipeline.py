@@ -19,7 +19,8 @@ from .audit import Audit
 from .checks import require_known
 from .config import Config, section_dict
 from .data import Dataset
-from .findings import Subset, subsets
+from .findings import Subset, of_every_class, subsets
+from .gradcam import heat
 from .losses import LOSSES
 from .metrics import softmax
 from .predictor import Predictor
@@ -27,10 +28,12 @@ from .progress import Progress
 from .quantize import RECIPES, calibration, card, convert
 from .quiet import native_noise
 from .run import Run, file_digest, versions
-from .students import STUDENTS, exported
-from .teachers import NOT_DOWNLOADED, WeightSource, build_base, build_head, canonical, with_head
+from .students import STUDENTS, exported, without_softmax
+from .teachers import NOT_DOWNLOADED, Base, WeightSource, build_base, build_head, canonical, with_head
 from .train import batched, fine_tune, fit_head, fit_student, over_views
 from .views import Views, make_views
+
+GRADCAM_IMAGES = 4
 
 
 class Job(NamedTuple):
@@ -84,6 +87,7 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
         finished = [(student, tflite_stages(job, student, views)) for student in students]
         report.teacher_files(job, taught[0], alone[0], students[0])
         report.student_files(job, *finished[0])
+        explain(job, source, taught[0], alone[0], students[0])
         done += [(teacher, {}) for teacher in taught] + finished
     return report.closing_files(job, done)
 
@@ -159,18 +163,19 @@ def teacher_stage(
     return model
 
 
+def untrained(name: str, shape, config: Config, source: WeightSource, seed: int) -> Base:
+    """A teacher's base as a run starts it."""
+    settings = config.teacher
+    return build_base(
+        name, shape, source, size=settings.teacher_size, momentum=settings.teacher_momentum, seed=seed
+    )
+
+
 def train_teacher(name, data, views, config, source, progress, seed, folder: Path) -> None:
     """One teacher's job: fit it over views (V, N, H, W, C), label them, measure it; all kept in `folder`."""
     started = time.perf_counter()
     settings = config.teacher
-    base = build_base(
-        name,
-        views.shape[2:],
-        source,
-        size=settings.teacher_size,
-        momentum=settings.teacher_momentum,
-        seed=seed,
-    )
+    base = untrained(name, views.shape[2:], config, source, seed)
     history = []
     if base.pretrained or settings.freeze:
         features_of = batched(base.model)
@@ -260,6 +265,37 @@ def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None,
     return _read(name, kind, seed, stage)
 
 
+def explain(job: Job, source: WeightSource, teacher: Model, alone: Model, distilled: Model) -> None:
+    """Grad-CAM of teacher and students, side by side on test images without a copy elsewhere."""
+    models = {"teacher": teacher, "distilled": distilled, "alone": alone}
+    data, seed = job.data, job.config.run.seed
+    chosen = of_every_class(data.test.labels, job.parts[-1].rows, GRADCAM_IMAGES, seed)
+
+    def make(folder):
+        with job.progress.bar(f"{teacher.teacher}: Grad-CAM", len(models)) as advance:
+            base = untrained(teacher.teacher, data.train.teacher_pixels.shape[1:], job.config, source, seed)
+            whole = with_head(base.model, build_head(base.model.output.shape[-1], len(data.classes), seed))
+            whole.load_weights(teacher.folder / "teacher.weights.h5")
+            found = {"images": chosen, "teacher": heat(whole, data.test.teacher_pixels[chosen])}
+            advance(1)
+            for kind in ("distilled", "alone"):
+                student = without_softmax(load_student(models[kind]))
+                found[kind] = heat(student, data.test.pixels[chosen])
+                advance(len(found) - 1)
+            np.savez(folder / "heat.npz", **found)
+
+    keys = [model.key for model in models.values()]
+    stage = job.run.stage(
+        f"{teacher.teacher}-gradcam", {"images": chosen.tolist()}, job.data.digest, *keys, make=make
+    )
+    report.attention_files(job, models, stage.path)
+
+
+def load_student(student: Model) -> keras.Model:
+    """A finished student as it is shipped: pixels to probabilities."""
+    return keras.saving.load_model(student.folder / "student.keras", compile=False)
+
+
 def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
     """The student as one `.tflite` per recipe, measured through the real interpreter."""
     config, data = job.config, job.data
@@ -269,7 +305,7 @@ def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
 
     def make(folder, recipe):
         if not loaded:
-            loaded.append(keras.saving.load_model(student.folder / "student.keras", compile=False))
+            loaded.append(load_student(student))
         with native_noise(), job.progress.bar(f"{student.teacher}: {recipe}.tflite", 1) as advance:
             content = convert(loaded[0], recipe, images)
             made_by = {

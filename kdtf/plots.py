@@ -17,11 +17,16 @@ LABELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student 
 SYNTHETIC = "Synthetic phantom images: not patient data"
 
 
-def _figure(title: str, synthetic: bool, size, columns=1):
+def titled(title: str, synthetic: bool, size) -> Figure:
+    """An empty figure, size in inches, that says under its title when the images are synthetic."""
     figure = Figure(figsize=size, layout="constrained", dpi=110)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
     figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
-    return figure, axes
+    return figure
+
+
+def _figure(title: str, synthetic: bool, size, columns=1):
+    figure = titled(title, synthetic, size)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def _finish(axis, xlabel, ylabel):
@@ -63,19 +68,21 @@ def _mark_phases(axis, rows, model):
 
 
 def confusion(counts: np.ndarray, classes, title: str, *, synthetic=False) -> Figure:
-    """Confusion matrix: counts written in the cells, colour by the row's share. `counts` (K, K)."""
-    side = 3.2 + 0.75 * len(classes)
-    figure, (axis,) = _figure(title, synthetic, (side + 1.2, side))
+    """Confusion matrix (K, K): the counts, and beside them each as a part of its true class (row)."""
+    side = 2.6 + 0.7 * len(classes)
+    figure, axes = _figure(title, synthetic, (2 * side, side), 2)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    sns.heatmap(
-        share, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, square=True, ax=axis,
-        xticklabels=classes, yticklabels=classes, cbar_kws={"label": "part of the true class", "shrink": 0.8},
-    )  # fmt: skip
-    axis.set(xlabel="predicted", ylabel="true")
-    axis.tick_params(axis="x", rotation=35)
-    axis.tick_params(axis="y", rotation=0)
-    for label in axis.get_xticklabels():
-        label.set_horizontalalignment("right")
+    for axis, cells, style in ((axes[0], counts, "d"), (axes[1], share, ".2f")):
+        sns.heatmap(
+            share, annot=cells, fmt=style, cmap="Blues", vmin=0, vmax=1, square=True, ax=axis, cbar=False,
+            xticklabels=classes, yticklabels=classes if axis is axes[0] else False,
+        )  # fmt: skip
+        axis.tick_params(axis="x", rotation=35)
+        axis.tick_params(axis="y", rotation=0)
+        for label in axis.get_xticklabels():
+            label.set_horizontalalignment("right")
+    axes[0].set(xlabel="predicted", ylabel="true", title="images")
+    axes[1].set(xlabel="predicted", title="part of the true class")
     return figure
 
 
@@ -85,9 +92,8 @@ def ranking(curves: dict[str, list[dict]], classes, title: str, *, synthetic=Fal
     A record holds `false_positive, true_positive, recall, precision` as arrays, `auc` and
     `average_precision`.
     """
-    figure = Figure(figsize=(3.1 * len(classes) + 0.4, 6.6), layout="constrained", dpi=110)
+    figure = titled(title, synthetic, (3.1 * len(classes) + 0.4, 6.6))
     axes = figure.subplots(2, len(classes), squeeze=False)
-    figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
     for model, records in curves.items():
         for (upper, lower), record in zip(axes.T, records, strict=True):
             style = {"color": COLOURS[model], "lw": 1.5}
@@ -173,24 +179,4 @@ def comparison(rows: list[dict], *, synthetic=False) -> Figure:
     axis.set_ylim(0, 1.08)
     _finish(axis, "teacher", "accuracy")
     axis.legend(fontsize=8, loc="lower right", framealpha=1)
-    return figure
-
-
-def pairs(rows: list[tuple], title: str, *, synthetic=False) -> Figure:
-    """Contact sheet of image pairs: rows of (image, its caption, image, its caption, headline)."""
-    across = min(3, len(rows))
-    down = -(-len(rows) // across)
-    figure, _ = _figure(title, synthetic, (4.6 * across, 0.9 + 2.75 * down))
-    figure.clear()
-    figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
-    for cell, (first, left, second, right, headline) in zip(
-        figure.subfigures(down, across).flat if len(rows) > 1 else [figure.subfigures(1, 1)],
-        rows,
-        strict=False,
-    ):
-        cell.suptitle(headline, fontsize=9)
-        for axis, image, caption in zip(cell.subplots(1, 2), (first, second), (left, right), strict=True):
-            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axis.set_xlabel(caption, fontsize=8)
-            axis.set(xticks=[], yticks=[])
     return figure

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import plots
+from . import pictures, plots
 from .evaluate import record
-from .findings import Scored, curves_of, of_one, reliability_of, study
+from .findings import Scored, curves_of, examples, of_one, reliability_of, study
 from .html import render
 from .metrics import classification_report, confusion
 
@@ -59,8 +59,10 @@ def teacher_files(job, teacher, alone, distilled) -> None:
     job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
     models = {"teacher": teacher, "alone": alone, "distilled": distilled}
     histories = {kind: m.history for kind, m in models.items() if m.history}
-    figure = plots.curves(histories, f"{name}, {origin}", synthetic=job.data.synthetic)
-    job.run.write(f"{name}_curves.png", png(figure))
+    _curves(job, f"{name}_curves.png", f"{name}, {origin}", histories)
+    if teacher.history:
+        _curves(job, f"{name}_teacher_curves.png", f"teacher {name}, {origin}", {"teacher": teacher.history})
+    _examples(job, f"{name}_teacher_examples.png", f"teacher {name}, {origin}", teacher)
     _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
     taught, untaught = _val_accuracy(job, teacher), _val_accuracy(job, alone)
     if taught <= untaught:
@@ -68,6 +70,40 @@ def teacher_files(job, teacher, alone, distilled) -> None:
             f"The teacher {name} scores {taught:.3f} on val and the student trained alone "
             f"{untaught:.3f}: distilling from it is unlikely to help."
         )
+
+
+def _curves(job, file: str, title: str, histories: dict) -> None:
+    job.run.write(file, png(plots.curves(histories, title, synthetic=job.data.synthetic)))
+
+
+def _said(job, probs: np.ndarray, i: int) -> pictures.Said:
+    """A test image and what a model with test probabilities (N, K) says of it."""
+    classes, test = job.data.classes, job.data.test
+    return pictures.Said(
+        test.teacher_pixels[i], classes[test.labels[i]], classes[probs[i].argmax()], float(probs[i].max())
+    )
+
+
+def _examples(job, file: str, title: str, model) -> None:
+    """Test images with what the model says of them, the surest mistakes first."""
+    probs = model.measured["test_probs"]
+    rows = [_said(job, probs, i) for i in examples(probs, job.data.test.labels)]
+    wrong = sum(row.true != row.predicted for row in rows)
+    title = f"{title}: its {wrong} surest mistakes on test, then {len(rows) - wrong} it got right"
+    job.run.write(file, png(pictures.examples(rows, title, synthetic=job.data.synthetic)))
+
+
+def attention_files(job, models: dict, folder: Path) -> None:
+    """Grad-CAM of a teacher and its students on the same test images, from `folder`'s `heat.npz`."""
+    found = np.load(folder / "heat.npz", allow_pickle=False)
+    probs = {kind: model.measured["test_probs"] for kind, model in models.items()}
+    rows = [
+        {kind: (_said(job, probs[kind], i), found[kind][at]) for kind in models}
+        for at, i in enumerate(found["images"])
+    ]
+    name = models["teacher"].teacher
+    title = f"{name}, {models['teacher'].facts['teacher_weights']}: what speaks for the class named"
+    job.run.write(f"{name}_gradcam.png", png(pictures.attention(rows, title, synthetic=job.data.synthetic)))
 
 
 def _evidence_pictures(job, title, name, models: dict[str, Scored]) -> None:
@@ -118,6 +154,8 @@ def student_files(job, student, files: dict) -> None:
     shown = "student alone" if student.kind == "alone" else f"student of {name}, {origin}"
     figure = plots.confusion(counts, data.classes, f"Test: {shown}", synthetic=data.synthetic)
     run.write(f"{name}_student_confusion_matrix.png", png(figure))
+    _curves(job, f"{name}_student_curves.png", shown, {student.kind: student.history})
+    _examples(job, f"{name}_student_examples.png", shown, student)
     run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
     for suffix in ("h5", "keras"):
         run.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
@@ -161,6 +199,7 @@ def closing_files(job, done: list[tuple]) -> list[dict]:
     run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))
     described = {
         "source": str(data.source),
+        "name": data_name(data),
         "digest": data.digest,
         "synthetic": data.synthetic,
         "classes": list(data.classes),
@@ -189,7 +228,7 @@ def audit_files(run, data, audit) -> None:
             continue
         shown = [_shown_pair(pair, data) for pair in worst]
         title = f"The worst {len(worst)} pairs of {kind} copies"
-        run.write(name, png(plots.pairs(shown, title, synthetic=data.synthetic)))
+        run.write(name, png(pictures.pairs(shown, title, synthetic=data.synthetic)))
 
 
 def _pair_row(pair, data) -> dict:

@@ -54,3 +54,8 @@ def build_student(name, shape, classes, *, momentum, dropout, seed):
 def exported(student):
     """The same network with probabilities (N, K) as output: what is saved, converted and shipped."""
     return keras.Model(student.input, layers.Softmax(name="probs")(student.output), name=student.name)
+
+
+def without_softmax(student):
+    """The inverse of `exported`: the same network without its softmax."""
+    return keras.Model(student.input, student.get_layer("probs").input, name=student.name)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kdtf.data import Dataset, Split
-from kdtf.findings import Scored, pairs, study, subsets
+from kdtf.findings import Scored, examples, of_every_class, pairs, study, subsets
 
 RNG = np.random.default_rng(0)
 CLASSES = ("a", "b", "c")
@@ -144,3 +144,22 @@ def test_patients_are_drawn_whole():
     )
     (part,) = subsets(grouped, np.ones(150, bool), 0)
     assert part.draws.units == 50
+
+
+def test_the_surest_mistakes_come_first_then_right_ones_from_unsure_to_sure():
+    labels = np.array([0, 0, 0, 0, 0, 1])
+    sure = np.array([0.6, 0.9, 0.7, 0.8, 0.95, 0.99])
+    named = np.array([1, 1, 0, 0, 0, 1])  # images 0 and 1 are wrong
+    probs = np.where(named[:, None] == [0, 1], sure[:, None], 1 - sure[:, None])
+    assert examples(probs, labels, 6).tolist() == [1, 0, 2, 3, 4, 5]
+    assert examples(probs, labels, 3).tolist() == [1, 0, 2]  # two thirds at most are mistakes
+    assert examples(probs, 1 - named, 4).tolist() == [5, 4, 1, 3]  # all wrong
+    assert examples(probs, named, 2).tolist() == [0, 5]  # all right
+
+
+def test_images_are_drawn_of_the_classes_in_turn():
+    labels = np.repeat([0, 1, 2], [50, 3, 1])
+    chosen = of_every_class(labels, np.arange(54), 5, seed=3)
+    assert labels[chosen].tolist() == [0, 1, 2, 0, 1] and len(set(chosen)) == 5
+    assert chosen.tolist() == of_every_class(labels, np.arange(54), 5, seed=3).tolist()
+    assert set(of_every_class(labels, np.array([7, 51]), 5, seed=0)) == {7, 51}

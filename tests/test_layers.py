@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
-    {"npz", "config", "metrics", "evidence", "run"},
+    {"npz", "config", "metrics", "evidence", "run", "plots"},
     {"data"},
-    {"views", "sample", "teachers", "students", "distiller", "evaluate", "plots", "audit"},
+    {"views", "sample", "teachers", "students", "distiller", "evaluate", "pictures", "gradcam", "audit"},
     {"train", "quantize", "findings", "html"},
     {"report"},
     {"pipeline"},

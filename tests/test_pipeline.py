@@ -34,6 +34,8 @@ def test_every_file_people_know_is_there(finished):
             f"{name}_student_classification_report.csv",
             f"{name}_student_Confusion.csv",
             f"{name}_student_confusion_matrix.png",
+            f"{name}_student_curves.png",
+            f"{name}_student_examples.png",
             f"{name}_predictions.csv",
             f"{name}_ConfusionTiny.csv",
             f"{name}_Student.h5",
@@ -41,6 +43,7 @@ def test_every_file_people_know_is_there(finished):
             *(f"{name}_Student_{recipe}.{suffix}" for recipe in RECIPES for suffix in ("tflite", "json")),
         }
     expected |= {"mobilenet_teachermodel.csv", "mobilenet_Distiller_history.csv", "mobilenet_curves.png"}
+    expected |= {"mobilenet_teacher_curves.png", "mobilenet_teacher_examples.png", "mobilenet_gradcam.png"}
     expected |= {"mobilenet_roc_pr.png", "mobilenet_reliability.png", "pareto.png"}
     expected |= {"alone_student_history.csv"}
     assert {path.name for path in finished.iterdir()} == expected

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdtf import plots
+from kdtf import pictures, plots
 from kdtf.evidence import Reliability
 from kdtf.findings import Scored, curves_of, subsets
 from kdtf.report import png
@@ -22,6 +22,13 @@ ROWS = [
         ("vgg16", "distilled", "int8", 0.79, 620, 0.1),
     )
 ]
+
+
+SAID = [
+    pictures.Said(np.full((8, 8, c), 99, np.uint8), "ill", said, 0.875)
+    for c, said in ((1, "well"), (3, "ill"))
+]
+HEAT = np.eye(4, dtype=np.float32)
 
 
 def texts(figure):
@@ -45,7 +52,11 @@ def drawings(synthetic):
         "pareto": plots.pareto(ROWS, synthetic=synthetic),
         "ranking": plots.ranking(ranks, ("a", "b", "c"), "vgg16", synthetic=synthetic),
         "reliability": plots.reliability({"distilled": (bins, 0.1)}, "vgg16", synthetic=synthetic),
-        "pairs": plots.pairs(
+        "examples": pictures.examples(SAID, "vgg16", synthetic=synthetic),
+        "attention": pictures.attention(
+            [{"teacher": (s, HEAT), "alone": (s, 0 * HEAT)} for s in SAID], "vgg16", synthetic=synthetic
+        ),
+        "pairs": pictures.pairs(
             [(np.zeros((4, 4, 1)), "train 1", np.ones((4, 4, 1)), "test 2", "copies")] * 4, "Worst"
         ),
     }
@@ -86,3 +97,20 @@ def test_the_curves_mark_where_the_whole_network_starts():
     left = drawings(False)["curves"].axes[0]
     marks = [line for line in left.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == ":"]
     assert marks and marks[0].get_xdata()[0] == 2.5
+
+
+def test_a_picture_says_in_words_what_the_model_said():
+    assert "well, 0.88\ntruly ill" in texts(drawings(False)["examples"])
+    assert "ill, 0.88\nright" in texts(drawings(False)["examples"])
+    shown = texts(drawings(False)["attention"])
+    assert "teacher" in shown and "student alone" in shown and "no part speaks for it" in shown
+
+
+def test_right_and_wrong_have_their_frames():
+    frames = [axis.spines["top"].get_edgecolor() for axis in drawings(False)["examples"].axes[:2]]
+    named = plots.matplotlib.colors.to_rgba
+    assert frames == [named(pictures.WRONG), named(pictures.RIGHT)]
+
+
+def test_the_confusion_matrix_shows_parts_beside_counts():
+    assert {"0.83", "0.17", "0.22", "0.78"} <= set(texts(drawings(False)["confusion"]).split())
