@@ -66,7 +66,7 @@ def contenders(data, config, work):
 
     base = build_base("vgg16", shape, WeightSource("none")).model
     live = keras.distillation.Distiller(
-        teacher=with_head(base, build_head(base.output.shape[-1], classes)),
+        teacher=with_head(base, build_head("vgg16", base.output.shape[1:], classes)),
         student=student(data, config),
         distillation_losses=keras.distillation.LogitsDistillation(temperature=2.0),
         student_loss_weight=0.5,

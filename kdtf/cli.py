@@ -7,12 +7,13 @@ TensorFlow is imported only after the arguments and the data have been found goo
 import argparse
 import os
 import sys
+import typing
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 from . import __version__
-from .checks import UserError
+from .checks import UserError, require_known
 from .config import Config, flag, read_toml
 from .progress import Progress
 
@@ -49,6 +50,9 @@ def parser() -> Parser:
         action="store_true",
         help="a synthetic chest phantom and a short recipe: nothing is downloaded",
     )
+    made.add_argument(
+        "--preset", metavar="NAME", help=f"settings of a known system: {', '.join(preset_names())}"
+    )
     made.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
     for section in fields(Config):
         defaults = getattr(Config(), section.name)
@@ -66,12 +70,12 @@ def _add(group, f, default) -> None:
         )
         return
     if isinstance(default, tuple):
-        kind, more, shown = str, {"nargs": "+"}, " ".join(default)
+        kind, more, shown = typing.get_args(f.type)[0], {"nargs": "+"}, " ".join(map(str, default)) or None
     else:
         # the type of an optional setting is in its annotation, "int | None" say
         kind = next(k for k in (int, float, str) if k.__name__ in getattr(f.type, "__name__", str(f.type)))
         more, shown = {}, default
-    shown = "" if default is None else f" [{shown}]"
+    shown = "" if shown is None else f" [{shown}]"
     group.add_argument(flag(f.name), type=kind, metavar=f.metadata["metavar"], help=text + shown, **more)
 
 
@@ -83,12 +87,20 @@ def read_config(argv: list[str]) -> tuple[Config, bool]:
     """The run's settings, and whether it is the demo. Raises `UserError`."""
     given = vars(parser().parse_args(argv))
     demo = given.pop("demo", False)
-    config = Config.from_dict(read_toml(PRESETS / "demo.toml")) if demo else Config()
+    preset = "demo" if demo else given.pop("preset", None)
+    if preset:
+        require_known("--preset", preset, [*preset_names(), "demo"])
+    config = Config.from_dict(read_toml(PRESETS / f"{preset}.toml")) if preset else Config()
     if "config" in given:
         nested = read_toml(given.pop("config"))
         Config.from_dict(nested)  # names and values are checked section by section
         config = config.with_values({k: v for values in nested.values() for k, v in values.items()})
-    return config.with_values(given), demo
+    return config.with_values(given), preset == "demo"
+
+
+def preset_names() -> list[str]:
+    """The presets of a known system; the demo has a flag of its own."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml") if path.stem != "demo")
 
 
 class Terminal(Progress):

@@ -126,14 +126,17 @@ class TeacherConfig(Section):
     scratch_rate: float | None = option(
         None, "its peak learning rate [1e-3, and 1e-4 for a network without BatchNormalization]", "R"
     )
+    teacher_optimizer: str = option("Adam", "optimizer of the whole network, by its Keras name", "NAME")
+    teacher_schedule: str = option("CosineDecay", "its learning rate's course, by its Keras name", "NAME")
+    teacher_weight_decay: float = option(0.0, "its decoupled weight decay", "W")
     fine_tune_batch_size: int = option(32, "images per step while the whole network trains", "N")
-    patience: int = option(15, "epochs without a better val loss before the whole network stops", "N")
+    patience: int = option(15, "epochs without a better val accuracy before the whole network stops", "N")
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
 
     def check(self):
         require(len(self.teachers) > 0, flag("teachers"), "at least one name", self.teachers)
         self._positive("teacher_size", "head_rate", "fine_tune_rate", "scratch_rate")
-        self._at_least(0, "fine_tune_epochs", "scratch_epochs")
+        self._at_least(0, "fine_tune_epochs", "scratch_epochs", "teacher_weight_decay")
         self._at_least(1, "fine_tune_batch_size", "patience")
         self._fraction("teacher_momentum")
 
@@ -143,15 +146,20 @@ class StudentConfig(Section):
     """student: the small network, trained alone and distilled under the same budget"""
 
     student: str = option("cnn3", "which student", "NAME")
+    baseline: str | None = option(None, "another small network, trained alone, to compare with", "NAME")
     epochs: int = option(300, "epochs of the student, and of a teacher's head on cached features", "N")
     batch_size: int = option(256, "images per step of the student and of a head", "N")
-    learning_rate: float = option(1e-3, "the student's peak learning rate, decayed to 0 by a cosine", "R")
-    warmup: float = option(0.05, "part of the student's steps spent warming up", "F")
+    learning_rate: float = option(1e-3, "the student's peak learning rate", "R")
+    optimizer: str = option("Adam", "the student's optimizer, by its Keras name", "NAME")
+    schedule: str = option("CosineDecay", "its learning rate's course, by its Keras name", "NAME")
+    weight_decay: float = option(0.0, "its decoupled weight decay", "W")
+    warmup: float = option(0.05, "part of its steps spent warming up (CosineDecay)", "F")
     student_momentum: float = option(0.9, "momentum of the student's BatchNormalization statistics", "M")
     student_dropout: float = option(0.5, "dropout before the student's logits", "F")
 
     def check(self):
         self._at_least(1, "epochs", "batch_size")
+        self._at_least(0, "weight_decay")
         self._positive("learning_rate")
         self._fraction("warmup", "student_momentum")
         require(0 <= self.student_dropout < 1, flag("student_dropout"), "in [0, 1)", self.student_dropout)
@@ -161,13 +169,19 @@ class StudentConfig(Section):
 class DistilConfig(Section):
     """distillation: alpha * CE + (1 - alpha) * T^2 * KL"""
 
-    alpha: float = option(0.5, "weight of the true label; the teacher gets 1 - alpha", "A")
+    alpha: float = option(0.5, "weight of the true label; of the teacher with --loss soft-ce", "A")
     temperature: float = option(2.0, "softens both sets of logits", "T")
-    loss: str = option("kd", "which distillation loss", "NAME")
+    loss: str = option("kd", "which distillation loss: kd or soft-ce", "NAME")
+    alphas: tuple[float, ...] = option((), "try these on the first seed and keep the best on val", "A")
+    temperatures: tuple[float, ...] = option((), "likewise, with every one of --alphas", "T")
 
     def check(self):
         self._fraction("alpha")
         self._positive("temperature")
+        for alpha in self.alphas:
+            require(0 <= alpha <= 1, flag("alphas"), "between 0 and 1", alpha)
+        for temperature in self.temperatures:
+            require(temperature > 0, flag("temperatures"), "positive", temperature)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from .losses import LOSSES, cross_entropy
 
 @keras.saving.register_keras_serializable("kdtf")
 class Distiller(keras.Model):
-    """Minimise `alpha * CE(y, student) + (1 - alpha) * T^2 * KL(teacher || student)`.
+    """Minimise `alpha * CE(y, student) + (1 - alpha) * T^2 * KL(teacher || student)`, or another such rule.
 
     Args:
         student: model from pixels (N, H, W, C) to logits (N, K).
         teacher: the same for the teacher, only where logits do not come with the batch. It is run in
             inference mode and never trained; the model handed in is not changed.
-        alpha: weight of the true label in [0, 1]. At 1 no teacher is needed.
+        alpha: weight of the true label in [0, 1] for "kd", of the teacher for "soft-ce". Where the
+            teacher's weight is 0 none is needed.
         temperature: softens both sets of logits, > 0.
         loss: a row of `losses.LOSSES`.
 
@@ -30,7 +31,7 @@ class Distiller(keras.Model):
     `class_weight` weigh every term per image, as Keras does: sum(weight * loss) / N.
 
     Raises `UserError` for an alpha or temperature out of range and for an unknown loss, `ValueError`
-    in training when there is neither a teacher nor cached logits and alpha < 1.
+    in training when there is neither a teacher nor cached logits and one is needed.
     """
 
     def __init__(self, student, teacher=None, *, alpha=0.5, temperature=2.0, loss="kd", **kwargs):
@@ -43,6 +44,7 @@ class Distiller(keras.Model):
         self.alpha = float(alpha)
         self.temperature = float(temperature)
         self.loss_name = loss
+        self.teacher_weight = LOSSES[loss].teacher_weight(self.alpha)
         self.trackers = [keras.metrics.Mean(name) for name in ("cross_entropy", "distillation", "accuracy")]
         self.built = True  # both networks come built; nothing of its own is left to make
 
@@ -73,17 +75,18 @@ class Distiller(keras.Model):
         """The scalar to minimise; updates the trackers on the way."""
         logits = ops.cast(logits, "float32")
         hard = cross_entropy(logits, labels)  # (N,)
-        teacher = self._teacher_logits(inputs) if self.alpha < 1 else None
+        teacher = self._teacher_logits(inputs) if self.teacher_weight else None
         if teacher is None:
-            if need_teacher and self.alpha < 1:
+            if need_teacher and self.teacher_weight:
                 raise ValueError(
-                    "Distiller with alpha < 1 needs a teacher, or batches of the form "
+                    f"Distiller with alpha {self.alpha} needs a teacher, or batches of the form "
                     '{"pixels": ..., "teacher_logits": ...}. Got neither.'
                 )
             soft, per_image = ops.zeros_like(hard), hard
         else:
-            soft = LOSSES[self.loss_name](logits, ops.cast(teacher, "float32"), self.temperature)  # (N,)
-            per_image = self.alpha * hard + (1 - self.alpha) * soft
+            signal = LOSSES[self.loss_name].signal
+            soft = signal(logits, ops.cast(teacher, "float32"), self.temperature)  # (N,)
+            per_image = (1 - self.teacher_weight) * hard + self.teacher_weight * soft
         right = ops.cast(ops.equal(ops.argmax(logits, -1), _as_index(labels, logits.shape[-1])), "float32")
         for tracker, value in zip(self.trackers, (hard, soft, right), strict=True):
             tracker.update_state(value, sample_weight=weight)

@@ -15,8 +15,8 @@ from . import evidence as ev
 class Scored(NamedTuple):
     """A model and what it said: probabilities on val (n, K) and test (N, K)."""
 
-    teacher: str  # or "alone"
-    model: str  # teacher, alone or distilled
+    teacher: str  # or "alone" or "baseline"
+    model: str  # teacher, distilled, alone or baseline
     recipe: str  # keras or a .tflite recipe
     seed: int
     val_probs: np.ndarray
@@ -73,15 +73,17 @@ def _intervals(models, part: Subset):
 
 
 def pairs(models: list[Scored]) -> dict[str, list[tuple[Scored, Scored]]]:
-    """{question: [(a, b)]}: each distilled student against the one alone, each .tflite against its float."""
+    """{question: [(a, b)]}: each distilled student against those alone, each .tflite against its float."""
     by_name = {(m.teacher, m.model, m.recipe, m.seed): m for m in models}
-    asked = {"distilled against alone": [], ".tflite against float": []}
+    asked = {"distilled against alone": [], "distilled against baseline": [], ".tflite against float": []}
     for m in models:
         if m.model == "distilled" and m.recipe == "keras":
-            asked["distilled against alone"].append((by_name["alone", "alone", "keras", m.seed], m))
+            for other in ("alone", "baseline"):
+                if (other, other, "keras", m.seed) in by_name:
+                    asked[f"distilled against {other}"].append((by_name[other, other, "keras", m.seed], m))
         elif m.recipe != "keras":
             asked[".tflite against float"].append((by_name[m.teacher, m.model, "keras", m.seed], m))
-    return asked
+    return {question: found for question, found in asked.items() if found}
 
 
 def _comparisons(models, part: Subset) -> list[dict]:

@@ -14,9 +14,9 @@ import pandas as pd
 from . import __version__
 from .checks import UserError
 from .config import Config, flag
+from .plots import LABELS
 
 TEMPLATES = Path(__file__).parent / "templates"
-MODELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
 
 
 def render(results: Path) -> str:
@@ -58,9 +58,7 @@ def answer(tables: dict) -> dict:
     """The student to ship: the `.tflite` with the best val accuracy, the smallest among equals."""
     files = tables["summary"].query("recipe != 'keras'")
     best = files.sort_values(["val_accuracy", "size_kib"], ascending=[False, True]).iloc[0]
-    kind = (
-        "the student trained alone" if best.model == "alone" else f"the student distilled from {best.teacher}"
-    )
+    kind = _whose(f"{best.teacher}_student")
     sure = _interval(tables["intervals"], best, "accuracy", "all")
     clean = _interval(tables["intervals"], best, "accuracy", "clean")
     text = f"{_points(sure)} of {best.test_images} test images right (95 % interval {_range(sure)})"
@@ -76,8 +74,9 @@ def answer(tables: dict) -> dict:
         ("size", f"{best.size_kib:,.0f} KiB"),
         ("for one image, one thread", f"{best.latency_ms:.2f} ms"),
     ]
+    file = f"{best.teacher}_Student_{best.recipe}.tflite"
     return {
-        "headline": f"Ship {best.teacher}_Student_{best.recipe}.tflite: {kind}, recipe {best.recipe}.",
+        "headline": f"Ship {file}: {kind[0].lower()}{kind[1:]}, recipe {best.recipe}.",
         "sure": " ".join([text + ".", *gain, *again(tables["seeds"])]),
         "facts": [{"name": n, "value": v} for n, v in facts if v],
     }
@@ -211,7 +210,8 @@ def _whose(stem: str) -> str:
     who, kind = stem.rsplit("_", 1)
     if kind == "teacher":
         return f"The teacher {who}"
-    return "The student trained alone" if who == "alone" else f"The student distilled from {who}"
+    untaught = {"alone": "The student trained alone", "baseline": "The baseline"}
+    return untaught.get(who) or f"The student distilled from {who}"
 
 
 def models(tables) -> pd.DataFrame:
@@ -220,7 +220,7 @@ def models(tables) -> pd.DataFrame:
     for _, row in tables["summary"].iterrows():
         shown = {
             "teacher": row.teacher,
-            "model": MODELS[row.model],
+            "model": LABELS[row.model],
             "recipe": row.recipe,
             "accuracy": row.accuracy,
         }
@@ -229,7 +229,8 @@ def models(tables) -> pd.DataFrame:
             if found is not None and images == "clean":
                 shown["clean accuracy"] = row.clean_accuracy
             shown[name] = "" if found is None else f"{found.low:.3f} to {found.high:.3f}"
-        shown |= {"macro F1": row.f1, "AUC": row.auc, "KiB": row.size_kib, "ms/image": row.latency_ms}
+        shown |= {"loss": row.loss, "macro F1": row.f1, "AUC": row.auc, "KiB": row.size_kib}
+        shown |= {"ms/image": row.latency_ms, "training, s": row.train_seconds}
         rows.append({**shown, "teacher's weights": row.teacher_weights})
     return pd.DataFrame(rows).dropna(axis=1, how="all").loc[:, lambda t: (t != "").any()]
 
@@ -249,13 +250,13 @@ def comparisons(tables) -> pd.DataFrame:
 
 def seeds(tables) -> pd.DataFrame:
     found = tables["seeds"].copy()
-    found["model"] = found.model.map(MODELS)
+    found["model"] = found.model.map(LABELS)
     return found.rename(columns=lambda c: c.replace("_", " "))
 
 
 def classes(found) -> pd.DataFrame:
     shown = found[["teacher", "model", "recipe", "class"]].copy()
-    shown["model"] = shown.model.map(MODELS)
+    shown["model"] = shown.model.map(LABELS)
     for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
         columns = (found[metric], found[f"{metric}_low"], found[f"{metric}_high"])
         name = metric.upper() if len(metric) == 3 else metric
@@ -266,7 +267,7 @@ def classes(found) -> pd.DataFrame:
 
 def calibration(tables) -> pd.DataFrame:
     found = tables["calibration"].copy()
-    found["model"] = found.model.map(MODELS)
+    found["model"] = found.model.map(LABELS)
     names = {"ece": "ECE", "scaled_ece": "ECE, scaled", "brier": "Brier", "scaled_brier": "Brier, scaled"}
     names |= {"top1_agreement": "same top class as teacher", "kl_from_teacher": "KL from teacher"}
     columns = ["teacher", "model", "recipe", "seed", "temperature", *names]

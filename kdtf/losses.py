@@ -5,6 +5,9 @@ used because `LogitsDistillation(temperature=T)` as shipped in Keras 3.15 takes 
 logits / T (its softmax and T^2 apply to a `KLDivergence` instance only).
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from keras import ops
 
 
@@ -28,6 +31,23 @@ def kd_loss(student, teacher, temperature):
     return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)  # (N,)
 
 
-# name -> loss of the teacher's signal given (student, teacher, temperature), mixed as
-# alpha * cross_entropy + (1 - alpha) * row
-LOSSES = {"kd": kd_loss}
+def soft_cross_entropy(student, teacher, temperature):
+    """CE(student, softmax(teacher)), both logits (N, K). Returns (N,). The temperature plays no part."""
+    return -ops.sum(ops.softmax(teacher) * ops.log_softmax(student), axis=-1)  # (N,)
+
+
+class Loss(NamedTuple):
+    """`loss = (1 - w) * cross_entropy + w * signal(student, teacher, temperature)`, w of alpha."""
+
+    signal: Callable
+    teacher_weight: Callable[[float], float]
+    formula: str
+
+
+LOSSES = {
+    "kd": Loss(kd_loss, lambda alpha: 1 - alpha, "alpha * CE(y, s) + (1 - alpha) * T^2 * KL(t / T || s / T)"),
+    # alpha is the teacher's weight here, as in the system this row reproduces
+    "soft-ce": Loss(
+        soft_cross_entropy, lambda alpha: alpha, "alpha * CE(softmax(t), s) + (1 - alpha) * CE(y, s)"
+    ),
+}

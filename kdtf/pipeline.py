@@ -7,6 +7,7 @@ files, so that it can run elsewhere.
 
 import json
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +18,14 @@ import numpy as np
 from . import evaluate, report
 from .audit import Audit
 from .checks import require_known
-from .config import Config, section_dict
+from .config import Config, DistilConfig, section_dict
 from .data import Dataset
 from .findings import Subset, of_every_class, subsets
 from .gradcam import heat
 from .losses import LOSSES
-from .metrics import softmax
+from .metrics import score, softmax
+from .optim import OPTIMIZERS, SCHEDULES
+from .plots import LABELS
 from .predictor import Predictor
 from .progress import Progress
 from .quantize import RECIPES, calibration, card, convert
@@ -51,8 +54,17 @@ def check(config: Config) -> list[str]:
 
     Raises `UserError`.
     """
-    require_known("--student", config.student.student, STUDENTS)
-    require_known("--loss", config.distil.loss, LOSSES)
+    student, teacher = config.student, config.teacher
+    for name, value, known in (
+        ("--student", student.student, STUDENTS),
+        ("--baseline", student.baseline or student.student, STUDENTS),
+        ("--loss", config.distil.loss, LOSSES),
+        ("--optimizer", student.optimizer, OPTIMIZERS),
+        ("--schedule", student.schedule, SCHEDULES),
+        ("--teacher-optimizer", teacher.teacher_optimizer, OPTIMIZERS),
+        ("--teacher-schedule", teacher.teacher_schedule, SCHEDULES),
+    ):
+        require_known(name, value, known)
     for recipe in config.quantize.recipes:
         require_known("--recipes", recipe, RECIPES)
     teachers = list(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
@@ -72,20 +84,29 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
     job = Job(config, data, run, progress, subsets(data, ~found.twins["test"], config.run.seed))
     seeds = [config.run.seed + i for i in range(config.evidence.seeds)]
     views_key, views = draw_views(job)
-    alone = [student_stage(job, views_key, views, None, seed) for seed in seeds]
-    done = [(student, tflite_stages(job, student, views)) for student in alone]
-    report.student_files(job, *done[0])
+    done = []
+    untaught = {"alone": config.student.student, "baseline": config.student.baseline}
+    for kind, network in untaught.items():
+        if network:
+            models = [
+                student_stage(job, views_key, views, seed, kind=kind, network=network) for seed in seeds
+            ]
+            done += (finished := [(student, tflite_stages(job, student, views)) for student in models])
+            report.student_files(job, *finished[0])
+    alone = [model for model, _ in done if model.kind == "alone"]
+    baseline = [model for model, _ in done if model.kind == "baseline"]
     for name in teachers:
         taught = [
             teacher_stage(job, views_key, views, name, source, seed)
             for seed in (seeds if config.evidence.teacher_seeds else seeds[:1])
         ]
+        distil = choose(job, views_key, views, taught[0])
         students = [
-            student_stage(job, views_key, views, teacher, seed)
+            student_stage(job, views_key, views, seed, teacher=teacher, distil=distil)
             for seed, teacher in zip(seeds, taught * (len(seeds) // len(taught)), strict=True)
         ]
         finished = [(student, tflite_stages(job, student, views)) for student in students]
-        report.teacher_files(job, taught[0], alone[0], students[0])
+        report.teacher_files(job, taught[0], [alone[0], students[0], *baseline[:1]])
         report.student_files(job, *finished[0])
         explain(job, source, taught[0], alone[0], students[0])
         done += [(teacher, {}) for teacher in taught] + finished
@@ -114,8 +135,8 @@ def draw_views(job: Job) -> tuple[str, Views]:
 class Model(NamedTuple):
     """A finished stage of a teacher or a student, read back from its folder."""
 
-    teacher: str  # the teacher's name, or "alone"
-    kind: str  # "teacher", "alone" or "distilled"
+    teacher: str  # the teacher's name, or "alone" or "baseline"
+    kind: str  # "teacher", "distilled", "alone" or "baseline"
     seed: int
     key: str
     folder: Path
@@ -176,18 +197,17 @@ def train_teacher(name, data, views, config, source, progress, seed, folder: Pat
     started = time.perf_counter()
     settings = config.teacher
     base = untrained(name, views.shape[2:], config, source, seed)
-    history = []
+    head = build_head(name, base.model.output.shape[1:], len(data.classes), seed)
+    history, epochs = [], settings.scratch_epochs
     if base.pretrained or settings.freeze:
         features_of = batched(base.model)
         features = over_views(features_of, views, folder / "features.npy", progress, f"{name}: features")
         val_features = features_of(data.val.teacher_pixels)
-        head, history = fit_head(
-            features, data, val_features, config, seed=seed, title=f"{name}: head", progress=progress
+        title = f"{name}: head"
+        history = fit_head(
+            head, features, data, val_features, config, seed=seed, title=title, progress=progress
         )
         epochs = settings.fine_tune_epochs
-    else:
-        head = build_head(base.model.output.shape[-1], len(data.classes), seed)
-        epochs = settings.scratch_epochs
     model = with_head(base.model, head)
     if epochs:
         rows = fine_tune(
@@ -227,14 +247,63 @@ def train_teacher(name, data, views, config, source, progress, seed, folder: Pat
     _keep(folder, facts, history, measured)
 
 
-def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None, seed: int) -> Model:
-    """The student distilled from `teacher`, or trained alone without one: same seed, views and schedule."""
+def choose(job: Job, views_key: str, views: Views, teacher: Model) -> DistilConfig:
+    """The alpha and temperature to distil with: the given ones, or the best on val of the candidates.
+
+    Judged by val accuracy, the lower val cross entropy among equals, on the teacher's seed.
+    """
+    distil = job.config.distil
+    candidates = [
+        replace(distil, alpha=alpha, temperature=temperature)
+        for alpha in distil.alphas or (distil.alpha,)
+        for temperature in distil.temperatures or (distil.temperature,)
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    rows = []
+    for tried in candidates:
+        student = student_stage(job, views_key, views, teacher.seed, teacher=teacher, distil=tried)
+        got = score(student.measured["val_probs"], job.data.val.labels)
+        rows.append(
+            {
+                "alpha": tried.alpha,
+                "temperature": tried.temperature,
+                "val_accuracy": got["accuracy"],
+                "val_loss": got["loss"],
+            }
+        )
+    best = max(range(len(rows)), key=lambda i: (rows[i]["val_accuracy"], -rows[i]["val_loss"]))
+    rows = [{**row, "chosen": int(i == best)} for i, row in enumerate(rows)]
+    job.run.write_csv(f"{teacher.teacher}_tuning.csv", rows)
+    return candidates[best]
+
+
+def student_stage(
+    job: Job,
+    views_key: str,
+    views: Views,
+    seed: int,
+    *,
+    teacher: Model | None = None,
+    distil: DistilConfig | None = None,
+    kind: str = "distilled",
+    network: str | None = None,
+) -> Model:
+    """A student distilled from `teacher`, or a `network` trained without one: same views, same schedule."""
     config = job.config
-    name, kind = (teacher.teacher, "distilled") if teacher else ("alone", "alone")
-    settings = {"student": section_dict(config.student), "seed": seed}
+    name = teacher.teacher if teacher else kind
+    config = replace(
+        config,
+        student=replace(config.student, student=network or config.student.student),
+        distil=distil or config.distil,
+    )
+    own = section_dict(config.student)
+    del own["baseline"]  # another network, which changes nothing here
+    settings = {"student": own, "seed": seed}
     upstream = [views_key]
+    rule = {k: getattr(config.distil, k) for k in ("alpha", "temperature", "loss")} if teacher else {}
     if teacher:
-        settings["distil"] = section_dict(config.distil)
+        settings["distil"] = rule
         upstream.append(teacher.key)
 
     def make(folder):
@@ -245,7 +314,7 @@ def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None,
                 "logits": np.load(teacher.folder / "logits.npy", mmap_mode="r"),
                 "val_logits": np.load(teacher.folder / "val_logits.npy"),
             }
-        title = f"{name}: student" if teacher else "student alone"
+        title = f"{name}: student" if teacher else LABELS[kind]
         student, history = fit_student(
             views.pixels, job.data, config, seed=seed, title=title, progress=job.progress, **cached
         )
@@ -258,6 +327,7 @@ def student_stage(job: Job, views_key: str, views: Views, teacher: Model | None,
             "parameters": shipped.count_params(),
             "size_kib": (folder / "student.h5").stat().st_size / 1024,
             "train_seconds": time.perf_counter() - started,
+            **rule,
         }
         _keep(folder, facts, history, measured)
 
@@ -274,7 +344,8 @@ def explain(job: Job, source: WeightSource, teacher: Model, alone: Model, distil
     def make(folder):
         with job.progress.bar(f"{teacher.teacher}: Grad-CAM", len(models)) as advance:
             base = untrained(teacher.teacher, data.train.teacher_pixels.shape[1:], job.config, source, seed)
-            whole = with_head(base.model, build_head(base.model.output.shape[-1], len(data.classes), seed))
+            head = build_head(teacher.teacher, base.model.output.shape[1:], len(data.classes), seed)
+            whole = with_head(base.model, head)
             whole.load_weights(teacher.folder / "teacher.weights.h5")
             found = {"images": chosen, "teacher": heat(whole, data.test.teacher_pixels[chosen])}
             advance(1)

@@ -12,8 +12,13 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73"}
-LABELS = {"teacher": "teacher", "alone": "student alone", "distilled": "student distilled"}
+COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73", "baseline": "#CC79A7"}
+LABELS = {
+    "teacher": "teacher",
+    "alone": "student alone",
+    "distilled": "student distilled",
+    "baseline": "baseline",
+}
 SYNTHETIC = "Synthetic phantom images: not patient data"
 
 
@@ -153,7 +158,8 @@ def pareto(rows: list[dict], *, synthetic=False) -> Figure:
         axis.xaxis.set_minor_formatter(NullFormatter())
         _finish(axis, label, "accuracy" if column == "size_kib" else "")
     names = {row["recipe"] for row in rows}
-    handles = [axes[0].scatter([], [], color=COLOURS[m], label=LABELS[m]) for m in LABELS]
+    models = [m for m in LABELS if any(row["model"] == m for row in rows)]
+    handles = [axes[0].scatter([], [], color=COLOURS[m], label=LABELS[m]) for m in models]
     handles += [
         axes[0].scatter([], [], color="#555555", marker=MARKS.get(r, "P"), label=r)
         for r in MARKS
@@ -164,17 +170,19 @@ def pareto(rows: list[dict], *, synthetic=False) -> Figure:
 
 
 def comparison(rows: list[dict], *, synthetic=False) -> Figure:
-    """Test accuracy of teacher and distilled student per teacher, the student alone as a line."""
+    """Test accuracy of teacher and distilled student per teacher; student alone and baseline as lines."""
     teachers = [row["teacher"] for row in rows if row["model"] == "teacher"]
     value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == "keras"}
-    alone = next(row["accuracy"] for row in rows if row["model"] == "alone" and row["recipe"] == "keras")
     figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 1.1 * len(teachers), 4.4))
     places = np.arange(len(teachers))
     for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
         heights = [value[t, model] for t in teachers]
         bars = axis.bar(places + offset, heights, 0.38, color=COLOURS[model], label=LABELS[model])
         axis.bar_label(bars, fmt="%.3f", fontsize=8, padding=1)
-    axis.axhline(alone, color=COLOURS["alone"], lw=2, label=f"{LABELS['alone']} ({alone:.3f})")
+    for model in ("alone", "baseline"):
+        height = value.get((model, model))
+        if height is not None:
+            axis.axhline(height, color=COLOURS[model], lw=2, label=f"{LABELS[model]} ({height:.3f})")
     axis.set_xticks(places, teachers)
     axis.set_ylim(0, 1.08)
     _finish(axis, "teacher", "accuracy")

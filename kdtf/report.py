@@ -17,8 +17,9 @@ from .metrics import classification_report, confusion
 SUMMARY = (
     "teacher", "model", "recipe", "accuracy", "precision", "recall", "f1", "auc", "loss", "size_kib",
     "parameters", "latency_ms", "quantized_tensors", "weight_tensors", "val_accuracy", "val_loss",
-    "train_seconds", "teacher_weights", "seed", "data", "test_images", "clean_images", "clean_accuracy",
-    "clean_precision", "clean_recall", "clean_f1", "clean_auc", "clean_loss",
+    "train_seconds", "teacher_weights", "alpha", "temperature", "seed", "data", "test_images",
+    "clean_images", "clean_accuracy", "clean_precision", "clean_recall", "clean_f1", "clean_auc",
+    "clean_loss",
 )  # fmt: skip
 
 
@@ -53,18 +54,39 @@ def data_name(data) -> str:
     return "synthetic phantom" if data.synthetic else Path(data.source).name
 
 
-def teacher_files(job, teacher, alone, distilled) -> None:
-    """A teacher's history, its pictures beside the students', and the warning it may deserve."""
+MODELS = {
+    "loss": "Loss",
+    "accuracy": "Accuracy",
+    "auc": "AUC",
+    "f1": "F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "parameters": "Parameters",
+    "train_seconds": "Training, s",
+}
+
+
+def teacher_files(job, teacher, students: list) -> None:
+    """A teacher's history, its pictures beside the students', and the warning it may deserve.
+
+    `students` are the one alone, the distilled one and, if there is one, the baseline.
+    """
     name, origin = teacher.teacher, teacher.facts["teacher_weights"]
     job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
-    models = {"teacher": teacher, "alone": alone, "distilled": distilled}
+    models = {"teacher": teacher, **{student.kind: student for student in students}}
+    rows = [_float_row(job, model) for model in models.values()]
+    table = [
+        {"Model": plots.LABELS[row["model"]], **{shown: row[k] for k, shown in MODELS.items()}}
+        for row in rows
+    ]
+    job.run.write_csv(f"{name}_models.csv", table)
     histories = {kind: m.history for kind, m in models.items() if m.history}
     _curves(job, f"{name}_curves.png", f"{name}, {origin}", histories)
     if teacher.history:
         _curves(job, f"{name}_teacher_curves.png", f"teacher {name}, {origin}", {"teacher": teacher.history})
     _examples(job, f"{name}_teacher_examples.png", f"teacher {name}, {origin}", teacher)
     _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
-    taught, untaught = _val_accuracy(job, teacher), _val_accuracy(job, alone)
+    taught, untaught = _val_accuracy(job, teacher), _val_accuracy(job, models["alone"])
     if taught <= untaught:
         job.progress.warn(
             f"The teacher {name} scores {taught:.3f} on val and the student trained alone "
@@ -128,15 +150,14 @@ def _scored(model, recipe: str) -> Scored:
 
 
 def _float_row(job, student) -> dict:
-    return _row(
-        job, student, "keras", **{k: student.facts[k] for k in ("parameters", "size_kib", "train_seconds")}
-    )
+    told = ("parameters", "size_kib", "train_seconds", "alpha", "temperature")
+    return _row(job, student, "keras", **{k: student.facts.get(k) for k in told})
 
 
 def _tflite_row(job, student, recipe: str, file) -> dict:
     counts = {k: file.facts[k] for k in ("quantized_tensors", "weight_tensors")}
-    size = {"size_kib": file.facts["bytes"] / 1024, "parameters": student.facts["parameters"]}
-    return _row(job, file, recipe, **counts, **size, teacher_weights=student.facts["teacher_weights"])
+    told = {k: student.facts.get(k) for k in ("parameters", "alpha", "temperature", "teacher_weights")}
+    return _row(job, file, recipe, size_kib=file.facts["bytes"] / 1024, **counts, **told)
 
 
 def student_files(job, student, files: dict) -> None:
@@ -144,14 +165,14 @@ def student_files(job, student, files: dict) -> None:
     run, data, name = job.run, job.data, student.teacher
     labels, probs = data.test.labels, student.measured["test_probs"]
     counts = confusion(probs, labels)
-    history = f"{name}_Distiller_history.csv" if student.kind == "distilled" else "alone_student_history.csv"
+    history = f"{name}_{'Distiller' if student.kind == 'distilled' else 'student'}_history.csv"
     origin = student.facts["teacher_weights"]
     run.write_csv(history, [{**r, "teacher_weights": origin} for r in student.history])
     run.write_csv(
         f"{name}_student_classification_report.csv", classification_report(probs, labels, data.classes)
     )
     run.write_csv(f"{name}_student_Confusion.csv", _confusion_rows(counts, data.classes))
-    shown = "student alone" if student.kind == "alone" else f"student of {name}, {origin}"
+    shown = f"student of {name}, {origin}" if student.kind == "distilled" else plots.LABELS[student.kind]
     figure = plots.confusion(counts, data.classes, f"Test: {shown}", synthetic=data.synthetic)
     run.write(f"{name}_student_confusion_matrix.png", png(figure))
     _curves(job, f"{name}_student_curves.png", shown, {student.kind: student.history})

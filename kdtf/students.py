@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from . import networks
 from .checks import require, require_known
 
 
@@ -35,7 +36,61 @@ def cnn3(shape, classes, momentum, dropout):
     return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn3")
 
 
-STUDENTS = {"cnn3": Student(cnn3, min_side=8)}
+def baseline(shape, classes, momentum, dropout):
+    """The plain CNN of tutorials, to be beaten: two Conv-ReLU-MaxPool (32, 64), Dense 128, dropout."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 255)(x)
+    for filters in (32, 64):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(128, activation="relu")(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="baseline")
+
+
+def cnn5(shape, classes, momentum, dropout):
+    """Five Conv-BN-ReLU blocks (16 to 256 filters), global average pooling, dropout."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 255)(x)
+    x = networks.cnn5(x, (16, 32, 64, 128, 256), momentum)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn5")
+
+
+def mobilenetv2(shape, classes, momentum, dropout):
+    """MobileNetV2's features from random weights, global average pooling, Dense 512 ReLU, dropout."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(x)
+    features = keras.applications.MobileNetV2(
+        input_tensor=x, input_shape=shape, include_top=False, weights=None
+    )
+    for layer in features.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = momentum
+    x = layers.GlobalAveragePooling2D()(features.output)
+    x = layers.Dense(512, activation="relu")(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="mobilenetv2")
+
+
+def squeezenet(shape, classes, momentum, dropout):
+    """SqueezeNet 1.1: dropout, a 1 x 1 convolution to K maps and their global averages as logits."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(x)
+    x = layers.Dropout(dropout)(networks.squeezenet(x))
+    x = layers.Conv2D(classes, 1, name="conv10")(x)
+    return keras.Model(pixels, layers.GlobalAveragePooling2D(name="logits")(x), name="squeezenet")
+
+
+STUDENTS = {
+    "cnn3": Student(cnn3, min_side=8),
+    "cnn5": Student(cnn5, min_side=16),
+    "mobilenetv2": Student(mobilenetv2, min_side=32),
+    "squeezenet": Student(squeezenet, min_side=17),
+    "baseline": Student(baseline, min_side=4),
+}
 
 
 def build_student(name, shape, classes, *, momentum, dropout, seed):

@@ -19,49 +19,65 @@ if TYPE_CHECKING:
 # Keras is imported inside the functions: a misspelt name is told at once, not after its start-up.
 
 
+def pooled(maps):
+    """Global average pooling: maps (N, h, w, F) to features (N, F)."""
+    from keras import layers
+
+    return layers.GlobalAveragePooling2D()(maps)
+
+
+def dense_head(features, classes: int):
+    """Dense 512 ReLU, dropout 0.5, Dense K: features (N, F) to logits (N, K)."""
+    from keras import layers
+
+    x = layers.Dense(512, activation="relu")(features)
+    x = layers.Dropout(0.5)(x)
+    return layers.Dense(classes, name="logits")(x)
+
+
+def conv_head(maps, classes: int):
+    """Dropout 0.5, Conv 512 3x3 ReLU, MaxPool 7x7 stride 1, Dense 64, Dense K: maps (N, h, w, F) to logits.
+
+    Where the maps are smaller than 7 the window is as large as they are.
+    """
+    from keras import layers
+
+    x = layers.Dropout(0.5)(maps)
+    x = layers.Conv2D(512, 3, padding="same", activation="relu")(x)
+    x = layers.MaxPooling2D([min(7, side) for side in x.shape[1:3]], strides=1)(x)
+    x = layers.Dense(64, activation="relu")(layers.Flatten()(x))
+    return layers.Dense(classes, name="logits")(x)
+
+
 @dataclass(frozen=True)
 class Teacher:
     """One network.
 
-    `builder` is a class of `keras.applications` or a function of this module, `module` the module
-    there with its `preprocess_input`. `files` maps the official names of its ImageNet weights
-    (without top) to the builder arguments they were trained with; the first is the one Keras
-    downloads; none where nobody publishes weights. `min_side` in pixels.
+    `builder` is a class of `keras.applications`, or a function of `networks` in lower case; `module`
+    the module of Keras with its `preprocess_input`. `files` maps the official names of its ImageNet
+    weights (without top) to the builder arguments they were trained with; the first is the one Keras
+    downloads. `published` says whether Keras has ImageNet weights for it. `neck` makes of the last
+    maps the features that are cached where the base is frozen, `head` of the features the logits.
+    `min_side` in pixels.
     """
 
-    builder: str | Callable
+    builder: str
     module: str
     files: dict[str, dict] = field(default_factory=dict)
     min_side: int = 32
     aliases: tuple[str, ...] = ()
+    published: bool = True
+    neck: Callable = pooled
+    head: Callable = dense_head
 
     def build(self, **arguments):
-        if callable(self.builder):
-            return self.builder(**arguments)
+        if self.builder.islower():
+            networks = import_module("kdtf.networks")
+            return networks.as_application(getattr(networks, self.builder))(**arguments)
         return getattr(import_module("keras.applications"), self.builder)(**arguments)
 
     def preprocess(self, pixels):
         return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
-
-
-def cnn5(input_shape, weights=None, **unused):
-    """Five Conv-BN-ReLU blocks (32 to 512 filters), pooled between: learns from random weights in minutes.
-
-    The large networks need pretrained weights or much data; where there is neither, this teaches.
-    """
-    import keras
-    from keras import layers
-
-    x = inputs = keras.Input(input_shape)
-    for block, filters in enumerate((32, 64, 128, 256, 512)):
-        x = layers.MaxPooling2D()(x) if block else x
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
-        x = layers.ReLU()(x)
-    model = keras.Model(inputs, x, name="cnn5")
-    if weights:
-        model.load_weights(weights)
-    return model
 
 
 NOT_DOWNLOADED = "random weights, as ImageNet's could not be downloaded"
@@ -96,24 +112,50 @@ TEACHERS = {
         "mobilenet_v2",
         {f"mobilenet_v2_{_TF}_{a}_224_no_top.h5": {"alpha": float(a)} for a in _ALPHAS_V2},
     ),
-    "cnn5": Teacher(cnn5, "mobilenet"),
+    "efficientnetb0": Teacher("EfficientNetB0", "efficientnet", {"efficientnetb0_notop.h5": {}}),
+    "densenet-conv": Teacher(
+        "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, neck=lambda maps: maps, head=conv_head
+    ),
+    "resnet18": Teacher("resnet18", "mobilenet", published=False),
+    "cnn5": Teacher("cnn5", "mobilenet", published=False),
 }
 ALIASES = {alias: name for name, row in TEACHERS.items() for alias in (name, *row.aliases)}
 
 
+GENERIC = "keras-"
+# px; every other class of Keras takes 32
+LARGE_SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+
+
 def canonical(name: str) -> str:
     """The registry name behind a name or alias, in any case. Raises `UserError` for an unknown one."""
-    known = ALIASES.get(name.lower().replace("-", ""))
+    if name.startswith("keras:"):
+        name = GENERIC + name.partition(":")[2]  # a colon would not do in the names of files
+        row_of(name)
+        return name
+    known = ALIASES.get(name.lower()) or ALIASES.get(name.lower().replace("-", ""))
     if known is None:
-        require_known("--teachers", name, TEACHERS)
+        require_known("--teachers", name, [*TEACHERS, "keras:NAME"])
     return known
+
+
+def row_of(name: str) -> Teacher:
+    """The row of a canonical name: of the registry, or of any class of `keras.applications`."""
+    if not name.startswith(GENERIC):
+        return TEACHERS[name]
+    applications, wanted = import_module("keras.applications"), name.removeprefix(GENERIC)
+    known = [n for n in dir(applications) if n[0].isupper()]
+    require_known("--teachers keras:", wanted, known)
+    module = getattr(applications, wanted).__module__.rpartition(".")[2]
+    return Teacher(wanted, module, min_side=LARGE_SIDES.get(wanted, 32))
 
 
 class Base(NamedTuple):
     """A headless network and where its weights came from.
 
-    `model` maps pixels (N, H, W, C) to features (N, F); `pretrained` says whether the weights are
-    anybody's but the random generator's; `origin` is the phrase for the reports.
+    `model` maps pixels (N, H, W, C) to features (N, F), or to what the row's neck makes of the maps;
+    `pretrained` says whether the weights are anybody's but the random generator's; `origin` is the
+    phrase for the reports.
     """
 
     model: "keras.Model"
@@ -135,10 +177,10 @@ class WeightSource:
 
     def load(self, name: str, make: Callable) -> "tuple[keras.Model, bool, str]":
         """`make(weights=..., **arguments)` with the right weights; see `Base` for what is returned."""
-        row = TEACHERS[name]
+        row = row_of(name)
         if self.choice == "none":
             return make(weights=None), False, "random weights, by --weights none"
-        if self.choice in ("auto", "imagenet") and not row.files:
+        if self.choice in ("auto", "imagenet") and not row.published:
             return make(weights=None), False, "random weights, none are published"
         if self.choice not in ("auto", "imagenet"):
             return self._from_path(name, row, make)
@@ -172,7 +214,7 @@ class WeightSource:
             return None
         path = Path(self.choice)
         if path.is_dir():
-            files = TEACHERS[name].files
+            files = row_of(name).files
             found = [path / file for file in files if (path / file).is_file()]
             wanted = f"a folder that holds {' or '.join(files) or 'a file'} for {name}"
             require(found, "--weights", wanted, self.choice)
@@ -211,7 +253,7 @@ def _scale_as_imagenet(network) -> None:
 def _cached(row: Teacher) -> bool:
     """Whether Keras has this network's ImageNet weights on disk already."""
     home = os.environ.get("KERAS_HOME", Path.home() / ".keras")
-    return (Path(home) / "models" / next(iter(row.files))).exists()
+    return any((Path(home) / "models" / file).exists() for file in row.files)
 
 
 def prepared(pixels, row: Teacher, size: int | None = None):
@@ -238,7 +280,7 @@ def build_base(name, shape, source: WeightSource, *, size=None, momentum=0.9, se
     import keras
 
     keras.utils.set_random_seed(seed)
-    row = TEACHERS[name]
+    row = row_of(name)
     pixels = keras.Input(shape, name="pixels")
     x = prepared(pixels, row, size)
 
@@ -249,20 +291,17 @@ def build_base(name, shape, source: WeightSource, *, size=None, momentum=0.9, se
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
-    features = keras.layers.GlobalAveragePooling2D()(network(x))
+    features = row.neck(network(x))
     return Base(keras.Model(pixels, features, name=name), pretrained, origin)
 
 
-def build_head(features: int, classes: int, seed=0) -> "keras.Model":
-    """Dense 512 ReLU, dropout 0.5, Dense K: features (N, F) to logits (N, K)."""
+def build_head(name: str, features, classes: int, seed=0) -> "keras.Model":
+    """The head of the network `name`: features of shape (N, *features) to logits (N, K)."""
     import keras
-    from keras import layers
 
     keras.utils.set_random_seed(seed)
-    x = inputs = keras.Input((features,), name="features")
-    x = layers.Dense(512, activation="relu")(x)
-    x = layers.Dropout(0.5)(x)
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="head")
+    inputs = keras.Input(features, name="features")
+    return keras.Model(inputs, row_of(name).head(inputs, classes), name="head")
 
 
 def with_head(base: "keras.Model", head: "keras.Model") -> "keras.Model":

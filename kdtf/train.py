@@ -15,9 +15,9 @@ from .checks import UserError
 from .config import Config
 from .data import Dataset
 from .distiller import Distiller
+from .optim import build_optimizer
 from .progress import Progress
 from .students import build_student
-from .teachers import build_head
 
 
 class Trained(NamedTuple):
@@ -106,17 +106,6 @@ class KeepBest(keras.callbacks.Callback):
         self.model.set_weights(self.weights)
 
 
-def cosine(peak: float, steps: int, warmup: float = 0.05):
-    """Linear warm-up over a part of the steps, then a cosine to 0 (Loshchilov and Hutter 2017)."""
-    rising = int(warmup * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if rising else peak,
-        max(1, steps - rising),
-        warmup_target=peak if rising else None,
-        warmup_steps=rising,
-    )
-
-
 def _classify(model, optimizer):
     """Compile for integer labels and logits. XLA is slower than plain kernels on CPUs."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -152,16 +141,18 @@ def over_views(predict, views, out, progress: Progress, title: str):
 
 
 def fit_head(
-    features, data: Dataset, val_features, config: Config, *, seed: int, title: str, progress: Progress
-) -> Trained:
-    """A teacher's head on cached features (V, N, F) of the frozen base; the best val weights are kept.
+    head, features, data: Dataset, val_features, config: Config, *, seed: int, title: str, progress: Progress
+) -> list[dict]:
+    """Train a teacher's head in place on cached features (V, N, F) of the frozen base; its history rows.
+
+    The best val weights are kept.
 
     The same mathematics as training through the frozen base, at a hundredth of its cost.
     """
     settings = config.student
-    head = build_head(features.shape[-1], len(data.classes), seed)
     stream, steps = feed(features, data.train.labels, batch_size=settings.batch_size, seed=seed)
-    _classify(head, keras.optimizers.Adam(config.teacher.head_rate))
+    optimizer = build_optimizer("Adam", "constant", config.teacher.head_rate, steps * settings.epochs)
+    _classify(head, optimizer)
     rows: list[dict] = []
     with progress.bar(title, settings.epochs) as advance:
         head.fit(
@@ -173,7 +164,7 @@ def fit_head(
             verbose=0,
             shuffle=False,  # `feed` shuffles
         )
-    return Trained(head, rows)
+    return rows
 
 
 def scratch_rate(model) -> float:
@@ -187,13 +178,20 @@ def fine_tune(
     """Train the whole teacher in place over the views (V, N, H, W, C); returns its history rows.
 
     BatchNormalization adapts. Pretrained weights get `fine_tune_epochs` at a low rate, random ones
-    `scratch_epochs` at a higher one; both a cosine decay, stopping early on val, best val weights kept.
+    `scratch_epochs` at a higher one; both stop early on val and keep the best val weights.
     """
     settings = config.teacher
     epochs = settings.fine_tune_epochs if pretrained else settings.scratch_epochs
     peak = settings.fine_tune_rate if pretrained else settings.scratch_rate or scratch_rate(model)
     stream, steps = feed(views, data.train.labels, batch_size=settings.fine_tune_batch_size, seed=seed)
-    _classify(model, keras.optimizers.Adam(cosine(peak, steps * epochs)))
+    optimizer = build_optimizer(
+        settings.teacher_optimizer,
+        settings.teacher_schedule,
+        peak,
+        steps * epochs,
+        weight_decay=settings.teacher_weight_decay,
+    )
+    _classify(model, optimizer)
     rows: list[dict] = []
     with progress.bar(title, epochs) as advance:
         model.fit(
@@ -234,17 +232,25 @@ def fit_student(
         dropout=settings.student_dropout,
         seed=seed,
     )
-    alpha = 1.0 if logits is None else distil.alpha
-    distiller = Distiller(student, alpha=alpha, temperature=distil.temperature, loss=distil.loss)
+    rule = {"alpha": distil.alpha, "temperature": distil.temperature, "loss": distil.loss}
+    distiller = Distiller(student, **(rule if logits is not None else {"alpha": 1.0}))
+    taught = distiller.teacher_weight > 0
     stream, steps = feed(
         pixels,
         data.train.labels,
         batch_size=settings.batch_size,
         seed=seed,
-        logits=None if alpha == 1 else logits,
+        logits=logits if taught else None,
     )
-    schedule = cosine(settings.learning_rate, steps * settings.epochs, settings.warmup)
-    distiller.compile(keras.optimizers.Adam(schedule), jit_compile=False)
+    optimizer = build_optimizer(
+        settings.optimizer,
+        settings.schedule,
+        settings.learning_rate,
+        steps * settings.epochs,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+    )
+    distiller.compile(optimizer, jit_compile=False)
     rows: list[dict] = []
     with progress.bar(title, settings.epochs) as advance:
         distiller.fit(
@@ -255,7 +261,7 @@ def fit_student(
                 data.val.pixels,
                 data.val.labels,
                 batch_size=settings.batch_size,
-                logits=None if alpha == 1 else val_logits,
+                logits=val_logits if taught else None,
             ),
             callbacks=[Follow(advance, "student", rows)],
             verbose=0,

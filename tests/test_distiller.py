@@ -46,6 +46,15 @@ def test_loss_is_the_formula(alpha, temperature):
     )
 
 
+def test_soft_ce_weighs_the_teacher_by_alpha():
+    student = linear(1)
+    logged = fitted(Distiller(student, alpha=0.3, loss="soft-ce"), x=CACHED, y=Y)
+    log_q = np.log(softmax(student.predict(X, verbose=0)))
+    wanted = 0.3 * -(softmax(T_LOGITS) * log_q).sum(1) - 0.7 * log_q[np.arange(8), Y]
+    assert logged["loss"][0] == pytest.approx(wanted.mean(), rel=1e-5)
+    assert fitted(Distiller(linear(1), alpha=0.0, loss="soft-ce"), x=X, y=Y)  # needs no teacher
+
+
 def test_a_live_teacher_gives_what_its_cached_logits_give():
     teacher = linear(2)
     cached = {"pixels": X, "teacher_logits": teacher.predict(X, verbose=0)}
@@ -140,7 +149,7 @@ def test_without_any_teacher_it_says_what_is_missing():
     [
         ({"alpha": 1.5}, r"alpha must be between 0 and 1\. Got 1.5\."),
         ({"temperature": 0}, r"temperature must be positive\. Got 0\."),
-        ({"loss": "kdd"}, r"loss must be one of kd\. Got 'kdd'\. Did you mean 'kd'\?"),
+        ({"loss": "kdd"}, r"loss must be one of kd, soft-ce\. Got 'kdd'\. Did you mean 'kd'\?"),
     ],
 )
 def test_bad_settings(settings, text):

@@ -48,7 +48,7 @@ def test_the_logits_stay_what_they_were_in_a_student():
 
 def test_it_looks_into_the_network_inside_a_teacher_for_maps_wide_enough():
     base = build_base("mobilenet", (32, 32, 3), WeightSource("none")).model
-    teacher = with_head(base, build_head(base.output.shape[-1], 4))
+    teacher = with_head(base, build_head("mobilenet", base.output.shape[1:], 4))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
     maps, logits = maps_and_logits(teacher)(pixels)
     assert maps.shape[1:3] == (4, 4)  # the very last ones are a single pixel
@@ -59,4 +59,4 @@ def test_it_looks_into_the_network_inside_a_teacher_for_maps_wide_enough():
 
 def test_a_network_without_maps_is_refused():
     with pytest.raises(ValueError, match="no feature maps of at least 4 x 4"):
-        maps_and_logits(build_head(8, 3))
+        maps_and_logits(build_head("vgg16", (8,), 3))

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
-    {"npz", "config", "metrics", "evidence", "run", "plots"},
+    {"npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
     {"data"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "pictures", "gradcam", "audit"},
     {"train", "quantize", "findings", "html"},

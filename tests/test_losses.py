@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kdtf.losses import LOSSES, cross_entropy, kd_loss
+from kdtf.losses import LOSSES, cross_entropy, kd_loss, soft_cross_entropy
 
 Z = np.array([[2.0, -1.0, 0.5], [0.5, 0.5, 0.0]], "float32")
 W = np.array([[0.0, 1.0, -2.0], [3.0, 0.1, 0.2]], "float32")
@@ -49,7 +49,18 @@ def test_cross_entropy_takes_every_form_of_labels(labels):
     assert np.allclose(cross_entropy(Z, labels), -np.log([p[0, 0], p[1, 2]]), atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_row_gives_one_value_per_image_and_vanishes_on_itself(loss):
-    assert tuple(loss(Z, W, 2.0).shape) == (2,)
-    assert np.allclose(loss(Z, Z, 2.0), 0, atol=1e-6)
+@pytest.mark.parametrize("row", LOSSES.values(), ids=LOSSES)
+def test_every_row_gives_one_value_per_image_and_is_least_on_itself(row):
+    assert tuple(row.signal(Z, W, 2.0).shape) == (2,)
+    nudged = Z + np.array([[0.1, 0.0, -0.1]], "float32")
+    assert (np.asarray(row.signal(Z, Z, 2.0)) < np.asarray(row.signal(nudged, Z, 2.0))).all()
+
+
+def test_soft_cross_entropy_known_value():  # teacher (1/2, 1/2), student (3/4, 1/4)
+    got = soft_cross_entropy(np.log([[0.75, 0.25]]), np.zeros((1, 2)), 7.0)
+    assert np.allclose(got, -0.5 * np.log(0.75) - 0.5 * np.log(0.25), atol=1e-6)
+
+
+def test_alpha_means_what_each_row_says():
+    assert LOSSES["kd"].teacher_weight(0.1) == pytest.approx(0.9)  # alpha is the label's
+    assert LOSSES["soft-ce"].teacher_weight(0.1) == pytest.approx(0.1)  # alpha is the teacher's

@@ -211,7 +211,7 @@ def test_frozen_features_take_the_short_way(tiny, tmp_path):
     from kdtf.train import batched
 
     base = build_base("mobilenet", (64, 64, 1), WeightSource("none"))
-    teacher = with_head(base.model, build_head(1024, 4))
+    teacher = with_head(base.model, build_head("mobilenet", (1024,), 4))
     (stage,) = (tmp_path / "work").glob("mobilenet-teacher-*")
     teacher.load_weights(stage / "teacher.weights.h5")
     logits = batched(teacher)(np.load(tiny / "teacher" / "X_train.npy"))

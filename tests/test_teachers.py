@@ -22,7 +22,7 @@ def test_every_row_builds_trains_a_step_and_predicts(name):
         b.momentum for b in base.model._flatten_layers() if isinstance(b, keras.layers.BatchNormalization)
     }
     assert momenta <= {0.9}
-    model = with_head(base.model, build_head(base.model.output.shape[-1], 3))
+    model = with_head(base.model, build_head(name, base.model.output.shape[1:], 3))
     before = [w.copy() for w in model.get_weights()]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, run_eagerly=True)  # tracing takes a minute each

@@ -6,11 +6,11 @@ from kdtf.checks import UserError
 from kdtf.config import Config
 from kdtf.data import Dataset, Split
 from kdtf.progress import Progress
+from kdtf.teachers import build_head
 from kdtf.train import (
     Follow,
     KeepBest,
     batched,
-    cosine,
     feed,
     fine_tune,
     fit_head,
@@ -73,14 +73,6 @@ def test_held_keeps_the_order():
     assert np.array_equal(x, DATA.val.pixels) and np.array_equal(y, DATA.val.labels) and x.dtype == np.float32
 
 
-def test_the_cosine_rises_to_its_peak_and_ends_at_nothing():
-    schedule = cosine(0.1, 100, warmup=0.1)
-    values = [float(schedule(step)) for step in range(101)]
-    assert values[0] == 0 and values[10] == pytest.approx(0.1) and values[100] == pytest.approx(0, abs=1e-9)
-    assert values[55] == pytest.approx(0.05) and max(values) == pytest.approx(0.1)
-    assert float(cosine(0.1, 100, warmup=0)(0)) == pytest.approx(0.1)
-
-
 def callbacks(scores, patience):
     """Run KeepBest over (val_accuracy, val_loss) an epoch, the weight being the epoch's number."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
@@ -132,8 +124,9 @@ def test_logits_over_views_are_stored_view_by_view(tmp_path):
 def test_a_head_learns_from_cached_features():
     features = np.stack([DATA.train.pixels.mean((1, 2)) / 25 - 4] * 2)  # (2, 40, 1)
     val = DATA.val.pixels.mean((1, 2)) / 25 - 4
-    head, rows = fit_head(features, DATA, val, QUICK, seed=0, title="", progress=Progress())
-    assert head.output.shape == (None, 2) and [r["epoch"] for r in rows] == list(range(1, 9))
+    head = build_head("vgg16", (1,), 2)
+    rows = fit_head(head, features, DATA, val, QUICK, seed=0, title="", progress=Progress())
+    assert [r["epoch"] for r in rows] == list(range(1, 9))
     assert {r["phase"] for r in rows} == {"head"} and rows[-1]["accuracy"] > 0.9
 
 

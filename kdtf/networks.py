@@ -1,0 +1,86 @@
+"""Networks that Keras Applications lacks, as functions from an input tensor to feature maps.
+
+Channels last, no preprocessing and no head: `teachers` and `students` put those on.
+"""
+
+import keras
+from keras import layers
+
+
+def conv_bn_relu(x, filters, kernel=3, strides=1, momentum=0.99):
+    """Conv (same padding, no bias), BatchNormalization, ReLU."""
+    x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
+
+
+def cnn5(x, widths=(32, 64, 128, 256, 512), momentum=0.99):
+    """Five Conv-BN-ReLU blocks with max pooling between them.
+
+    Learns from random weights in minutes, where the large networks need pretrained ones or much data.
+    """
+    for block, filters in enumerate(widths):
+        x = layers.MaxPooling2D()(x) if block else x
+        x = conv_bn_relu(x, filters, momentum=momentum)
+    return x
+
+
+def resnet18(x):
+    """ResNet-18 (He et al. 2015, arXiv 1512.03385): 11,689,512 trainable weights with 1,000 classes."""
+    x = layers.ZeroPadding2D(3)(x)
+    x = layers.Conv2D(64, 7, 2, use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    for stage, filters in enumerate((64, 128, 256, 512)):
+        for block in range(2):
+            x = _basic_block(x, filters, strides=2 if stage and not block else 1)
+    return x
+
+
+def _basic_block(x, filters, strides):
+    short = x
+    if strides != 1 or x.shape[-1] != filters:
+        short = layers.Conv2D(filters, 1, strides, use_bias=False)(x)
+        short = layers.BatchNormalization()(short)
+    x = conv_bn_relu(x, filters, strides=strides)
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.Add()([layers.BatchNormalization()(x), short]))
+
+
+def squeezenet(x):
+    """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360): 1,235,496 weights with 1,000 classes.
+
+    Pools with "same" padding, which at 224 px keeps a row more than the original does and lets images
+    of 28 px through.
+    """
+    x = layers.Conv2D(64, 3, 2, activation="relu", name="conv1")(x)
+    squeezes = {2: 16, 4: 32, 6: 48, 8: 64}
+    for fire in range(2, 10):
+        if fire in (2, 4, 6):
+            x = layers.MaxPooling2D(3, 2, padding="same", name=f"pool{fire // 2}")(x)
+        x = _fire(x, fire, squeezes[fire - fire % 2])
+    return x
+
+
+def _fire(x, number, squeeze):
+    x = layers.Conv2D(squeeze, 1, activation="relu", name=f"fire{number}_squeeze1x1")(x)
+    left = layers.Conv2D(4 * squeeze, 1, activation="relu", name=f"fire{number}_expand1x1")(x)
+    right = layers.Conv2D(4 * squeeze, 3, padding="same", activation="relu", name=f"fire{number}_expand3x3")(
+        x
+    )
+    return layers.Concatenate(name=f"fire{number}_concat")([left, right])
+
+
+def as_application(features):
+    """One of the functions above with the signature of a `keras.applications` class without its top.
+
+    `weights` is a `.weights.h5` or `.h5` file of the same network, or None.
+    """
+
+    def build(input_shape, weights=None, include_top=False):
+        pixels = keras.Input(input_shape)
+        model = keras.Model(pixels, features(pixels), name=features.__name__)
+        if weights:
+            model.load_weights(weights)
+        return model
+
+    return build

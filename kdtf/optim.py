@@ -1,0 +1,59 @@
+"""Optimizers and learning-rate schedules by their Keras names, one registry row each."""
+
+from functools import partial
+
+import keras
+
+OPTIMIZERS = {
+    "Adam": keras.optimizers.Adam,
+    "AdamW": keras.optimizers.AdamW,
+    "Nadam": keras.optimizers.Nadam,
+    "RMSprop": keras.optimizers.RMSprop,
+    "SGD": partial(keras.optimizers.SGD, momentum=0.9),
+}
+
+
+def cosine(peak: float, steps: int, warmup: float = 0.05):
+    """Linear warm-up over a part of the steps, then a cosine to 0 (Loshchilov and Hutter 2017)."""
+    rising = int(warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else peak,
+        max(1, steps - rising),
+        warmup_target=peak if rising else None,
+        warmup_steps=rising,
+    )
+
+
+def exponential(peak: float, steps: int, warmup: float):
+    """From the peak to a hundredth of it; no warm-up."""
+    return keras.optimizers.schedules.ExponentialDecay(peak, max(1, steps), 0.01)
+
+
+def polynomial(peak: float, steps: int, warmup: float):
+    """A straight line from the peak to 0; no warm-up."""
+    return keras.optimizers.schedules.PolynomialDecay(peak, max(1, steps), 0.0)
+
+
+def constant(peak: float, steps: int, warmup: float):
+    return peak
+
+
+SCHEDULES = {
+    "CosineDecay": cosine,
+    "ExponentialDecay": exponential,
+    "PolynomialDecay": polynomial,
+    "constant": constant,
+}
+
+
+def build_optimizer(
+    name: str, schedule: str, peak: float, steps: int, *, warmup: float = 0.05, weight_decay: float = 0.0
+):
+    """A Keras optimizer whose rate follows `schedule` over `steps`.
+
+    `weight_decay` is decoupled from the gradient (Loshchilov and Hutter 2019, arXiv 1711.05101), for
+    every optimizer; 0 turns it off.
+    """
+    # AdamW decays by 0.004 unless told otherwise; the others take None for none
+    decay = weight_decay if name == "AdamW" else weight_decay or None
+    return OPTIMIZERS[name](SCHEDULES[schedule](peak, steps, warmup), weight_decay=decay)
