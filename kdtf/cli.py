@@ -1,21 +1,19 @@
-"""The command line: arguments to config, progress, exit codes. The only place that prints or exits.
+"""The command line: arguments to config, commands, exit codes. The only place that exits.
 
 Exit codes: 0 done, 2 bad input (one line on stderr), 3 leakage with --strict, 130 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
 import argparse
-import os
 import sys
 import typing
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 from . import __version__
 from .checks import UserError, require_known
 from .config import Config, flag, read_toml
-from .progress import Progress
+from .terminal import Terminal, print_summary, print_texts
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -32,17 +30,26 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. See --help.")
 
 
-def parser() -> Parser:
-    """The arguments, made from the fields of `Config`: grouped, one line of help each."""
-    made = Parser(
-        prog="main.py",
-        usage="main.py [audit | report] [settings]",
-        description="Fine-tune teachers on chest images, distil each into a small student, quantize it to "
-        ".tflite, and report all of them. 'audit' looks the data over and stops there; "
-        "'report' makes report.html again.",
+def new_parser(command: str, usage: str, description: str) -> Parser:
+    return Parser(
+        prog=f"main.py {command}".strip(),
+        usage=usage,
+        description=description,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
+    )
+
+
+def parser() -> Parser:
+    """The arguments of a run, made from the fields of `Config`: grouped, one line of help each."""
+    made = new_parser(
+        "",
+        "main.py [audit | report | prepare | fetch | reports] [settings]",
+        "Fine-tune teachers on chest images, distil each into a small student, quantize it to "
+        ".tflite, and report all of them. 'audit' looks the data over and stops there; "
+        "'report' makes report.html again; 'prepare' makes arrays of images, 'fetch' downloads open data, "
+        "'reports' classifies report texts: each has a --help of its own.",
     )
     made.add_argument("--version", action="version", version=f"kdtf {__version__}")
     made.add_argument(
@@ -56,10 +63,15 @@ def parser() -> Parser:
     made.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
     for section in fields(Config):
         defaults = getattr(Config(), section.name)
-        group = made.add_argument_group(type(defaults).__doc__)
-        for f in fields(defaults):
-            _add(group, f, getattr(defaults, f.name))
+        add_section(made, defaults)
     return made
+
+
+def add_section(made: Parser, defaults) -> None:
+    """The flags of a section of settings."""
+    group = made.add_argument_group(type(defaults).__doc__.splitlines()[0])
+    for f in fields(defaults):
+        _add(group, f, getattr(defaults, f.name))
 
 
 def _add(group, f, default) -> None:
@@ -101,69 +113,6 @@ def read_config(argv: list[str]) -> tuple[Config, bool]:
 def preset_names() -> list[str]:
     """The presets of a known system; the demo has a flag of its own."""
     return sorted(path.stem for path in PRESETS.glob("*.toml") if path.stem != "demo")
-
-
-class Terminal(Progress):
-    """Notes and warnings on stderr; bars with the remaining time where stderr is a terminal."""
-
-    def __init__(self):
-        super().__init__()
-        from rich.console import Console
-
-        # a descriptor of its own: what is caught of TensorFlow's on descriptor 2 must not catch the bars
-        self.console = Console(file=os.fdopen(os.dup(2), "w"), soft_wrap=True, highlight=False)
-
-    def say(self, text):
-        self.console.print(text, markup=False)
-
-    def warn(self, text):
-        if text not in self.warnings:
-            self.console.print(f"Warning: {text}", style="yellow", markup=False)
-        super().warn(text)
-
-    @contextmanager
-    def bar(self, title, total):
-        if not self.console.is_terminal:
-            yield lambda done: None
-            return
-        from rich import progress
-
-        columns = (
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TaskProgressColumn(),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-        )
-        with progress.Progress(*columns, console=self.console) as shown:
-            task = shown.add_task(f"{title:<28}", total=total)
-            yield lambda done: shown.update(task, completed=done)
-
-
-def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
-    """The closing table, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.width = max(console.width, 100)  # a file or a pipe has no width of its own
-    table = Table(title="Test scores" + (" on a synthetic phantom: not patient data" if synthetic else ""))
-    for name in ("teacher", "model", "recipe"):
-        table.add_column(name, no_wrap=True)
-    shown = {"accuracy": ".3f", "f1": ".3f", "auc": ".3f", "size_kib": ",.0f", "latency_ms": ".2f"}
-    for name in ("accuracy", "macro F1", "AUC", "KiB", "ms/image"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row, after in zip(rows, rows[1:] + rows[-1:], strict=True):
-        numbers = ["-" if row[k] is None else format(row[k], f) for k, f in shown.items()]
-        table.add_row(
-            row["teacher"],
-            row["model"],
-            row["recipe"],
-            *numbers,
-            end_section=row["teacher"] != after["teacher"],
-        )
-    console.print(table)
-    console.print(f"Everything is in {results}: start with report.html.", markup=False)
 
 
 def start(config: Config, demo: bool):
@@ -255,7 +204,56 @@ def run_report(config: Config, demo: bool) -> None:
     print(f"Written: {Run(folder).write('report.html', page)}")
 
 
-COMMANDS = {"audit": run_audit, "report": run_report}
+def run_prepare(argv: list[str]) -> None:
+    """`main.py prepare SOURCE`: images, DICOM files or an .npz to the arrays a run reads."""
+    from .prepare import PrepareConfig, prepare
+
+    usage = "main.py prepare SOURCE [settings]"
+    made = new_parser("prepare", usage, "Make arrays of a folder of images, of DICOM files, or of an .npz.")
+    made.add_argument("source", metavar="SOURCE", help="folder of images by class, or an .npz file")
+    add_section(made, PrepareConfig())
+    given = vars(made.parse_args(argv))
+    done = prepare(Path(given.pop("source")), PrepareConfig(**given), Terminal())
+    counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
+    print(f"{done.out}: {counts}; {len(done.classes)} classes; {done.skipped} skipped. See provenance.json.")
+
+
+def run_fetch(argv: list[str]) -> None:
+    """`main.py fetch NAME`: an open data set, or the steps to one behind an account."""
+    from .fetch import INSTRUCTIONS, SOURCES, fetch
+
+    usage = "main.py fetch NAME [--out DIR]"
+    told = f"Download {', '.join(SOURCES)}; or be told how to get {', '.join(INSTRUCTIONS)}."
+    made = new_parser("fetch", usage, told)
+    made.add_argument("name", metavar="NAME", help="the data set")
+    made.add_argument("--out", metavar="DIR", help="where to put it [downloads]", default="downloads")
+    given = made.parse_args(argv)
+    if given.name in INSTRUCTIONS:
+        print(INSTRUCTIONS[given.name])
+        return
+    got = fetch(given.name, Path(given.out), Terminal())
+    print(f"{got}: hand it to {'--data' if got.suffix == '.npz' else 'prepare'}.")
+
+
+def run_reports(argv: list[str]) -> None:
+    """`main.py reports FILE.csv`: classify report texts."""
+    from .run import Run
+    from .textreport import classify_reports
+    from .texts import TextConfig, read
+
+    usage = "main.py reports FILE.csv [settings]"
+    made = new_parser("reports", usage, "Classify radiology report texts: a bag of words and naive Bayes.")
+    made.add_argument("csv", metavar="FILE.csv", help="a row per report")
+    add_section(made, TextConfig())
+    given = vars(made.parse_args(argv))
+    file, settings = Path(given.pop("csv")), TextConfig(**given)
+    read(file, settings)  # a bad file leaves no results folder behind
+    out = Run(settings.results)
+    print_texts(classify_reports(file, settings, out, Terminal()), out.root)
+
+
+RUNS = {"audit": run_audit, "report": run_report}
+COMMANDS = {"prepare": run_prepare, "fetch": run_fetch, "reports": run_reports}
 
 
 def import_pipeline(threads: int | None):
@@ -282,9 +280,12 @@ def import_pipeline(threads: int | None):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    command = COMMANDS.get(argv[0]) if argv else None
+    name, rest = (argv[0], argv[1:]) if argv and argv[0] in {*RUNS, *COMMANDS} else ("", argv)
     try:
-        (command or run_all)(*read_config(argv[1:] if command else argv))
+        if name in COMMANDS:
+            COMMANDS[name](rest)
+        else:
+            RUNS.get(name, run_all)(*read_config(rest))
         return 0
     except Leakage as error:
         print(f"Stopped: {error}", file=sys.stderr)

@@ -105,7 +105,7 @@ INSTRUCTIONS = {
     "chest-xray-pneumonia": _KAGGLE.format(
         slug="paultimothymooney/chest-xray-pneumonia",
         folder="chest_xray",
-        flags="--size 64 --group-regex 'person(\\d+)'",
+        flags="--size 64 --group-regex '(person\\d+_[a-z]+)'",
     ),
 }
 

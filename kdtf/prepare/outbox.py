@@ -1,0 +1,123 @@
+"""The folder that takes the arrays: whole or not at all, and never somebody else's arrays replaced.
+
+Everything is written into a hidden folder on the disk of OUT, and renamed into place at the end; an
+error on the way puts back what was there. Only names that a run reads are ever moved.
+"""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..checks import UserError, require
+from ..data import FOLDER
+from ..npz import SPLITS
+
+PROVENANCE = "provenance.json"
+MADE_BY = "kdtf prepare"
+PATTERNS = (*FOLDER.values(), "files_{}.csv")
+# SYNTHETIC.txt is never made here: beside real images it would call them a phantom
+NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(s) for s in SPLITS for pattern in PATTERNS))
+
+FULL, CLOSED, OCCUPIED = "on a disk with room left", "writable", "a folder"
+REASONS = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EACCES: CLOSED,
+    errno.EPERM: CLOSED,
+    errno.EROFS: CLOSED,
+    errno.ENOTDIR: OCCUPIED,
+    errno.EEXIST: OCCUPIED,
+}
+
+
+@contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Turn a full disk or a folder without permission into `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        rule = REASONS.get(error.errno)
+        if rule is None:
+            raise
+        hint = "It is as it was before."
+        raise UserError(f"--out must be {rule}. Got {str(out)!r} ({error.strerror}). {hint}") from None
+
+
+def check_places(source: Path, out: Path) -> None:
+    """Raise `UserError` unless `source` is there and neither of the two is inside the other."""
+    require(
+        source.exists(), "the source", "a folder of images or an .npz file", str(source), "Nothing is there."
+    )
+    inner, outer = source.resolve(), out.resolve()
+    apart = not (inner.is_relative_to(outer) or outer.is_relative_to(inner))
+    require(apart, "--out", "outside the source, and the source outside --out", str(out))
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder whose files, those of `NAMES` and `PROVENANCE`, become `out`'s if the block ends well.
+
+    What prepare made in `out` before is removed then; files of other names stay. Raises `UserError`
+    where `out` holds arrays that prepare did not make, or cannot be written to.
+    """
+    with disk_errors(out):
+        old = _made_before(out)
+        home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        staging = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home))
+        try:
+            yield staging
+            _swap(staging, out, old)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _made_before(out: Path) -> list[str]:
+    """Names of `out` that prepare made and may replace, the provenance last."""
+    require(out.is_dir() or not out.exists(), "--out", "a folder", str(out))
+    there = [name for name in NAMES if os.path.lexists(out / name)]
+    listed, path = set(), out / PROVENANCE
+    if path.exists():
+        try:
+            note = json.loads(path.read_bytes())
+            listed = set(note["sha256"]) if note["made_by"] == MADE_BY else set()
+        except (ValueError, KeyError, TypeError):
+            listed = set()
+        foreign = [name for name in there if name not in listed] + ([] if listed else [PROVENANCE])
+    else:
+        foreign = there
+    hint = "Choose another folder, or move them away."
+    rule = "a folder without arrays, or with those of an earlier prepare"
+    require(not foreign, "--out", rule, f"{out} with {', '.join(foreign)}", hint)
+    return [*there, PROVENANCE] if listed else []
+
+
+def _swap(staging: Path, out: Path, old: list[str]) -> None:
+    """Move `old` out of `out` and the new files in, or leave `out` as it was.
+
+    The provenance goes last and comes first, so that even a killed process leaves no arrays without one.
+    """
+    fresh = [name for name in (PROVENANCE, *NAMES) if (staging / name).exists()]
+    absent = [folder for folder in (out / "teacher", out, *out.absolute().parents) if not folder.exists()]
+    aside, moved = staging / "old", []
+    pairs = [(out / name, aside / name) for name in old] + [(staging / name, out / name) for name in fresh]
+    try:
+        for origin, target in pairs:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            moved.append((origin, target))
+            os.replace(origin, target)
+    except BaseException:
+        for origin, target in reversed(moved):
+            if target.exists() and not origin.exists():
+                os.replace(target, origin)
+        for folder in absent:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    with suppress(OSError):
+        (out / "teacher").rmdir()  # of an earlier prepare with a teacher's copy; only if it is empty

@@ -1,0 +1,178 @@
+"""Which image goes where: a source folder becomes classes and, for each split, images in order.
+
+Reads no pixel. Everything that is wrong with the folder as such is said here, before a file is written.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..checks import UserError, require
+from ..npz import SPLITS
+from ..progress import Progress
+from . import groups
+from .dicom import read_dicom, require_pydicom
+from .images import Picture, read_image
+from .listing import ELSEWHERE, Listing, listed
+from .settings import PrepareConfig
+from .split import cut
+
+FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LAYOUTS = (
+    "a folder with train/CLASS/ and test/CLASS/ (val, valid or validation too), a folder with CLASS/ "
+    "of PNG, JPEG, TIFF, BMP or DICOM images, or an .npz file with MedMNIST or Keras keys"
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to come."""
+
+    file: str  # relative to the source
+    label: int
+    group: str | None
+    read: Callable[[], Picture]  # raises `Unusable`
+
+
+@dataclass(frozen=True)
+class Plan:
+    classes: tuple[str, ...]
+    splits: dict[str, list[Item]]  # train and test, and val where there is one
+    ignored: dict[str, int] = field(default_factory=dict)  # {reason: number of files left out}
+
+
+def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Plan:
+    """The plan of a folder of images. Raises `UserError`."""
+    found = listed(source)
+    got = f"no image in {str(source)!r}. {found.ignored_note()}".strip()
+    require(found.images, "the source", LAYOUTS, got)
+    places, folders = _placed(found, _split_folders(found.folders))  # {file: (split or None, class)}
+    names = {folder: _class_name(folder, settings.short_names) for _, folder in folders}
+    classes = _classes(source, folders, names, found.folders)
+    for split, folder in folders:
+        rule, hint = "a class of train too", _short_hint(folders, settings)
+        require(names[folder] in classes, f"class {names[folder]!r} of {split}", rule, "no such folder", hint)
+    require(places, "the source", LAYOUTS, f"no image in the folders of classes. {found.ignored_note()}")
+    if any(found.images[file] for file in places):
+        require_pydicom()
+    group = _groups(places, settings, progress)
+    order = sorted(places, key=lambda file: (names[places[file][1]], file))
+    items = [
+        Item(
+            file,
+            classes.index(names[places[file][1]]),
+            group.get(file),
+            _reader(source, file, found, settings),
+        )
+        for file in order
+    ]
+    if note := found.ignored_note():
+        progress.say(note)
+    of = {file: split for file, (split, _) in places.items()}
+    given = None not in of.values()
+    splits = _given(items, of, progress) if given else _cut(items, classes, settings)
+    return Plan(classes, splits, dict(sorted((+found.ignored).items())))
+
+
+def _reader(source: Path, file: str, found: Listing, settings: PrepareConfig) -> Callable[[], Picture]:
+    return partial(read_dicom if found.images[file] else read_image, source / file, settings.window)
+
+
+# Layout
+
+
+def _split_folders(folders: list[str]) -> dict[str, str]:
+    """{top folder: split}, empty where the folders at the top are classes."""
+    tops = [folder for folder in folders if "/" not in folder]
+    splits = {top: FOLDERS[top.casefold()] for top in tops if top.casefold() in FOLDERS}
+    if not {"train", "test"} & set(splits.values()):
+        return {}
+    twice = [split for split, n in Counter(splits.values()).items() if n > 1]
+    require(not twice, "the source", "a folder with one place for each split", sorted(splits))
+    for split in ("train", "test"):
+        hint = "Rename the one that is to be it; val may be missing, and is then split off train in a run."
+        require(split in splits.values(), "the source", f"a folder that holds {split}/", tops, hint)
+    return splits
+
+
+def _placed(found: Listing, splits: dict[str, str]) -> tuple[dict, list]:
+    """({file: (split, class folder)}, all (split, class folder)); the split is None where there are none."""
+    depth = 2 if splits else 1
+
+    def place(path):
+        parts = path.split("/")
+        known = not splits or parts[0] in splits
+        return (splits.get(parts[0]), parts[depth - 1]) if known and len(parts) >= depth else None
+
+    folders = {place(folder) for folder in found.folders} - {None}
+    files = {file: place(file) for file in found.images if file.count("/") >= depth and place(file)}
+    found.ignored[ELSEWHERE] += len(found.images) - len(files)
+    return files, sorted(folders, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
+
+
+def _class_name(folder: str, short: bool) -> str:
+    name = folder.partition("_")[0] if short else folder
+    fits = name and name.strip() == name and name.isprintable()
+    require(fits, "a class", "a folder whose name is one line of text", folder, "Rename the folder.")
+    return name
+
+
+def _classes(source: Path, folders: list, names: dict[str, str], below: list[str]) -> tuple[str, ...]:
+    classes = sorted({names[folder] for split, folder in folders if split in ("train", None)})
+    inner = [folder for folder in below if folder.count("/") == 1]
+    hint = f"Did you mean {str(source / below[0])!r}?" if len(inner) > 1 and len(classes) == 1 else ""
+    if len(classes) < 2:
+        raise UserError(
+            f"the source must hold at least 2 classes, as {LAYOUTS}. Got {classes}. {hint}".strip()
+        )
+    return tuple(classes)
+
+
+def _short_hint(folders: list, settings: PrepareConfig) -> str:
+    short = {split: {f.partition("_")[0] for s, f in folders if s == split} for split in SPLITS}
+    helps = not settings.short_names and short["test"] | short["val"] <= short["train"]
+    return "--short-names would make them the same." if helps else ""
+
+
+# Groups and splits
+
+
+def _groups(files: dict, settings: PrepareConfig, progress: Progress) -> dict[str, str]:
+    if settings.groups is not None:
+        return groups.by_table(files, Path(settings.groups))
+    if settings.group_regex is None:
+        return {}
+    found, alone = groups.by_name(files, settings.group_regex)
+    if alone:
+        progress.say(f"{alone} of {len(found)} files do not match --group-regex: each is a group of its own.")
+    return found
+
+
+def _given(items: list[Item], of: dict[str, str], progress: Progress) -> dict[str, list[Item]]:
+    """The source's own splits."""
+    splits = {split: [item for item in items if of[item.file] == split] for split in SPLITS}
+    if "val" not in of.values():
+        del splits["val"]
+        progress.say("The source has no val: a run splits it off train.")
+    seen = Counter(group for own in splits.values() for group in {item.group for item in own} - {None})
+    shared = sum(n > 1 for n in seen.values())
+    if shared:
+        progress.warn(f"{shared} groups are in more than one split of the source, which was kept as it came.")
+    return splits
+
+
+def _cut(items: list[Item], classes: tuple[str, ...], settings: PrepareConfig) -> dict[str, list[Item]]:
+    labels = np.array([item.label for item in items])
+    known = items[0].group is not None
+    rows = cut(
+        labels,
+        np.array([item.group for item in items]) if known else None,
+        settings.split,
+        settings.seed,
+        classes,
+    )
+    return {split: [items[i] for i in rows[split]] for split in SPLITS}
