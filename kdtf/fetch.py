@@ -120,7 +120,7 @@ def fetch(name: str, out: Path, progress: Progress) -> Path:
     require(name in SOURCES, "fetch", "a data set that can be had without an account", name)
     source, out = SOURCES[name], Path(out)
     archive = out / source.file
-    with disk_errors(out):
+    with disk_errors(out, "--out"):
         out.mkdir(parents=True, exist_ok=True)
         if not archive.exists():
             _download(source, archive, progress)

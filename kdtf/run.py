@@ -53,29 +53,30 @@ def versions() -> dict[str, str]:
     return found
 
 
+FULL, CLOSED, OCCUPIED = "on a disk with room left", "writable", "a folder"
+REASONS = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EACCES: CLOSED,
+    errno.EPERM: CLOSED,
+    errno.EROFS: CLOSED,
+    errno.ENOTDIR: OCCUPIED,
+    errno.EEXIST: OCCUPIED,
+}
+GOES_ON = "What is finished there stays valid; the same command goes on from it."
+
+
 @contextmanager
-def disk_errors(root):
-    """Turn a full disk or a folder without permission into `UserError`."""
+def disk_errors(folder, name: str = "--results", hint: str = GOES_ON):
+    """Turn a full disk or a folder without permission into `UserError`; `name` is the folder's flag."""
     try:
         yield
     except OSError as error:
-        reasons = {
-            errno.ENOSPC: "on a disk with room left",
-            errno.EDQUOT: "on a disk with room left",
-            errno.EFBIG: "on a disk with room left",
-            errno.EACCES: "writable",
-            errno.EPERM: "writable",
-            errno.EROFS: "writable",
-            errno.ENOTDIR: "a folder",
-            errno.EEXIST: "a folder",
-        }
-        rule = reasons.get(error.errno)
+        rule = REASONS.get(error.errno)
         if rule is None:
             raise
-        raise UserError(
-            f"--results must be {rule}. Got {str(root)!r} ({error.strerror}). "
-            "What is finished there stays valid; the same command goes on from it."
-        ) from None
+        raise UserError(f"{name} must be {rule}. Got {str(folder)!r} ({error.strerror}). {hint}") from None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Everything is written into a hidden folder on the disk of OUT, and renamed into 
 error on the way puts back what was there. Only names that a run reads are ever moved.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -13,40 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..checks import UserError, require
+from ..checks import require
 from ..data import FOLDER
 from ..npz import SPLITS
+from ..run import disk_errors
 
 PROVENANCE = "provenance.json"
 MADE_BY = "kdtf prepare"
 PATTERNS = (*FOLDER.values(), "files_{}.csv")
 # SYNTHETIC.txt is never made here: beside real images it would call them a phantom
 NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(s) for s in SPLITS for pattern in PATTERNS))
-
-FULL, CLOSED, OCCUPIED = "on a disk with room left", "writable", "a folder"
-REASONS = {
-    errno.ENOSPC: FULL,
-    errno.EDQUOT: FULL,
-    errno.EFBIG: FULL,
-    errno.EACCES: CLOSED,
-    errno.EPERM: CLOSED,
-    errno.EROFS: CLOSED,
-    errno.ENOTDIR: OCCUPIED,
-    errno.EEXIST: OCCUPIED,
-}
-
-
-@contextmanager
-def disk_errors(out: Path) -> Iterator[None]:
-    """Turn a full disk or a folder without permission into `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        rule = REASONS.get(error.errno)
-        if rule is None:
-            raise
-        hint = "It is as it was before."
-        raise UserError(f"--out must be {rule}. Got {str(out)!r} ({error.strerror}). {hint}") from None
 
 
 def check_places(source: Path, out: Path) -> None:
@@ -66,7 +41,7 @@ def staged(out: Path) -> Iterator[Path]:
     What prepare made in `out` before is removed then; files of other names stay. Raises `UserError`
     where `out` holds arrays that prepare did not make, or cannot be written to.
     """
-    with disk_errors(out):
+    with disk_errors(out, "--out", "It is as it was before."):
         old = _made_before(out)
         home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         staging = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home))
