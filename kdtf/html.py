@@ -8,6 +8,7 @@ import base64
 import json
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -126,20 +127,23 @@ def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
     single = [p for kind in ("teacher", "student") for p in sorted(results.glob(f"*_{kind}_curves.png"))]
     overlaid = [p for p in sorted(results.glob("*_curves.png")) if p not in single]
     found = [
-        _section("models", "Every model", "Accuracy on test, 95 % interval; a click on a heading sorts.",
+        _section("models", "Every model", "Accuracy on test with its 95 % interval, and on the images "
+                 f"without a copy in train or val; a click on a heading sorts. {origins(tables)}",
                  [_table(models(tables))], [results / "comparison.png", results / "pareto.png"]),
+        _section("seeds", "Trained again", "Accuracy over repeated seeds; the gain with Student's t interval "
+                 "over seeds.", _folded(seeds(tables), recipe="keras", images="all"),
+                 ) if tables["seeds"].seeds.max() > 1 else None,
         _section("comparisons", "What differs from what",
                  "Paired on the same test images: difference in accuracy with its bootstrap interval, "
                  "McNemar's exact test, p corrected by Holm within each question.",
-                 [_table(comparisons(tables))]),
-        _section("seeds", "Trained again", "Accuracy over repeated seeds.",
-                 [_table(seeds(tables))]) if tables["seeds"].seeds.max() > 1 else None,
+                 _folded(comparisons(tables), seed=first, images="all")),
         _section("classes", "Each class against the rest",
-                 "At a threshold chosen on val; 95 % intervals in brackets.", [_table(classes(per_class))],
+                 "At a threshold chosen on val; 95 % intervals in brackets.",
+                 _folded(classes(per_class), recipe="keras"),
                  sorted(results.glob("*_roc_pr.png"))),
         _section("calibration", "Can its probabilities be believed",
                  "Expected calibration error and Brier score, before and after the temperature fitted on "
-                 "val; agreement with the teacher.", [_table(calibration(tables))],
+                 "val; agreement with the teacher.", _folded(calibration(tables), seed=first, recipe="keras"),
                  sorted(results.glob("*_reliability.png"))),
         _section("confusion", "What is taken for what", "", [],
                  sorted(results.glob("*_confusion_matrix.png"))),
@@ -214,6 +218,20 @@ def _whose(stem: str) -> str:
     return untaught.get(who) or f"The student distilled from {who}"
 
 
+class Shown(NamedTuple):
+    """A cell that reads as `text` and sorts by `value`."""
+
+    text: str
+    value: float
+
+
+def _sure(found) -> Shown | None:
+    """A metric's row of intervals.csv as a cell."""
+    if found is None:
+        return None
+    return Shown(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})", found.value)
+
+
 def models(tables) -> pd.DataFrame:
     """The rows of summary.csv as people read them."""
     rows = []
@@ -222,36 +240,56 @@ def models(tables) -> pd.DataFrame:
             "teacher": row.teacher,
             "model": LABELS[row.model],
             "recipe": row.recipe,
-            "accuracy": row.accuracy,
+            "accuracy": _sure(_interval(tables["intervals"], row, "accuracy", "all")),
+            "without copies": _sure(_interval(tables["intervals"], row, "accuracy", "clean")),
+            "loss": row.loss,
+            "macro F1": row.f1,
+            "AUC": row.auc,
+            "KiB": row.size_kib,
+            "ms/image": row.latency_ms,
+            "training, s": row.train_seconds,
         }
-        for images, name in (("all", "interval"), ("clean", "clean, interval")):
-            found = _interval(tables["intervals"], row, "accuracy", images)
-            if found is not None and images == "clean":
-                shown["clean accuracy"] = row.clean_accuracy
-            shown[name] = "" if found is None else f"{found.low:.3f} to {found.high:.3f}"
-        shown |= {"loss": row.loss, "macro F1": row.f1, "AUC": row.auc, "KiB": row.size_kib}
-        shown |= {"ms/image": row.latency_ms, "training, s": row.train_seconds}
-        rows.append({**shown, "teacher's weights": row.teacher_weights})
-    return pd.DataFrame(rows).dropna(axis=1, how="all").loc[:, lambda t: (t != "").any()]
+        rows.append(shown)
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
+
+
+def origins(tables) -> str:
+    """A sentence on where the teachers' weights came from."""
+    found = tables["summary"].query("model == 'teacher'")
+    return "Teachers: " + "; ".join(f"{r.teacher}, {r.teacher_weights}" for r in found.itertuples()) + "."
 
 
 def comparisons(tables) -> pd.DataFrame:
     found = tables["comparisons"]
     shown = found[["question", "teacher", "recipe", "seed", "images"]].copy()
-    shown["points"] = 100 * found.difference
-    shown["interval"] = [
-        f"{100 * a:+.1f} to {100 * b:+.1f}" for a, b in zip(found.low, found.high, strict=True)
+    shown["points, interval"] = [
+        _points_of(*row) for row in zip(found.difference, found.low, found.high, strict=True)
     ]
-    shown["only first right"], shown["only second right"] = found.only_first_right, found.only_second_right
+    shown["only 1st right"], shown["only 2nd right"] = found.only_first_right, found.only_second_right
     shown["p (Holm)"] = found.holm_p
     shown["finding"] = [v.split(": ", 1)[1].split(" (")[0] for v in found.verdict]
     return shown
 
 
+def _points_of(value, low, high) -> Shown | None:
+    """A difference of two parts as a cell, in points."""
+    if pd.isna(value):
+        return None
+    return Shown(f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})", 100 * value)
+
+
 def seeds(tables) -> pd.DataFrame:
-    found = tables["seeds"].copy()
-    found["model"] = found.model.map(LABELS)
-    return found.rename(columns=lambda c: c.replace("_", " "))
+    found = tables["seeds"]
+    shown = found[["teacher", "model", "recipe", "images", "seeds", "mean", "standard_deviation"]].copy()
+    shown["model"] = found.model.map(LABELS)
+    shown["lowest to highest"] = [
+        f"{a:.3f} to {b:.3f}" for a, b in zip(found.lowest, found.highest, strict=True)
+    ]
+    if "gain" in found:
+        gains = zip(found.gain, found.gain_low, found.gain_high, strict=True)
+        shown["gain over alone, points"] = [_points_of(*row) for row in gains]
+        shown["p"] = found.gain_p
+    return shown.rename(columns={"standard_deviation": "standard deviation"})
 
 
 def classes(found) -> pd.DataFrame:
@@ -269,7 +307,7 @@ def calibration(tables) -> pd.DataFrame:
     found = tables["calibration"].copy()
     found["model"] = found.model.map(LABELS)
     names = {"ece": "ECE", "scaled_ece": "ECE, scaled", "brier": "Brier", "scaled_brier": "Brier, scaled"}
-    names |= {"top1_agreement": "same top class as teacher", "kl_from_teacher": "KL from teacher"}
+    names |= {"top1_agreement": "agrees with teacher", "kl_from_teacher": "KL from teacher"}
     columns = ["teacher", "model", "recipe", "seed", "temperature", *names]
     return found[[c for c in columns if c in found]].rename(columns=names)
 
@@ -278,16 +316,26 @@ def audit(tables) -> pd.DataFrame:
     return tables["audit"].rename(columns={"of": "out of", "other": "compared with"})
 
 
+def _folded(frame: pd.DataFrame, **first) -> list[dict]:
+    """The rows with these values, whose columns need no showing, and all rows behind a line to click."""
+    wanted = (frame[list(first)] == pd.Series(first)).all(axis=1)
+    shown = frame[wanted].drop(columns=list(first)).dropna(axis=1, how="all")
+    rest = [] if wanted.all() else [_table(frame, folded=f"All {len(frame)} rows")]
+    return [_table(shown), *rest]
+
+
 def _table(frame: pd.DataFrame, *, title: str = "", folded: str = "") -> dict:
     """A frame as the template wants it: cells with a text and the value they sort by."""
     kinds = {c: "number" if pd.api.types.is_numeric_dtype(frame[c]) else "text" for c in frame}
-    kinds |= {c: "text wrap" for c in ("teacher's weights",) if c in kinds}
+    kinds |= {c: "number" for c in frame if any(isinstance(v, Shown) for v in frame[c])}
     rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
     columns = [{"name": c, "kind": k} for c, k in kinds.items()]
     return {"title": title, "folded": folded, "columns": columns, "rows": rows}
 
 
 def _cell(value) -> dict:
+    if isinstance(value, Shown):
+        return value._asdict()
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return {"text": "", "value": ""}
     if isinstance(value, float):
@@ -303,7 +351,7 @@ def command(config: dict, synthetic: bool) -> str:
     told = ["python", "main.py"]
     for section, values in Config().to_dict().items():
         for name, default in values.items():
-            value = config[section][name]
+            value = config.get(section, {}).get(name, default)  # a setting that the run did not have
             if value == default or (synthetic and name == "data"):
                 continue
             if isinstance(value, bool):
