@@ -45,13 +45,14 @@ def parser() -> Parser:
     """The arguments of a run, made from the fields of `Config`: grouped, one line of help each."""
     made = new_parser(
         "",
-        "main.py [audit | report | prepare | fetch | reports] [settings]",
-        "Fine-tune teachers on chest images, distil each into a small student, quantize it to "
-        ".tflite, and report all of them. 'audit' looks the data over and stops there; "
-        "'report' makes report.html again; 'prepare' makes arrays of images, 'fetch' downloads open data, "
-        "'reports' classifies report texts: each has a --help of its own.",
+        "main.py [audit | status | report | prepare | fetch | reports] [settings]",
+        "Fine-tune teachers on chest images, distil each into a small student, quantize it to .tflite, and "
+        "report all of them. 'audit' looks the data over and stops there, 'status' lists the finished "
+        "stages, 'report' makes report.html again; 'prepare' makes arrays of images, 'fetch' downloads open "
+        "data, 'reports' classifies report texts: these have a --help of their own.",
     )
     made.add_argument("--version", action="version", version=f"kdtf {__version__}")
+    made.add_argument("--status", action="store_true", help="the same as the command 'status'")
     made.add_argument(
         "--demo",
         action="store_true",
@@ -98,6 +99,7 @@ def _on(value: bool) -> str:
 def read_config(argv: list[str]) -> tuple[Config, bool]:
     """The run's settings, and whether it is the demo. Raises `UserError`."""
     given = vars(parser().parse_args(argv))
+    given.pop("status", None)
     demo = given.pop("demo", False)
     preset = "demo" if demo else given.pop("preset", None)
     if preset:
@@ -122,7 +124,8 @@ def start(config: Config, demo: bool):
     default = Config().data.data
     if not demo and config.data.data == default and not (Path(default) / "X_train.npy").exists():
         raise UserError(NO_DATA)
-    return Run(config.run.results), Terminal()
+    shown = Terminal()
+    return Run(config.run.results, shown.warn), shown
 
 
 def open_data(config: Config, demo: bool, out, shown: Terminal):
@@ -179,19 +182,35 @@ class Leakage(UserError):
 def run_all(config: Config, demo: bool) -> None:
     """`main.py`: the whole pipeline."""
     out, shown = start(config, demo)
-    data = open_data(config, demo, out, shown)
-    pipeline = import_pipeline(config.run.threads)
-    pipeline.check(config)  # before the audit writes its tables: bad settings leave nothing behind
-    found = look_over(config, data, out, shown)
-    rows = pipeline.run_pipeline(config, data, found, out, shown)
+    with out.locked():
+        if config.run.fresh:
+            out.start_over()
+        data = open_data(config, demo, out, shown)
+        pipeline = import_pipeline(config.run.threads)
+        pipeline.check(config)  # before the audit writes its tables: bad settings leave nothing behind
+        found = look_over(config, data, out, shown)
+        rows = pipeline.run_pipeline(config, data, found, out, shown)
     print_summary(rows, out.root, data.synthetic)
 
 
 def run_audit(config: Config, demo: bool) -> None:
     """`main.py audit`: the audit of the data alone."""
     out, shown = start(config, demo)
-    look_over(config, open_data(config, demo, out, shown), out, shown)
+    with out.locked():
+        look_over(config, open_data(config, demo, out, shown), out, shown)
     print(f"The audit is in {out.root}: audit.csv, audit_pairs.csv and pictures of the worst pairs.")
+
+
+def run_status(config: Config, demo: bool) -> None:
+    """`main.py status`: what is finished in a results folder, and whether it still stands."""
+    from .run import finished_stages
+
+    root = Path(config.run.results)
+    rows = finished_stages(root)
+    for row in rows:
+        took = "" if row["seconds"] is None else f"{row['seconds']:9.1f} s"
+        print(f"{row['name']:<48} {took:>11} {row['mebibytes']:9.1f} MiB  {row['state']}")
+    print(f"{root}: {len(rows)} finished stages.")
 
 
 def run_report(config: Config, demo: bool) -> None:
@@ -252,7 +271,7 @@ def run_reports(argv: list[str]) -> None:
     print_texts(classify_reports(file, settings, out, Terminal()), out.root)
 
 
-RUNS = {"audit": run_audit, "report": run_report}
+RUNS = {"audit": run_audit, "report": run_report, "status": run_status}
 COMMANDS = {"prepare": run_prepare, "fetch": run_fetch, "reports": run_reports}
 
 
@@ -280,6 +299,8 @@ def import_pipeline(threads: int | None):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    if "--status" in argv:
+        argv = ["status", *argv]
     name, rest = (argv[0], argv[1:]) if argv and argv[0] in {*RUNS, *COMMANDS} else ("", argv)
     try:
         if name in COMMANDS:

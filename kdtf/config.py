@@ -215,6 +215,7 @@ class RunConfig(Section):
     """run"""
 
     results: str = option("Results", "folder of everything that is written", "DIR")
+    fresh: bool = option(False, "forget the finished stages in --results and start over")
     seed: int = option(0, "seed of views, splits, initial weights and batches", "N")
     threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
 

@@ -5,6 +5,7 @@ settings and of everything upstream, so a stale one is never met. Knows nothing 
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .checks import UserError
+from .checks import UserError, require
 
 PACKAGES = (
     "tensorflow",
@@ -88,11 +89,36 @@ class Stage:
     reused: bool
 
 
-class Run:
-    """The results folder `root`, made if need be. Raises `UserError` where it cannot be written to."""
+def damaged(folder: Path) -> list[str]:
+    """The files of a stage's folder that are missing or not what was written, its note among them."""
+    try:
+        written = json.loads((folder / "stage.json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ["stage.json"]
+    return [n for n, sha in written.items() if not (folder / n).is_file() or file_digest(folder / n) != sha]
 
-    def __init__(self, root):
-        self.root = Path(root)
+
+def finished_stages(root: Path) -> list[dict]:
+    """What is finished under a results folder, the oldest first: `name seconds mebibytes state`."""
+    folders = [p for p in (root / "work").glob("*-*") if p.is_dir() and not p.name.startswith(".")]
+    rows = []
+    for folder in sorted(folders, key=lambda p: p.stat().st_mtime):
+        wrong = damaged(folder)
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
+        note = {} if "stage.json" in wrong else json.loads((folder / "stage.json").read_text())
+        state = f"damaged: {wrong[0]}" if wrong else "stands"
+        rows.append({"name": folder.name, "seconds": note.get("seconds"), "mebibytes": size, "state": state})
+    return rows
+
+
+class Run:
+    """The results folder `root`, made if need be. Raises `UserError` where it cannot be written to.
+
+    `warn` hears of a finished stage that was found damaged and is made again.
+    """
+
+    def __init__(self, root, warn: Callable[[str], None] = lambda text: None):
+        self.root, self.warn = Path(root), warn
         self.work = self.root / "work"
         self.stages: dict[str, dict] = {}
         self.outputs: dict[str, str] = {}
@@ -101,6 +127,26 @@ class Run:
             probe = self.work / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
+
+    @contextmanager
+    def locked(self):
+        """Keep other runs out of this folder. The lock dies with the process. Raises `UserError`."""
+        folder = os.open(self.work, os.O_RDONLY)  # locked itself: a lock file would be left behind
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "Wait for the other run, or choose another folder."
+                require(False, "--results", "a folder that no other run is using", str(self.root), hint)
+            yield
+        finally:
+            os.close(folder)
+
+    def start_over(self) -> None:
+        """Forget every finished stage."""
+        for folder in self.work.iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
 
     def path(self, name: str) -> Path:
         return self.root / name
@@ -139,7 +185,7 @@ class Run:
         """
         key = stage_key(name, settings, *upstream)
         final = self.work / f"{name}-{key}"
-        reused = final.is_dir()
+        reused = final.is_dir() and self._stands(final)
         started = time.perf_counter()
         if not reused:
             with disk_errors(self.root):
@@ -154,6 +200,14 @@ class Run:
                     shutil.rmtree(aside, ignore_errors=True)
         self.stages[name] = {"key": key, **json.loads((final / "stage.json").read_text())}
         return Stage(final, key, reused)
+
+    def _stands(self, folder: Path) -> bool:
+        """Whether a finished stage is as it was written; a damaged one is removed, with a warning."""
+        wrong = damaged(folder)
+        if wrong:
+            self.warn(f"{folder.name} was damaged ({wrong[0]}) and is made again.")
+            shutil.rmtree(folder)
+        return not wrong
 
     def _note(self, folder, settings, upstream, seconds):
         """What a stage was made of, beside what it made."""

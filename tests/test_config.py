@@ -9,7 +9,14 @@ from kdtf.config import Config, read_toml
 
 def test_flags_are_the_fields_and_their_names_are_unique():
     names = [f.name for s in fields(Config) for f in fields(getattr(Config(), s.name))]
-    flags = {action.dest for action in parser()._actions} - {"help", "version", "demo", "config"}
+    flags = {action.dest for action in parser()._actions} - {
+        "help",
+        "version",
+        "demo",
+        "config",
+        "preset",
+        "status",
+    }
     assert len(names) == len(set(names)) and set(names) == flags
 
 

@@ -1,12 +1,15 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from kdtf.checks import UserError
-from kdtf.run import Run, disk_errors, file_digest, stage_key
+from kdtf.run import Run, disk_errors, file_digest, finished_stages, stage_key
 
 
 def test_a_key_names_everything_upstream():
@@ -102,3 +105,51 @@ def test_what_the_disk_says_is_put_in_words(number, rule):
 def test_other_errors_of_the_system_pass():
     with pytest.raises(OSError, match="Bad file"), disk_errors("Results"):
         raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+def fill(folder):
+    (folder / "a.bin").write_bytes(b"x" * 100)
+
+
+@pytest.mark.parametrize("harm", ["flip", "truncate", "delete", "note"])
+def test_a_damaged_stage_is_noticed_and_made_again(tmp_path, harm):
+    heard = []
+    stage = Run(tmp_path).stage("x", {}, make=fill)
+    file = stage.path / ("stage.json" if harm == "note" else "a.bin")
+    if harm == "delete":
+        file.unlink()
+    else:
+        content = file.read_bytes()
+        file.write_bytes(content[:50] if harm in ("truncate", "note") else b"y" + content[1:])
+    assert [row["state"][:7] for row in finished_stages(tmp_path)] == ["damaged"]
+    again = Run(tmp_path, heard.append).stage("x", {}, make=fill)
+    assert not again.reused and (again.path / "a.bin").read_bytes() == b"x" * 100
+    assert heard == [f"{stage.path.name} was damaged ({file.name}) and is made again."]
+    assert [row["state"] for row in finished_stages(tmp_path)] == ["stands"]
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    refused = pytest.raises(UserError, match="that no other run is using")
+    with Run(tmp_path).locked(), refused, Run(tmp_path).locked():
+        pass
+    with Run(tmp_path).locked():  # let go
+        pass
+
+
+def test_a_lock_does_not_outlive_its_process(tmp_path):
+    code = (
+        "import os, sys; from kdtf.run import Run\n"
+        f"with Run({str(tmp_path)!r}).locked(): print('held', flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True)
+    assert done.stdout == b"held\n" and done.returncode == -9
+    with Run(tmp_path).locked():
+        pass
+
+
+def test_starting_over_forgets_the_stages(tmp_path):
+    run = Run(tmp_path)
+    run.write("kept.csv", "1")
+    run.stage("x", {}, make=fill)
+    run.start_over()
+    assert finished_stages(tmp_path) == [] and (tmp_path / "kept.csv").exists()
