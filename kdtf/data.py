@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from .checks import UserError, require
-from .npz import SPLITS, map_npy, unpacked, write_npy
+from .labels import label_notes, read_groups, read_labels, split_off
+from .npz import SPLITS, Named, map_npy, unpacked, write_npy
 
 CHUNK_BYTES = 32 << 20  # of source pixels looked at in one go
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
@@ -47,14 +48,6 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class _Named:
-    """An array as it came, and what its owner calls it."""
-
-    name: str
-    array: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Scan:
     """What one pass over an array of pixels found."""
 
@@ -63,7 +56,7 @@ class _Scan:
     sha: str
 
 
-_Arrays = dict[tuple[str, str], _Named]  # by (kind, split), kind a key of FOLDER
+_Arrays = dict[tuple[str, str], Named]  # by (kind, split), kind a key of FOLDER
 
 
 def load(
@@ -91,7 +84,7 @@ def load(
         return door.build(_open_folder(path), _read_classes(path / "classes.txt"), synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
     with unpacked(path, work) as files:
-        return door.build({at: _Named(name, map_npy(file, name)) for at, (name, file) in files.items()})
+        return door.build({at: Named(name, map_npy(file, name)) for at, (name, file) in files.items()})
 
 
 @dataclass(frozen=True)
@@ -105,19 +98,19 @@ class _Door:
 
     def build(self, arrays: _Arrays, names: tuple[str, ...] = (), synthetic: bool = False) -> Dataset:
         splits = _check_shapes(arrays)
-        labels, classes = _read_labels({s: arrays["y", s] for s in splits}, names)
-        groups = {s: _read_groups(arrays["groups", s]) for s in splits if ("groups", s) in arrays}
+        labels, classes = read_labels({s: arrays["y", s] for s in splits}, names)
+        groups = {s: read_groups(arrays["groups", s]) for s in splits if ("groups", s) in arrays}
         pixels = {at: _with_channel(a) for at, a in arrays.items() if at[0] in ("X", "teacher")}
         scans = self._scan_all(pixels)
         scale = _float_scale(pixels, scans)
         rows = {}
         if "val" not in splits:
-            train, val = _split_off(labels["train"], groups.get("train"), self.val_fraction, self.seed)
+            train, val = split_off(labels["train"], groups.get("train"), self.val_fraction, self.seed)
             rows = {"train": train, "val": val}
         store = _Store(self.work, pixels, scans, scale, rows, self.image_size)
         notes = ["The folder says that its images are synthetic (SYNTHETIC.txt)."] if synthetic else []
         notes += store.notes() + self._split_note(arrays["X", "train"].name, rows, "train" in groups)
-        notes += _label_notes(labels, classes, names)
+        notes += label_notes(labels, classes, names)
         done = {}
         for split in SPLITS:
             origin, take = store.origin(split), rows.get(split, slice(None))
@@ -157,7 +150,7 @@ def _open_folder(path: Path) -> _Arrays:
         rule = f"in the data folder, which holds {expected}"
         require(at in there, names[at], rule, f"no such file in {path}", hint)
     files = {at: name for at, name in names.items() if at in there and at[1] in splits}
-    return {at: _Named(name, map_npy(path / name, name)) for at, name in files.items()}
+    return {at: Named(name, map_npy(path / name, name)) for at, name in files.items()}
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
@@ -202,7 +195,7 @@ def _check_shapes(arrays: _Arrays) -> list[str]:
     return splits
 
 
-def _check_image_shape(named: _Named) -> None:
+def _check_image_shape(named: Named) -> None:
     shape, dtype = named.array.shape, named.array.dtype
     require(dtype.kind in "uif", named.name, "whole or floating-point numbers", str(dtype))
     fits = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
@@ -213,14 +206,14 @@ def _check_image_shape(named: _Named) -> None:
     require(min(shape) > 0, named.name, "images of at least one pixel", shape)
 
 
-def _side(named: _Named) -> tuple[int, int, int]:
+def _side(named: Named) -> tuple[int, int, int]:
     """(H, W, C) of the images, C being 1 where the array has no such axis."""
     return (*named.array.shape[1:], 1)[:3]
 
 
-def _with_channel(named: _Named) -> _Named:
+def _with_channel(named: Named) -> Named:
     array = named.array
-    return _Named(named.name, array[..., None] if array.ndim == 3 else array)
+    return Named(named.name, array[..., None] if array.ndim == 3 else array)
 
 
 # Pixels
@@ -231,7 +224,7 @@ def _slices(n: int, bytes_each: int) -> Iterator[slice]:
     return (slice(i, min(i + step, n)) for i in range(0, n, step))
 
 
-def _scan(named: _Named, progress: Callable[[int], None]) -> _Scan:
+def _scan(named: Named, progress: Callable[[int], None]) -> _Scan:
     """Range and sha256 of the raw bytes in one pass; NaN and infinity end it."""
     sha, low, high = hashlib.sha256(), np.inf, -np.inf
     for part in _slices(len(named.array), named.array[0].nbytes):
@@ -348,91 +341,6 @@ class _Store:
         elif self.shrinks():
             notes.append(f"The teacher sees the images as they came, {size}.")
         return notes
-
-
-# Labels, groups, validation
-
-
-def _read_labels(
-    files: dict[str, _Named], names: tuple[str, ...]
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """({split: (N,) int64}, class names), every label being one of the classes and every class in train."""
-    read = {split: _whole_labels(named) for split, named in files.items()}
-    widths = {width for _, width in read.values() if width}
-    require(len(widths) <= 1, "one-hot labels", "of the same width in all splits", sorted(widths))
-    labels = {split: values for split, (values, _) in read.items()}
-    count = next(iter(widths), None) or len(names) or int(labels["train"].max()) + 1
-    rule = f"one name for each of the {count} classes"
-    require(len(names) in (0, count), "classes.txt", rule, len(names))
-    require(count >= 2, "classes", "at least 2", count)
-    for split, values in labels.items():
-        bad = values[(values < 0) | (values >= count)]
-        rule = f"between 0 and {count - 1}"
-        got = int(bad[0]) if len(bad) else None
-        require(got is None, f"labels in {files[split].name}", rule, got, "Labels count from 0.")
-    present = set(labels["train"].tolist())
-    absent = next((k for k in range(count) if k not in present), None)
-    label = f"class {absent}" + (f" ({names[absent]})" if names and absent is not None else "")
-    hint = "Labels count from 0 without gaps."
-    require(absent is None, files["train"].name, "labels with every class in them", f"none of {label}", hint)
-    return labels, names or tuple(f"class {k}" for k in range(count))
-
-
-def _whole_labels(named: _Named) -> tuple[np.ndarray, int | None]:
-    """(labels (N,) int64, width of the one-hot rows if they are that)."""
-    values, name = np.asarray(named.array), named.name
-    rule = "whole numbers shaped (N,) or (N, 1), or one-hot rows shaped (N, K)"
-    hint = "Names of classes go into classes.txt, one a line." if values.dtype.kind in "US" else ""
-    require(values.dtype.kind in "buif", name, rule, str(values.dtype), hint)
-    require(values.ndim in (1, 2), name, rule, values.shape)
-    if values.ndim == 2 and values.shape[1] != 1:
-        wrong = np.flatnonzero(~(np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)))
-        got = f"row {wrong[0]}: {values[wrong[0]].tolist()}" if len(wrong) else None
-        require(got is None, f"one-hot rows of {name}", "0 and 1, with a sum of 1", got)
-        return values.argmax(axis=1).astype(np.int64), values.shape[1]
-    values = values.reshape(-1)
-    bad = values[~((values == np.rint(values)) & (np.abs(values.astype(np.float64)) < 2**31))]
-    require(not len(bad), f"labels in {name}", "whole numbers", float(bad[0]) if len(bad) else None)
-    return values.astype(np.int64), None
-
-
-def _read_groups(named: _Named) -> np.ndarray:
-    """(N,) str."""
-    groups = np.asarray(named.array)
-    ok = groups.ndim == 1 and groups.dtype.kind in "iuUS"
-    require(ok, named.name, "(N,) whole numbers or strings", f"{groups.dtype} {groups.shape}")
-    is_bytes = groups.dtype.kind == "S"
-    return np.char.decode(groups, "utf-8", "backslashreplace") if is_bytes else groups.astype(str)
-
-
-def _split_off(labels: np.ndarray, groups: np.ndarray | None, fraction: float, seed: int):
-    """Sorted rows (train, val), both holding every class; no group is on both sides. Raises `UserError`."""
-    smallest, count = int(np.bincount(labels).min()), round(fraction * len(labels))
-    classes, parts = len(np.unique(labels)), len(labels if groups is None else np.unique(groups))
-    name, rule = "train", "large enough to split validation off it, every class on both sides"
-    got = f"{len(labels)} images, {smallest} in the smallest class, {parts} groups, val_fraction {fraction}"
-    hint = "Give X_val and y_val, more images, or a greater val_fraction."
-    require(min(smallest, parts) >= 2 and count >= classes, name, rule, got, hint)
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit  # slow to import
-
-    if groups is None:
-        splitter = StratifiedShuffleSplit(10, test_size=count, random_state=seed)
-    else:
-        folds = min(max(2, round(1 / fraction)), smallest, parts)  # more of them are refused or warned of
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    pairs = splitter.split(labels, labels, groups)
-    whole = [pair for pair in pairs if all(len(np.unique(labels[side])) == classes for side in pair)]
-    require(whole, name, rule, got, hint)
-    train, val = min(whole, key=lambda pair: abs(len(pair[1]) - count))
-    return np.sort(train), np.sort(val)
-
-
-def _label_notes(labels: dict, classes: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
-    notes = [] if names else ["No names of classes were given: they are numbered."]
-    for split in [s for s in SPLITS[1:] if s in labels]:
-        absent = sorted(set(range(len(classes))) - set(labels[split].tolist()))
-        notes += [f"No image of {classes[k]!r} is in {split}." for k in absent]
-    return notes
 
 
 def _frozen(array: np.ndarray | None) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,13 @@ STYLES = {  # the key of each kind of array, by who writes such files
     "MedMNIST": {"X": "{}_images", "y": "{}_labels"},
     "Keras": {"X": "x_{}", "y": "y_{}"},
 }
+
+
+class Named(NamedTuple):
+    """An array as it came, and what its owner calls it."""
+
+    name: str
+    array: np.ndarray
 
 
 def map_npy(path: Path, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
     {"npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
+    {"labels"},
     {"data", "texts", "terminal"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "pictures", "gradcam", "audit"},
     {"train", "quantize", "findings", "html", "fetch", "textmodel", "prepare"},
