@@ -5,16 +5,18 @@ disk, nothing is drawn inside the loop. Sees train and val only; test data never
 """
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .checks import UserError
 from .config import Config
 from .data import Dataset
 from .distiller import Distiller
+from .loop import KeepBest, fit
 from .optim import build_optimizer
 from .progress import Progress
 from .students import build_student
@@ -27,28 +29,32 @@ class Trained(NamedTuple):
     history: list[dict]
 
 
-def feed(views, labels, *, batch_size: int, seed: int, logits=None):
+def feed(views, labels, *, batch_size: int, seed: int, logits=None, start=(0, 0)):
     """An endless tf.data stream over views (V, N, ...), one view of every image an epoch.
 
     In epoch e image i shows its view (start_i + e) mod V, `start_i` drawn once: an epoch costs N
     images whatever V is, mixes all views, and every image meets each of its views equally often.
     Yields (float32 view batch, labels), or ({"pixels", "teacher_logits"}, labels) with `logits`
-    (V, N, K). Returns (dataset, steps an epoch). Memory-mapped views are read a batch at a time.
+    (V, N, K). Starts at `start`, (epoch, step). Returns (dataset, steps an epoch). Memory-mapped views
+    are read a batch at a time.
     """
     count, images = views.shape[:2]
-    steps = -(-images // batch_size)
+    steps = steps_of(views, batch_size)
 
     def batches():
         rng = np.random.default_rng([seed, 0xFEED])
         view = rng.integers(count, size=images)  # (N,)
+        for _ in range(start[0]):
+            rng.permutation(images)
+        view, skipped = (view + start[0]) % count, start[1]
         while True:
             order = rng.permutation(images)
-            for rows in np.array_split(order, range(batch_size, images, batch_size)):
+            for rows in np.array_split(order, range(batch_size, images, batch_size))[skipped:]:
                 x = views[view[rows], rows].astype(np.float32)
                 if logits is not None:
                     x = {"pixels": x, "teacher_logits": logits[view[rows], rows].astype(np.float32)}
                 yield x, labels[rows]
-            view = (view + 1) % count
+            view, skipped = (view + 1) % count, 0
 
     spec = tf.TensorSpec((None, *views.shape[2:]), tf.float32)
     if logits is not None:
@@ -57,53 +63,21 @@ def feed(views, labels, *, batch_size: int, seed: int, logits=None):
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2), steps
 
 
+def steps_of(views, batch_size: int) -> int:
+    """Steps of an epoch over views (V, N, ...)."""
+    return -(-views.shape[1] // batch_size)
+
+
+def _stream(views, labels, start, **settings):
+    """`feed` as `loop.fit` wants it."""
+    return feed(views, labels, start=start, **settings)
+
+
 def held(pixels, labels, *, batch_size: int, logits=None):
     """A finite tf.data pass over one split (pixels (N, ...), any dtype), in order, for validation."""
     x = pixels if logits is None else {"pixels": pixels, "teacher_logits": logits}
     data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(batch_size)
     return data.map(lambda x, y: (tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), x), y)).prefetch(1)
-
-
-class Follow(keras.callbacks.Callback):
-    """Keeps a history row an epoch, tells the progress bar, and stops on a loss that is not a number."""
-
-    def __init__(self, advance: Callable[[int], None], phase: str, rows: list[dict]):
-        super().__init__()
-        self.advance, self.phase, self.rows = advance, phase, rows
-
-    def on_epoch_end(self, epoch, logs=None):
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row = {"epoch": epoch + 1, "phase": self.phase, **{k: float(v) for k, v in logs.items()}}
-        self.rows.append({**row, "learning_rate": rate})
-        if not np.isfinite(row["loss"]):
-            raise UserError(
-                f"The loss must stay finite. It became {row['loss']} in epoch {epoch + 1} of {self.phase}. "
-                "Try a lower learning rate."
-            )
-        self.advance(epoch + 1)
-
-
-class KeepBest(keras.callbacks.Callback):
-    """Ends with the weights of the epoch with the best val accuracy, the lower val loss among equals.
-
-    Stops after `patience` epochs without a better one. Not `EarlyStopping`: on small val splits many
-    epochs tie in accuracy, and the loss alone prefers early, timid weights (docs/design.md).
-    """
-
-    def __init__(self, patience: int):
-        super().__init__()
-        self.patience, self.best, self.weights, self.waited = patience, None, None, 0
-
-    def on_epoch_end(self, epoch, logs=None):
-        reached = (logs["val_accuracy"], -logs["val_loss"])
-        self.waited += 1
-        if self.best is None or reached > self.best:
-            self.best, self.weights, self.waited = reached, self.model.get_weights(), 0
-        if self.waited >= self.patience:
-            self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        self.model.set_weights(self.weights)
 
 
 def _classify(model, optimizer):
@@ -141,30 +115,36 @@ def over_views(predict, views, out, progress: Progress, title: str):
 
 
 def fit_head(
-    head, features, data: Dataset, val_features, config: Config, *, seed: int, title: str, progress: Progress
+    head,
+    features,
+    data: Dataset,
+    val_features,
+    config: Config,
+    *,
+    seed: int,
+    title: str,
+    progress: Progress,
+    checkpoint: Path | None = None,
 ) -> list[dict]:
     """Train a teacher's head in place on cached features (V, N, F) of the frozen base; its history rows.
 
-    The best val weights are kept.
-
-    The same mathematics as training through the frozen base, at a hundredth of its cost.
+    The same mathematics as training through the frozen base, at a hundredth of its cost. The best val
+    weights are kept.
     """
     settings = config.student
-    stream, steps = feed(features, data.train.labels, batch_size=settings.batch_size, seed=seed)
-    optimizer = build_optimizer("Adam", "constant", config.teacher.head_rate, steps * settings.epochs)
-    _classify(head, optimizer)
-    rows: list[dict] = []
-    with progress.bar(title, settings.epochs) as advance:
-        head.fit(
-            stream,
-            epochs=settings.epochs,
-            steps_per_epoch=steps,
-            validation_data=held(val_features, data.val.labels, batch_size=settings.batch_size),
-            callbacks=[KeepBest(settings.epochs), Follow(advance, "head", rows)],
-            verbose=0,
-            shuffle=False,  # `feed` shuffles
-        )
-    return rows
+    stream = partial(_stream, features, data.train.labels, batch_size=settings.batch_size, seed=seed)
+    _classify(head, build_optimizer("Adam", "constant", config.teacher.head_rate, 1))
+    return fit(
+        head,
+        stream,
+        settings.epochs,
+        phase="head",
+        title=title,
+        progress=progress,
+        validation=held(val_features, data.val.labels, batch_size=settings.batch_size),
+        best=KeepBest(settings.epochs),
+        checkpoint=checkpoint,
+    )
 
 
 def scratch_rate(model) -> float:
@@ -173,7 +153,16 @@ def scratch_rate(model) -> float:
 
 
 def fine_tune(
-    model, views, data: Dataset, config: Config, *, pretrained, seed: int, title, progress: Progress
+    model,
+    views,
+    data: Dataset,
+    config: Config,
+    *,
+    pretrained,
+    seed: int,
+    title,
+    progress: Progress,
+    checkpoint: Path | None = None,
 ) -> list[dict]:
     """Train the whole teacher in place over the views (V, N, H, W, C); returns its history rows.
 
@@ -183,27 +172,27 @@ def fine_tune(
     settings = config.teacher
     epochs = settings.fine_tune_epochs if pretrained else settings.scratch_epochs
     peak = settings.fine_tune_rate if pretrained else settings.scratch_rate or scratch_rate(model)
-    stream, steps = feed(views, data.train.labels, batch_size=settings.fine_tune_batch_size, seed=seed)
+    batch_size = settings.fine_tune_batch_size
+    stream = partial(_stream, views, data.train.labels, batch_size=batch_size, seed=seed)
     optimizer = build_optimizer(
         settings.teacher_optimizer,
         settings.teacher_schedule,
         peak,
-        steps * epochs,
+        steps_of(views, batch_size) * epochs,
         weight_decay=settings.teacher_weight_decay,
     )
     _classify(model, optimizer)
-    rows: list[dict] = []
-    with progress.bar(title, epochs) as advance:
-        model.fit(
-            stream,
-            epochs=epochs,
-            steps_per_epoch=steps,
-            validation_data=held(data.val.teacher_pixels, data.val.labels, batch_size=64),
-            callbacks=[KeepBest(settings.patience), Follow(advance, "whole network", rows)],
-            verbose=0,
-            shuffle=False,  # `feed` shuffles
-        )
-    return rows
+    return fit(
+        model,
+        stream,
+        epochs,
+        phase="whole network",
+        title=title,
+        progress=progress,
+        validation=held(data.val.teacher_pixels, data.val.labels, batch_size=64),
+        best=KeepBest(settings.patience),
+        checkpoint=checkpoint,
+    )
 
 
 def fit_student(
@@ -216,6 +205,7 @@ def fit_student(
     progress: Progress,
     logits=None,
     val_logits=None,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """A student over the views `pixels` (V, N, H, W, C): distilled from `logits` (V, N, K), or alone without.
 
@@ -235,36 +225,27 @@ def fit_student(
     rule = {"alpha": distil.alpha, "temperature": distil.temperature, "loss": distil.loss}
     distiller = Distiller(student, **(rule if logits is not None else {"alpha": 1.0}))
     taught = distiller.teacher_weight > 0
-    stream, steps = feed(
-        pixels,
-        data.train.labels,
-        batch_size=settings.batch_size,
-        seed=seed,
-        logits=logits if taught else None,
-    )
+    soft = logits if taught else None
+    batch_size = settings.batch_size
+    stream = partial(_stream, pixels, data.train.labels, batch_size=batch_size, seed=seed, logits=soft)
     optimizer = build_optimizer(
         settings.optimizer,
         settings.schedule,
         settings.learning_rate,
-        steps * settings.epochs,
+        steps_of(pixels, batch_size) * settings.epochs,
         warmup=settings.warmup,
         weight_decay=settings.weight_decay,
     )
     distiller.compile(optimizer, jit_compile=False)
-    rows: list[dict] = []
-    with progress.bar(title, settings.epochs) as advance:
-        distiller.fit(
-            stream,
-            epochs=settings.epochs,
-            steps_per_epoch=steps,
-            validation_data=held(
-                data.val.pixels,
-                data.val.labels,
-                batch_size=settings.batch_size,
-                logits=val_logits if taught else None,
-            ),
-            callbacks=[Follow(advance, "student", rows)],
-            verbose=0,
-            shuffle=False,  # `feed` shuffles
-        )
+    val_logits = val_logits if taught else None
+    rows = fit(
+        distiller,
+        stream,
+        settings.epochs,
+        phase="student",
+        title=title,
+        progress=progress,
+        validation=held(data.val.pixels, data.val.labels, batch_size=batch_size, logits=val_logits),
+        checkpoint=checkpoint,
+    )
     return Trained(student, rows)

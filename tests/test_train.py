@@ -5,11 +5,10 @@ import pytest
 from kdtf.checks import UserError
 from kdtf.config import Config
 from kdtf.data import Dataset, Split
+from kdtf.loop import Follow, KeepBest
 from kdtf.progress import Progress
 from kdtf.teachers import build_head
 from kdtf.train import (
-    Follow,
-    KeepBest,
     batched,
     feed,
     fine_tune,
@@ -84,7 +83,7 @@ def callbacks(scores, patience):
         keep.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
         if model.stop_training:
             break
-    keep.on_train_end()
+    keep.restore()
     return model.get_weights()[0].item(), epoch
 
 
