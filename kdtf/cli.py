@@ -1,6 +1,6 @@
 """The command line: arguments to config, commands, exit codes. The only place that exits.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 3 leakage with --strict, 130 interrupted.
+Exit codes: 0 done, 2 bad input (one line on stderr), 3 leakage with --strict, 130 and 143 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
@@ -17,6 +17,7 @@ from .terminal import Terminal, print_summary, print_texts
 
 PRESETS = Path(__file__).parent / "presets"
 
+INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from it."
 NO_DATA = (
     "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
@@ -315,5 +316,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted. What is finished is kept; the same command goes on from it.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
+    except SystemExit as error:  # of --help, or SIGTERM's
+        if error.code == 143:
+            print(INTERRUPTED, file=sys.stderr)
+        return error.code or 0

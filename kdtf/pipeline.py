@@ -30,7 +30,7 @@ from .predictor import Predictor
 from .progress import Progress
 from .quantize import RECIPES, calibration, card, convert
 from .quiet import native_noise
-from .run import Run, file_digest, versions
+from .run import CHECKPOINT, Run, file_digest, versions
 from .students import STUDENTS, exported, without_softmax
 from .teachers import NOT_DOWNLOADED, Base, WeightSource, build_base, build_head, canonical, with_head
 from .train import batched, fine_tune, fit_head, fit_student, over_views
@@ -205,7 +205,15 @@ def train_teacher(name, data, views, config, source, progress, seed, folder: Pat
         val_features = features_of(data.val.teacher_pixels)
         title = f"{name}: head"
         history = fit_head(
-            head, features, data, val_features, config, seed=seed, title=title, progress=progress
+            head,
+            features,
+            data,
+            val_features,
+            config,
+            seed=seed,
+            title=title,
+            progress=progress,
+            checkpoint=folder / f"{CHECKPOINT}-head.npz",
         )
         epochs = settings.fine_tune_epochs
     model = with_head(base.model, head)
@@ -219,6 +227,7 @@ def train_teacher(name, data, views, config, source, progress, seed, folder: Pat
             seed=seed,
             title=f"{name}: whole network",
             progress=progress,
+            checkpoint=folder / f"{CHECKPOINT}-whole.npz",
         )
         history = [*history, *({**row, "epoch": row["epoch"] + len(history)} for row in rows)]
         logits_of = batched(model)
@@ -316,7 +325,14 @@ def student_stage(
             }
         title = f"{name}: student" if teacher else LABELS[kind]
         student, history = fit_student(
-            views.pixels, job.data, config, seed=seed, title=title, progress=job.progress, **cached
+            views.pixels,
+            job.data,
+            config,
+            seed=seed,
+            title=title,
+            progress=job.progress,
+            checkpoint=folder / f"{CHECKPOINT}.npz",
+            **cached,
         )
         shipped = exported(student)
         measured = evaluate.measure(batched(shipped), job.data.val.pixels, job.data.test.pixels, runs=50)

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,6 +65,7 @@ REASONS = {
     errno.ENOTDIR: OCCUPIED,
     errno.EEXIST: OCCUPIED,
 }
+CHECKPOINT = "checkpoint"
 GOES_ON = "What is finished there stays valid; the same command goes on from it."
 
 
@@ -87,6 +88,13 @@ class Stage:
     path: Path
     key: str
     reused: bool
+
+
+def _clear(folder: Path, keep: str | None = None, only: str | None = None) -> None:
+    """Remove what is in a folder: all but names that start with `keep`, or those that start with `only`."""
+    for item in list(folder.iterdir()):
+        if item.name.startswith(keep or only) == bool(only):
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
 
 
 def damaged(folder: Path) -> list[str]:
@@ -181,7 +189,8 @@ class Run:
         """The finished stage `name`: found under `work/`, or made by `make(folder)` and kept.
 
         `make` writes into a folder that is renamed only when it returns, so that an interrupted
-        stage leaves nothing that could be taken for a finished one.
+        stage leaves nothing that could be taken for a finished one. Files named `CHECKPOINT`* stay for
+        the next try and go with the last one.
         """
         key = stage_key(name, settings, *upstream)
         final = self.work / f"{name}-{key}"
@@ -190,14 +199,18 @@ class Run:
         if not reused:
             with disk_errors(self.root):
                 aside = self.work / f".{name}-{key}.part"
-                shutil.rmtree(aside, ignore_errors=True)
-                aside.mkdir()
+                aside.mkdir(exist_ok=True)
                 try:
+                    _clear(aside, keep=CHECKPOINT)
                     make(aside)
+                    _clear(aside, only=CHECKPOINT)
                     self._note(aside, settings, upstream, time.perf_counter() - started)
                     os.replace(aside, final)
                 finally:
-                    shutil.rmtree(aside, ignore_errors=True)
+                    if aside.exists():
+                        _clear(aside, keep=CHECKPOINT)
+                        with suppress(OSError):  # a checkpoint is in it
+                            aside.rmdir()
         self.stages[name] = {"key": key, **json.loads((final / "stage.json").read_text())}
         return Stage(final, key, reused)
 

@@ -152,8 +152,9 @@ def test_help_is_quick_and_needs_no_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_ctrl_c_ends_cleanly(arrays, tmp_path):
-    """Interrupted while a student trains: exit code 130, one line, and no half stage left."""
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_cleanly(arrays, tmp_path, number, code):
+    """While a student trains: the exit code, one line, and nothing left but what the next run goes on from."""
     argv = ["--data", arrays, "--results", tmp_path / "r", "--views", "1", "--epochs", "100000"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "main.py"), *map(str, argv)],
@@ -168,9 +169,10 @@ def test_ctrl_c_ends_cleanly(arrays, tmp_path):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.2)
     time.sleep(2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert told.splitlines()[-1].startswith("Interrupted.") and "Traceback" not in told
-    assert not list(work.glob(".alone-student*"))
-    assert os.listdir(work)  # the views stand
+    left = {path.name for path in work.glob(".alone-student*/*")}
+    assert left <= {"checkpoint.npz"}  # nothing where the network was still being built
+    assert any(name.startswith("views-") for name in os.listdir(work))

@@ -153,3 +153,21 @@ def test_starting_over_forgets_the_stages(tmp_path):
     run.stage("x", {}, make=fill)
     run.start_over()
     assert finished_stages(tmp_path) == [] and (tmp_path / "kept.csv").exists()
+
+
+def test_a_checkpoint_survives_an_interrupted_stage_and_goes_with_a_finished_one(tmp_path):
+    def killed(folder):
+        (folder / "checkpoint.npz").write_bytes(b"state")
+        (folder / "half.bin").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def finished(folder):
+        assert [f.name for f in folder.iterdir()] == ["checkpoint.npz"]
+        fill(folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(tmp_path).stage("x", {}, make=killed)
+    assert finished_stages(tmp_path) == []
+    stage = Run(tmp_path).stage("x", {}, make=finished)
+    assert sorted(f.name for f in stage.path.iterdir()) == ["a.bin", "stage.json"]
+    assert [f.name for f in (tmp_path / "work").iterdir()] == [stage.path.name]
