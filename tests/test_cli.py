@@ -154,7 +154,7 @@ def test_help_is_quick_and_needs_no_tensorflow():
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_cleanly(arrays, tmp_path, number, code):
-    """While a student trains: the exit code, one line, and nothing left but what the next run goes on from."""
+    """While a student trains: the exit code, one line, and nothing left but what the next run needs."""
     argv = ["--data", arrays, "--results", tmp_path / "r", "--views", "1", "--epochs", "100000"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "main.py"), *map(str, argv)],
