@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
     {"npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
-    {"data", "texts", "terminal"},
+    {"data", "texts", "terminal", "browser"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "pictures", "gradcam", "audit"},
-    {"train", "quantize", "findings", "html", "fetch", "textmodel", "prepare"},
+    {"train", "quantize", "findings", "html", "page", "fetch", "textmodel", "prepare"},
     {"report"},
     {"pipeline", "textreport"},
     {"cli"},
@@ -59,7 +59,7 @@ def test_printing_and_exiting_are_left_to_the_command_line():
 
 LIGHT = (
     *("cli", "data", "views", "config", "sample", "run", "report", "teachers", "audit", "html"),
-    *("textreport", "prepare", "fetch"),
+    *("textreport", "prepare", "fetch", "page", "browser"),
 )
 
 
