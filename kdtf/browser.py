@@ -38,7 +38,9 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
     except MALFORMED:
         raise UserError(f"{path.with_suffix('.json')} must be a card as kdtf wrote it. It is not.") from None
     answer = predictor(picture(shown["input"])[None])[0]
-    require(np.isfinite(answer).all(), "A bundle", f"a student of finite probabilities: {path}", answer.tolist())
+    require(
+        np.isfinite(answer).all(), "A bundle", f"a student of finite probabilities: {path}", answer.tolist()
+    )
     scale, zero = probs["quantization"]
     whole = np.issubdtype(pixels["dtype"], np.integer)
     return model, {
