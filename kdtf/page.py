@@ -17,7 +17,7 @@ from .run import disk_errors
 SOURCES = Path(__file__).parent / "web_page"
 MODULES = Path(__file__).parents[1] / "web" / "node_modules"
 MADE_BY = "kdtf page"
-# The build without relaxed SIMD runs in every browser, and to the same digits.
+# The build without relaxed SIMD, which some browsers lack and which leaves the last digits to the device.
 LITERT = {
     "core/dist/index.js": "litert/core.js",
     "wasm-utils/dist/index.js": "litert/wasm-utils.js",

@@ -176,7 +176,10 @@ console.log(JSON.stringify(made));
 
 @pytest.mark.skipif(NODE is None, reason="no Node on this machine")
 def test_the_page_resizes_as_pillow_does():
-    """Random images, larger, smaller and of one pixel, grey and RGB: at most 1 of 255 apart."""
+    """Random images, larger, smaller and of one pixel, grey and RGB: the same bytes.
+
+    At most 1 of 255 apart where Pillow 13 may take the vertical pass first.
+    """
     rng, cases, expected = np.random.default_rng(0), [], []
     sides = [((128, 173), (32, 32)), ((7, 300), (28, 28)), ((20, 20), (32, 32)), ((1, 1), (5, 4))]
     sides += [((int(a), int(b)), (int(c), int(d))) for a, b, c, d in rng.integers(1, 200, (40, 4))]
@@ -192,9 +195,11 @@ def test_the_page_resizes_as_pillow_does():
         [NODE, "--input-type=module", "-e", RESIZE],
         input=json.dumps(cases), cwd=SOURCES, capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    for made, wanted in zip(json.loads(done.stdout), expected, strict=True):
+    for made, wanted, (_, (height, width, _), to) in zip(
+        json.loads(done.stdout), expected, cases, strict=True
+    ):
         got = np.frombuffer(base64.b64decode(made), np.uint8).astype(int)
-        assert np.abs(got - wanted).max() <= 1
+        assert np.abs(got - wanted).max() <= (height / to[0] > width / to[1])
 
 
 # in a browser

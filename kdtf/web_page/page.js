@@ -82,9 +82,10 @@ async function classify(students, files) {
 async function show(students, file) {
   const picture = await decode(file);
   try {
-    const judged = [];
+    const [judged, sized] = [[], {}];
     for (const student of students) {
-      const pixels = pixelsOf(picture, student.card.input);
+      const sides = student.card.input;
+      const pixels = (sized[Object.values(sides)] ??= pixelsOf(picture, sides)); // students of a size share them
       judged.push({ student, pixels, ...(await judge(student, pixels)) });
     }
     const size = `${picture.width} × ${picture.height} px`;

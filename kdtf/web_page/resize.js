@@ -1,6 +1,9 @@
-// Pillow's antialiased BILINEAR resize, bit for bit: a triangle as wide as the reduction, weights in fixed
-// point, the horizontal pass first, each pass rounded to 8 bits. A canvas scales otherwise, and a student
-// of 32 px would see other pixels than it learnt from. Knows nothing of canvases, files or students.
+// Pillow's antialiased BILINEAR resize: a triangle as wide as the reduction, weights in fixed point, the
+// horizontal pass first, each pass rounded to 8 bits. A canvas scales otherwise, and a student of 32 px
+// would see other pixels than it learnt from. Knows nothing of canvases, files or students.
+//
+// Bit for bit Pillow's, but for images that shrink much more in height than in width: there Pillow 13 takes
+// the vertical pass first, and a value may be 1 of 255 off.
 
 const PRECISION = 22; // bits after the point of a weight, as in Pillow's Resample.c
 

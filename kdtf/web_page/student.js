@@ -5,7 +5,7 @@ import { painted, pixelsOf } from "./picture.js";
 
 const TOLERANCE = 0.02; // a probability on this device against the predictor's
 
-/** Start LiteRT.js. The build without relaxed SIMD gives the same numbers on every device. */
+/** Start LiteRT.js: the build without relaxed SIMD, which leaves the last digits to the device. */
 export async function start() {
   await loadLiteRt("litert/litert_wasm_compat_internal.js");
 }
