@@ -129,12 +129,17 @@ function verdict(one) {
 function table({ student, probs, top }) {
   const rows = student.card.classes.map((name, k) => {
     const cut = student.card.thresholds[name] ?? null;
-    const label = element("th", { scope: "row" }, name, track(probs[k], cut));
+    const label = element("th", { scope: "row" }, ...breakable(name), track(probs[k], cut));
     const cells = [percent(probs[k]), cut === null ? "none" : percent(cut)].map((text) => element("td", {}, text));
     return element("tr", { className: k === top ? "top" : "" }, label, ...cells);
   });
   const head = ["Class", "Probability", "Threshold"].map((text) => element("th", { scope: "col" }, text));
   return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
+}
+
+/** A class name that breaks after its dots, dashes and underscores first. */
+function breakable(name) {
+  return name.split(/(?<=[-._])/).flatMap((part) => [part, element("wbr")]);
 }
 
 function track(p, cut) {
