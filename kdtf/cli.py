@@ -46,11 +46,12 @@ def parser() -> Parser:
     """The arguments of a run, made from the fields of `Config`: grouped, one line of help each."""
     made = new_parser(
         "",
-        "main.py [audit | status | report | prepare | fetch | reports] [settings]",
+        "main.py [audit | status | report | prepare | fetch | reports | page] [settings]",
         "Fine-tune teachers on chest images, distil each into a small student, quantize it to .tflite, and "
         "report all of them. 'audit' looks the data over and stops there, 'status' lists the finished "
         "stages, 'report' makes report.html again; 'prepare' makes arrays of images, 'fetch' downloads open "
-        "data, 'reports' classifies report texts: these have a --help of their own.",
+        "data, 'reports' classifies report texts, 'page' makes a web page that runs students: these have a "
+        "--help of their own.",
     )
     made.add_argument("--version", action="version", version=f"kdtf {__version__}")
     made.add_argument("--status", action="store_true", help="the same as the command 'status'")
@@ -272,8 +273,25 @@ def run_reports(argv: list[str]) -> None:
     print_texts(classify_reports(file, settings, out, Terminal()), out.root)
 
 
+def run_page(argv: list[str]) -> None:
+    """`main.py page BUNDLE...`: a static folder that runs students in the visitor's browser."""
+    from .page import MODULES, build
+    from .quiet import native_noise
+
+    usage = "main.py page BUNDLE... --out DIR [--node-modules DIR]"
+    made = new_parser("page", usage, "Make a web page that runs students on the visitor's own device.")
+    made.add_argument("bundles", metavar="BUNDLE", nargs="+", help=".tflite file with its .json beside it")
+    made.add_argument("--out", metavar="DIR", required=True, help="folder that becomes the page")
+    modules = "folder made by `npm ci` in web/ [web/node_modules]"
+    made.add_argument("--node-modules", metavar="DIR", default=str(MODULES), help=modules)
+    given = made.parse_args(argv)
+    with native_noise():
+        out = build([Path(name) for name in given.bundles], Path(given.out), Path(given.node_modules))
+    print(f"{out}: serve it with any web server, `python -m http.server` say. See README.txt there.")
+
+
 RUNS = {"audit": run_audit, "report": run_report, "status": run_status}
-COMMANDS = {"prepare": run_prepare, "fetch": run_fetch, "reports": run_reports}
+COMMANDS = {"prepare": run_prepare, "fetch": run_fetch, "reports": run_reports, "page": run_page}
 
 
 def import_pipeline(threads: int | None):

@@ -12,7 +12,7 @@ LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
     {"npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
     {"labels"},
-    {"data", "texts", "terminal"},
+    {"data", "texts", "terminal", "browser"},
     {
         "views",
         "sample",
@@ -25,7 +25,7 @@ LAYERS = (
         "audit",
         "loop",
     },
-    {"train", "quantize", "findings", "html", "fetch", "textmodel", "prepare"},
+    {"train", "quantize", "findings", "html", "page", "fetch", "textmodel", "prepare"},
     {"report"},
     {"pipeline", "textreport"},
     {"cli"},
@@ -71,7 +71,7 @@ def test_printing_and_exiting_are_left_to_the_command_line():
 
 LIGHT = (
     *("cli", "data", "views", "config", "sample", "run", "report", "teachers", "audit", "html"),
-    *("textreport", "prepare", "fetch"),
+    *("textreport", "prepare", "fetch", "page", "browser"),
 )
 
 

@@ -1,0 +1,73 @@
+// One student: its .tflite through LiteRT.js, its card, and what its probabilities mean.
+
+import { loadAndCompile, loadLiteRt, Tensor } from "./litert/core.js";
+import { painted, pixelsOf } from "./picture.js";
+
+const TOLERANCE = 0.02; // a probability on this device against the predictor's
+
+/** Start LiteRT.js: the build without relaxed SIMD, which leaves the last digits to the device. */
+export async function start() {
+  await loadLiteRt("litert/litert_wasm_compat_internal.js");
+}
+
+/** The student of an entry of students.json. Throws where this device does not give what the predictor gave. */
+export async function load(facts) {
+  const answer = await fetch(facts.file);
+  if (!answer.ok) throw new Error(`${facts.file} is missing on the server`);
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  const student = { ...facts, model: await loadAndCompile(bytes, { accelerator: "wasm" }) };
+  student.difference = await check(student);
+  if (!(student.difference <= TOLERANCE)) {
+    throw new Error(
+      `its probabilities on this device are ${student.difference.toFixed(2)} off; ` +
+        "a browser that protects against fingerprinting changes the pixels a page reads",
+    );
+  }
+  return student;
+}
+
+/** The largest difference from the predictor's probabilities on the picture of page.py. */
+async function check(student) {
+  const { width, height } = student.card.input;
+  const picture = await painted(2 * width + 1, 3 * height + 1, (x, y, c) => ((3 * x + 5 * y) * (c + 1)) % 256);
+  const probs = await probabilities(student, pixelsOf(picture, student.card.input));
+  picture.close();
+  return Math.max(...probs.map((p, k) => Math.abs(p - student.check[k])));
+}
+
+/** Pixels (height, width, channels), 0..255, to probabilities, as the predictor's. */
+export async function probabilities(student, pixels) {
+  const { height, width, channels } = student.card.input;
+  const values = student.levels
+    ? Uint8Array.from(pixels, (pixel) => student.levels[pixel])
+    : Float32Array.from(pixels);
+  const input = new Tensor(values, [1, height, width, channels]);
+  try {
+    const [output] = await student.model.run(input);
+    const raw = [...output.toTypedArray()];
+    output.delete();
+    const { scale, zero } = student.output;
+    const probs = scale ? raw.map((value) => (value - zero) * scale) : raw;
+    const total = probs.reduce((sum, p) => sum + p, 0);
+    return probs.map((p) => p / (total > 0 ? total : 1)); // steps of 1/256 do not add up exactly
+  } finally {
+    input.delete();
+  }
+}
+
+/** softmax(log p / t): kdtf's `tempered`. */
+export function tempered(probs, t) {
+  const z = probs.map((p) => Math.log(Math.min(1, Math.max(1e-7, p))) / t);
+  const top = Math.max(...z);
+  const powers = z.map((value) => Math.exp(value - top));
+  const total = powers.reduce((sum, p) => sum + p, 0);
+  return powers.map((p) => p / total);
+}
+
+/** {probs, top, threshold, uncertain} of pixels: the top class's calibrated probability under its threshold. */
+export async function judge(student, pixels) {
+  const probs = tempered(await probabilities(student, pixels), student.card.temperature);
+  const top = probs.indexOf(Math.max(...probs));
+  const threshold = student.card.thresholds[student.card.classes[top]] ?? null;
+  return { probs, top, threshold, uncertain: threshold !== null && probs[top] < threshold };
+}
