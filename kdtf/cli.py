@@ -1,19 +1,23 @@
 """The command line: arguments to config, commands, exit codes. The only place that exits.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 3 leakage with --strict, 130 interrupted.
+Exit codes: 0 done, 2 bad input (one line on stderr; with `predict` also where an image could not be
+read, after all others), 3 leakage with --strict, 130 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
 import argparse
+import os
 import sys
 import typing
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 from . import __version__
-from .checks import UserError, require_known
+from .checks import UserError, require, require_known
 from .config import Config, flag, read_toml
-from .terminal import Terminal, print_summary, print_texts
+from .terminal import Terminal, one_line, print_costs, print_summary, print_texts
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -45,11 +49,12 @@ def parser() -> Parser:
     """The arguments of a run, made from the fields of `Config`: grouped, one line of help each."""
     made = new_parser(
         "",
-        "main.py [audit | report | prepare | fetch | reports] [settings]",
+        "main.py [audit | report | prepare | fetch | reports | predict | bench | c-array] [settings]",
         "Fine-tune teachers on chest images, distil each into a small student, quantize it to "
         ".tflite, and report all of them. 'audit' looks the data over and stops there; "
         "'report' makes report.html again; 'prepare' makes arrays of images, 'fetch' downloads open data, "
-        "'reports' classifies report texts: each has a --help of its own.",
+        "'reports' classifies report texts; 'predict' runs a finished student on images, 'bench' measures "
+        "what it costs, 'c-array' makes C source of it: each has a --help of its own.",
     )
     made.add_argument("--version", action="version", version=f"kdtf {__version__}")
     made.add_argument(
@@ -252,8 +257,120 @@ def run_reports(argv: list[str]) -> None:
     print_texts(classify_reports(file, settings, out, Terminal()), out.root)
 
 
+@contextmanager
+def bundle_errors():
+    """A bundle or an image that cannot be used, as `UserError`: the predictor knows nothing of kdtf."""
+    from .predictor import BundleError
+
+    try:
+        yield
+    except BundleError as error:
+        raise UserError(str(error)) from None
+
+
+def run_predict(argv: list[str]) -> None:
+    """`main.py predict FILE.tflite IMAGE...`: what a student says of images.
+
+    An image that cannot be read is told on stderr, and at the end the exit code is 2.
+    """
+    from .predictor import Predictor, saved
+    from .quiet import native_noise
+    from .run import disk_errors
+
+    usage = "main.py predict FILE.tflite IMAGE... [--csv OUT]"
+    made = new_parser("predict", usage, "Run a student on images: class, calibrated probability, warnings.")
+    made.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
+    text = "PNG, JPEG, TIFF, BMP, DICOM or .npy files, or folders of them"
+    made.add_argument("images", metavar="IMAGE", nargs="+", help=text)
+    made.add_argument("--csv", metavar="OUT", help="write a row per image there instead of printing it")
+    made.add_argument("--threads", metavar="N", type=int, help="CPU threads [1]", default=1)
+    given = made.parse_args(argv)
+    out = Path(given.csv) if "csv" in given else None
+    fits = out is None or (out.absolute().parent.is_dir() and not out.is_dir())
+    require(fits, "--csv", "a file in a folder that exists", str(out))
+    require(given.threads > 0, "--threads", "positive", given.threads)
+    shown, counts, doubts, failed = Terminal(), Counter(), Counter(), 0
+    with bundle_errors(), disk_errors(out, "--csv", "Nothing was written."):
+        with native_noise():
+            predictor = Predictor(given.bundle, given.threads)
+        if "training_images" not in predictor.card:
+            shown.say("This .json knows nothing of the training images: unlike images are not noticed.")
+        rows = predictor.rows(given.images)
+        for row in saved(rows, predictor.classes, out) if out else rows:
+            name = one_line(row.file) + (f"[{row.index}]" if row.index else "")
+            if row.error:
+                failed += 1
+                shown.say(f"Not read: {name}: {row.error}.")
+                continue
+            counts[row.label] += 1
+            doubts.update({"uncertain": row.uncertain, "with a warning": bool(row.warning)})
+            if not out:
+                said = ["uncertain"] * row.uncertain + [row.warning] * bool(row.warning)
+                print(name, one_line(row.label), f"{row.probability:.3f}", *said, sep="\t")
+    require(counts or failed, "IMAGE", "an image, or a folder that holds any", " ".join(given.images))
+    if out:
+        found = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
+        print(f"{out}: {counts.total()} images: {found}.")
+    require(not failed, "every image", "one that can be read", f"{failed} that could not, told above")
+
+
+def run_bench(argv: list[str]) -> None:
+    """`main.py bench FILE.tflite...`: what students cost on this CPU."""
+    from .bench import LEAST_RUNS, cost
+    from .quiet import native_noise
+    from .run import Run
+
+    cpus = os.cpu_count() or 1
+    usage = "main.py bench FILE.tflite... [settings]"
+    told = "Measure .tflite files: bytes, parameters, multiply-accumulates, time on this CPU, working memory."
+    made = new_parser("bench", usage, told)
+    made.add_argument("files", metavar="FILE.tflite", nargs="+", help="the files; no .json is needed")
+    text = f"runs that are timed, at least {LEAST_RUNS} [{LEAST_RUNS}]"
+    made.add_argument("--runs", metavar="N", type=int, help=text, default=LEAST_RUNS)
+    text = f"threads of the second measurement; the first has one [{cpus}]"
+    made.add_argument("--threads", metavar="N", type=int, help=text, default=cpus)
+    made.add_argument("--results", metavar="DIR", help="folder for bench.csv [Results]", default="Results")
+    given = made.parse_args(argv)
+    require(given.threads > 0, "--threads", "positive", given.threads)
+    shown, rows = Terminal(), []
+    with bundle_errors(), shown.bar("measuring", len(given.files)) as advance:
+        for file in given.files:
+            with native_noise():
+                rows.append(cost(Path(file), threads=given.threads, runs=given.runs))
+            advance(len(rows))
+    written = Run(given.results).write_csv("bench.csv", [row._asdict() for row in rows])
+    print_costs(rows, written)
+
+
+def run_c_array(argv: list[str]) -> None:
+    """`main.py c-array FILE.tflite`: a student as C source for microcontrollers."""
+    from .bundle import c_source
+    from .npz import written_aside
+    from .predictor import read_bundle
+    from .run import disk_errors
+
+    usage = "main.py c-array FILE.tflite [--out DIR]"
+    made = new_parser("c-array", usage, "Write a student and its labels as student.h and student.cc.")
+    made.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
+    made.add_argument("--out", metavar="DIR", help="folder for the two files [.]", default=".")
+    given = made.parse_args(argv)
+    with bundle_errors(), disk_errors(given.out, "--out", ""):
+        model, card = read_bundle(given.bundle)
+        for name, text in c_source(model, card).items():
+            with written_aside(Path(given.out, name)) as file:
+                file.write(text.encode())
+    print(f"Written: {Path(given.out, 'student.h')} and student.cc, {len(model):,} bytes of model.")
+
+
 RUNS = {"audit": run_audit, "report": run_report}
-COMMANDS = {"prepare": run_prepare, "fetch": run_fetch, "reports": run_reports}
+COMMANDS = {
+    "prepare": run_prepare,
+    "fetch": run_fetch,
+    "reports": run_reports,
+    "predict": run_predict,
+    "bench": run_bench,
+    "c-array": run_c_array,
+}
 
 
 def import_pipeline(threads: int | None):
@@ -293,6 +410,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of stdout, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("Interrupted. What is finished is kept; the same command goes on from it.", file=sys.stderr)
         return 130

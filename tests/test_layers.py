@@ -14,7 +14,7 @@ LAYERS = (
     {"data", "texts", "terminal"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "pictures", "gradcam", "audit"},
     {"train", "quantize", "findings", "html", "fetch", "textmodel", "prepare"},
-    {"report"},
+    {"report", "bundle", "bench"},
     {"pipeline", "textreport"},
     {"cli"},
 )
@@ -59,7 +59,7 @@ def test_printing_and_exiting_are_left_to_the_command_line():
 
 LIGHT = (
     *("cli", "data", "views", "config", "sample", "run", "report", "teachers", "audit", "html"),
-    *("textreport", "prepare", "fetch"),
+    *("textreport", "prepare", "fetch", "predictor", "bundle", "bench"),
 )
 
 
