@@ -311,7 +311,8 @@ def run_predict(argv: list[str]) -> None:
     if out:
         found = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
         print(f"{out}: {counts.total()} images: {found}.")
-    require(not failed, "every image", "one that can be read", f"{failed} that could not, told above")
+    if failed:
+        raise UserError(f"{failed} of the images could not be read: see above.")
 
 
 def run_bench(argv: list[str]) -> None:
