@@ -213,6 +213,8 @@ class Predictor:
         An image that cannot be read has a row with `error`. Raises `BundleError` where a source is
         missing.
         """
+        if isinstance(sources, (str, Path)):
+            sources = [sources]
         sources = [Path(source) for source in sources]
         for source in sources:
             if not source.exists():

@@ -216,6 +216,7 @@ def test_folders_are_walked_in_order_and_what_is_no_image_is_left_out(tmp_path, 
     assert names == [("IM-0001", 0), ("a.JPG", 0), ("b.png", 0), ("pair.npy", 0), ("pair.npy", 1),
                      ("z/c.bmp", 0), ("b.png", 0)]  # fmt: skip
     assert np.array_equal(rows[2].probs, rows[-1].probs)
+    assert len(list(Predictor(path).rows(root / "b.png"))) == 1  # one source as it is
     with pytest.raises(BundleError, match=r"nothing\.png must be an image, .*Nothing is there\."):
         next(Predictor(path).rows([root, root / "nothing.png"]))
 
