@@ -1,19 +1,21 @@
 """The command line: arguments to config, commands, exit codes. The only place that exits.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 3 leakage with --strict, 130 and 143 interrupted.
+Exit codes: 0 done, 2 bad input (one line on stderr; with `predict` also where an image could not be
+read, after all others), 3 leakage with --strict, 130 and 143 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
-import argparse
+import os
 import sys
-import typing
 from dataclasses import fields
 from pathlib import Path
 
 from . import __version__
+from .arguments import Parser, add_section, new_parser
 from .checks import UserError, require_known
-from .config import Config, flag, read_toml
-from .terminal import Terminal, print_summary, print_texts
+from .commands import COMMANDS
+from .config import Config, read_toml
+from .terminal import Terminal, print_summary
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -24,34 +26,17 @@ NO_DATA = (
 )
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises where argparse would print its usage and exit."""
-
-    def error(self, message):
-        raise UserError(f"{message}. See --help.")
-
-
-def new_parser(command: str, usage: str, description: str) -> Parser:
-    return Parser(
-        prog=f"main.py {command}".strip(),
-        usage=usage,
-        description=description,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-
-
 def parser() -> Parser:
     """The arguments of a run, made from the fields of `Config`: grouped, one line of help each."""
     made = new_parser(
         "",
-        "main.py [audit | status | report | prepare | fetch | reports | page] [settings]",
+        f"main.py [{' | '.join([*RUNS, *COMMANDS])}] [settings]",
         "Fine-tune teachers on chest images, distil each into a small student, quantize it to .tflite, and "
         "report all of them. 'audit' looks the data over and stops there, 'status' lists the finished "
-        "stages, 'report' makes report.html again; 'prepare' makes arrays of images, 'fetch' downloads open "
-        "data, 'reports' classifies report texts, 'page' makes a web page that runs students: these have a "
-        "--help of their own.",
+        "stages, 'report' makes report.html again. These have a --help of their own: 'prepare' makes arrays "
+        "of images, 'fetch' downloads open data, 'reports' classifies report texts; 'predict' runs a "
+        "finished student on images, 'bench' measures what it costs, 'c-array' makes C source of it, 'page' "
+        "a web page that runs it.",
     )
     made.add_argument("--version", action="version", version=f"kdtf {__version__}")
     made.add_argument("--status", action="store_true", help="the same as the command 'status'")
@@ -68,34 +53,6 @@ def parser() -> Parser:
         defaults = getattr(Config(), section.name)
         add_section(made, defaults)
     return made
-
-
-def add_section(made: Parser, defaults) -> None:
-    """The flags of a section of settings."""
-    group = made.add_argument_group(type(defaults).__doc__.splitlines()[0])
-    for f in fields(defaults):
-        _add(group, f, getattr(defaults, f.name))
-
-
-def _add(group, f, default) -> None:
-    text = f.metadata["help"].replace("%", "%%")
-    if isinstance(default, bool):
-        group.add_argument(
-            flag(f.name), action=argparse.BooleanOptionalAction, help=f"{text} [{_on(default)}]"
-        )
-        return
-    if isinstance(default, tuple):
-        kind, more, shown = typing.get_args(f.type)[0], {"nargs": "+"}, " ".join(map(str, default)) or None
-    else:
-        # the type of an optional setting is in its annotation, "int | None" say
-        kind = next(k for k in (int, float, str) if k.__name__ in getattr(f.type, "__name__", str(f.type)))
-        more, shown = {}, default
-    shown = "" if shown is None else f" [{shown}]"
-    group.add_argument(flag(f.name), type=kind, metavar=f.metadata["metavar"], help=text + shown, **more)
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"
 
 
 def read_config(argv: list[str]) -> tuple[Config, bool]:
@@ -225,73 +182,7 @@ def run_report(config: Config, demo: bool) -> None:
     print(f"Written: {Run(folder).write('report.html', page)}")
 
 
-def run_prepare(argv: list[str]) -> None:
-    """`main.py prepare SOURCE`: images, DICOM files or an .npz to the arrays a run reads."""
-    from .prepare import PrepareConfig, prepare
-
-    usage = "main.py prepare SOURCE [settings]"
-    made = new_parser("prepare", usage, "Make arrays of a folder of images, of DICOM files, or of an .npz.")
-    made.add_argument("source", metavar="SOURCE", help="folder of images by class, or an .npz file")
-    add_section(made, PrepareConfig())
-    given = vars(made.parse_args(argv))
-    done = prepare(Path(given.pop("source")), PrepareConfig(**given), Terminal())
-    counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
-    print(f"{done.out}: {counts}; {len(done.classes)} classes; {done.skipped} skipped. See provenance.json.")
-
-
-def run_fetch(argv: list[str]) -> None:
-    """`main.py fetch NAME`: an open data set, or the steps to one behind an account."""
-    from .fetch import INSTRUCTIONS, SOURCES, fetch
-
-    usage = "main.py fetch NAME [--out DIR]"
-    told = f"Download {', '.join(SOURCES)}; or be told how to get {', '.join(INSTRUCTIONS)}."
-    made = new_parser("fetch", usage, told)
-    made.add_argument("name", metavar="NAME", help="the data set")
-    made.add_argument("--out", metavar="DIR", help="where to put it [downloads]", default="downloads")
-    given = made.parse_args(argv)
-    if given.name in INSTRUCTIONS:
-        print(INSTRUCTIONS[given.name])
-        return
-    got = fetch(given.name, Path(given.out), Terminal())
-    print(f"{got}: hand it to {'--data' if got.suffix == '.npz' else 'prepare'}.")
-
-
-def run_reports(argv: list[str]) -> None:
-    """`main.py reports FILE.csv`: classify report texts."""
-    from .run import Run
-    from .textreport import classify_reports
-    from .texts import TextConfig, read
-
-    usage = "main.py reports FILE.csv [settings]"
-    made = new_parser("reports", usage, "Classify radiology report texts: a bag of words and naive Bayes.")
-    made.add_argument("csv", metavar="FILE.csv", help="a row per report")
-    add_section(made, TextConfig())
-    given = vars(made.parse_args(argv))
-    file, settings = Path(given.pop("csv")), TextConfig(**given)
-    read(file, settings)  # a bad file leaves no results folder behind
-    out = Run(settings.results)
-    print_texts(classify_reports(file, settings, out, Terminal()), out.root)
-
-
-def run_page(argv: list[str]) -> None:
-    """`main.py page BUNDLE...`: a static folder that runs students in the visitor's browser."""
-    from .page import MODULES, build
-    from .quiet import native_noise
-
-    usage = "main.py page BUNDLE... --out DIR [--node-modules DIR]"
-    made = new_parser("page", usage, "Make a web page that runs students on the visitor's own device.")
-    made.add_argument("bundles", metavar="BUNDLE", nargs="+", help=".tflite file with its .json beside it")
-    made.add_argument("--out", metavar="DIR", required=True, help="folder that becomes the page")
-    modules = "folder made by `npm ci` in web/ [web/node_modules]"
-    made.add_argument("--node-modules", metavar="DIR", default=str(MODULES), help=modules)
-    given = made.parse_args(argv)
-    with native_noise():
-        out = build([Path(name) for name in given.bundles], Path(given.out), Path(given.node_modules))
-    print(f"{out}: serve it with any web server, `python -m http.server` say. See README.txt there.")
-
-
 RUNS = {"audit": run_audit, "report": run_report, "status": run_status}
-COMMANDS = {"prepare": run_prepare, "fetch": run_fetch, "reports": run_reports, "page": run_page}
 
 
 def import_pipeline(threads: int | None):
@@ -333,6 +224,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of stdout, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .predictor import tempered
+
 DRAWS = 2000
 BINS = 15  # of the reliability diagram and of the ECE
 
@@ -226,13 +228,6 @@ def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
         return -np.mean(np.log(np.clip(p[np.arange(len(labels)), labels], 1e-12, 1)))
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-def tempered(probs: np.ndarray, t: float) -> np.ndarray:
-    """softmax(log p / T): the probabilities (N, K) at another temperature; their order stays."""
-    z = np.log(np.clip(probs, 1e-7, 1)) / t
-    z = np.exp(z - z.max(axis=1, keepdims=True))
-    return z / z.sum(axis=1, keepdims=True)
 
 
 class Reliability(NamedTuple):

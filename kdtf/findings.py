@@ -192,10 +192,25 @@ def _calibration(m: Scored, models, data, part: Subset) -> dict:
 
 
 def of_one(m: Scored, data, part: Subset, min_sensitivity=None) -> dict:
-    """What a bundle says of itself: temperature, thresholds by class, test metrics as [value, low, high]."""
+    """What a bundle says of itself: temperature, thresholds by class, test metrics as [value, low, high].
+
+    Its thresholds are of the probabilities at that temperature, which a device compares them with; those
+    of `per_class.csv` are of the probabilities as they come.
+    """
+    t = ev.temperature(m.val_probs, data.val.labels)
+    calibrated = ev.tempered(m.val_probs, t)
+    chosen = "of the largest Youden index"
+    if min_sensitivity is not None:
+        chosen = f"the highest that reaches a sensitivity of {min_sensitivity}"
     return {
-        "temperature": ev.temperature(m.val_probs, data.val.labels),
-        "thresholds": {r["class"]: r["threshold"] for r in _classes(m, data, part, min_sensitivity)},
+        "temperature": t,
+        "thresholds": {
+            name: ev.threshold(calibrated[:, k], data.val.labels == k, min_sensitivity)
+            for k, name in enumerate(data.classes)
+            if 0 < (data.val.labels == k).sum() < len(data.val.labels)
+        },
+        "threshold_rule": f"Each class against the rest on val, {chosen}, of softmax(log p / temperature). "
+        "An image whose top class is below its threshold is uncertain.",
         "test": {r["metric"]: [r["value"], r["low"], r["high"]] for r in _intervals([m], part)},
         "test_images": len(part.rows),
     }

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import evaluate, report
 from .audit import Audit
+from .bundle import of_data
 from .checks import require_known
 from .config import Config, DistilConfig, section_dict
 from .data import Dataset
@@ -47,6 +48,7 @@ class Job(NamedTuple):
     run: Run
     progress: Progress
     parts: list[Subset]  # of test: all of it, and what has no copy in train or val
+    told: dict  # what every bundle says of the data
 
 
 def check(config: Config) -> list[str]:
@@ -81,7 +83,8 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
     """
     teachers = check(config)
     source = WeightSource(config.teacher.weights, progress.warn)
-    job = Job(config, data, run, progress, subsets(data, ~found.twins["test"], config.run.seed))
+    parts = subsets(data, ~found.twins["test"], config.run.seed)
+    job = Job(config, data, run, progress, parts, of_data(data))
     seeds = [config.run.seed + i for i in range(config.evidence.seeds)]
     views_key, views = draw_views(job)
     done = []

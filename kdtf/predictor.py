@@ -1,29 +1,149 @@
-"""A `.tflite` student and the `.json` beside it: pixels in, probabilities out.
+"""A `.tflite` student and the `.json` beside it: images in, probabilities out.
 
-This file stands alone: copy it next to a bundle and it works with numpy and ai-edge-litert (or
-TensorFlow) only. It imports nothing of kdtf and trains nothing.
+This file stands alone: copy it next to a bundle and it works with numpy, pillow and ai-edge-litert (or
+TensorFlow) only, and with pydicom where there are DICOM files. It imports nothing of kdtf, trains
+nothing, and refuses a damaged image with a reason instead of repairing it. `kdtf.prepare` makes training
+images with the same functions, so that a device sees what training saw.
 
     predictor = Predictor("vgg16_Student_int8.tflite")
-    probs = predictor(pixels)          # (N, H, W, C) 0..255 -> (N, K)
-    predictor.classes[probs[0].argmax()]
+    for row in predictor.rows(["scans", "one.png"]):    # files and folders, in constant memory
+        print(row.file, row.label, row.probability, row.uncertain, row.warning or row.error)
+    probs = predictor(pixels)    # arrays (N, H, W, C) 0..255 -> (N, K), as the file gives them
 """
 
+import csv
 import hashlib
 import json
+import os
+import struct
+import tokenize
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-try:
-    from ai_edge_litert.interpreter import Interpreter
-except ImportError:  # older installations have the interpreter inside TensorFlow only
-    from tensorflow.lite.python.interpreter import Interpreter
-
 BATCH = 64  # images a call: larger ones gain nothing on a CPU and cost memory
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+DICOM = {".dcm", ".dicom"}
+DICOM_MAGIC, DICOM_MAGIC_AT = b"DICM", 128  # bytes
+NPY_MAGIC = b"\x93NUMPY"
+FULL_16_BIT = (0, 65535)
+BITS_12 = 4096
+SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
+# What decoders raise, between them, on damaged or hostile files.
+UNREADABLE = (
+    *(ValueError, TypeError, OSError, EOFError, SyntaxError, RuntimeError, LookupError, AttributeError),
+    *(ArithmeticError, MemoryError, struct.error, zlib.error, tokenize.TokenError),
+)
 
 
 class BundleError(ValueError):
     """A bundle or an input that cannot be used. Its text is one line."""
+
+
+class Unusable(Exception):
+    """An image that cannot be taken. Its text is the reason: no path and nothing out of a header."""
+
+
+# A bundle
+
+
+def read_bundle(path) -> tuple[bytes, dict]:
+    """The bytes of a `.tflite` and the card in the `.json` beside it.
+
+    Raises `BundleError` when a file is missing or damaged, or the two do not belong together.
+    """
+    path = Path(path)
+    beside = path.with_suffix(".json")
+    try:
+        model = path.read_bytes()
+        card = json.loads(beside.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"A bundle must be a .tflite and a .json file. {error.filename}: {error.strerror}."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{beside} must be valid JSON. It is not: {error}.") from None
+    if not _describes_a_student(card):
+        raise BundleError(f"{beside} must describe a kdtf student. It does not.")
+    if hashlib.sha256(model).hexdigest() != card["sha256"]:
+        raise BundleError(f"{path} must be the file its .json was written for. Their sha256 differ.")
+    return model, card
+
+
+def _describes_a_student(card) -> bool:
+    """Has the card what running it needs, in the types it needs? Scaling and thresholds may be missing."""
+    try:
+        sizes = [card["input"][k] for k in ("height", "width", "channels")]
+        prepared = card["input"].get("prepared", {})
+        numbers = [
+            *(card.get("temperature", 1.0), prepared.get("side", 0), *prepared.get("window", ())),
+            *(*card.get("thresholds", {}).values(), *sizes),
+            *(value for ends in card.get("training_images", {}).values() for value in ends),
+        ]
+        named = all(isinstance(name, str) for name in (card["sha256"], *card["classes"]))
+        fits = all(len(ends) == 3 for ends in card.get("training_images", {}).values())
+        return named and fits and bool(np.isfinite(numbers).all()) and card.get("temperature", 1.0) > 0
+    except (TypeError, KeyError, AttributeError):
+        return False
+
+
+def open_interpreter(model: bytes, name, threads: int = 1):
+    """The LiteRT interpreter of a model's bytes, tensors allocated; `name` is what errors call it.
+
+    Raises `BundleError` where the bytes are no model.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:  # older installations have the interpreter inside TensorFlow only
+        from tensorflow.lite.python.interpreter import Interpreter
+    try:
+        interpreter = Interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{name} must be a TFLite model. It cannot be read: {reason}.") from None
+    return interpreter
+
+
+class Row(NamedTuple):
+    """What is said of one image."""
+
+    file: str
+    index: int  # of the image in a `.npy` file; 0 elsewhere
+    label: str  # the class of the largest probability; "" where the image could not be read
+    probability: float  # of that class, calibrated
+    uncertain: bool  # below the threshold of that class
+    warning: str  # in what the image is unlike the training images, or ""
+    error: str  # why the image could not be read, or ""
+    probs: np.ndarray  # (K,) calibrated; empty where the image could not be read
+
+    def record(self, classes: tuple[str, ...]) -> dict:
+        """The row as a line of a table; what is not known is empty."""
+        read = not self.error
+        return {
+            "file": self.file,
+            "index": self.index,
+            "class": self.label,
+            "probability": f"{self.probability:.6g}" if read else "",
+            "uncertain": int(self.uncertain) if read else "",
+            "warning": self.warning if read else f"not read: {self.error}",
+            **{f"p {name}": f"{p:.6g}" for name, p in zip(classes, self.probs, strict=False)},
+        }
+
+
+class Waiting(NamedTuple):
+    """An image on its way to the student, or the reason why there is none."""
+
+    file: str
+    index: int
+    pixels: np.ndarray | None  # (H, W, C) uint8
+    warning: str = ""
+    error: str = ""
 
 
 class Predictor:
@@ -37,36 +157,25 @@ class Predictor:
     """
 
     def __init__(self, path, threads: int = 1):
-        path = Path(path)
-        try:
-            model = path.read_bytes()
-            self.card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BundleError(
-                f"A bundle must be a .tflite and a .json file. {error.filename}: {error.strerror}."
-            ) from None
-        except ValueError as error:
-            raise BundleError(
-                f"{path.with_suffix('.json')} must be valid JSON. It is not: {error}."
-            ) from None
-        if not isinstance(self.card, dict) or not {"sha256", "classes", "input"} <= self.card.keys():
-            raise BundleError(f"{path.with_suffix('.json')} must describe a kdtf student. It does not.")
-        if hashlib.sha256(model).hexdigest() != self.card["sha256"]:
-            raise BundleError(f"{path} must be the file its .json was written for. Their sha256 differ.")
-        try:
-            self._interpreter = Interpreter(model_content=model, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BundleError(f"{path} must be a TFLite model. It cannot be read: {error}.") from None
+        model, self.card = read_bundle(path)
+        self._interpreter = open_interpreter(model, path, threads)
         self.classes: tuple[str, ...] = tuple(self.card["classes"])
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
+        taken = self.card["input"]
+        self.shape = (taken["height"], taken["width"], taken["channels"])
+        found = (*map(int, self._input["shape"][1:]), int(self._output["shape"][-1]))
+        if found != (*self.shape, len(self.classes)):
+            raise BundleError(f"{path} must have the input and classes its .json states. It has others.")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (N, H, W, C), 0..255, to probabilities (N, K) float32, rows summing to 1."""
-        shape = tuple(int(side) for side in self._input["shape"][1:])
-        if pixels.ndim != 4 or pixels.shape[1:] != shape:
-            raise BundleError(f"pixels must be shaped (N, {', '.join(map(str, shape))}). Got {pixels.shape}.")
+        """Pixels (N, H, W, C), 0..255, to probabilities (N, K) float32, rows summing to 1.
+
+        As the file gives them; `calibrated` scales them by the temperature of the card.
+        """
+        if pixels.ndim != 4 or pixels.shape[1:] != self.shape:
+            sides = ", ".join(map(str, self.shape))
+            raise BundleError(f"pixels must be shaped (N, {sides}). Got {pixels.shape}.")
         parts = [self._run(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
@@ -83,6 +192,126 @@ class Predictor:
         total = probs.sum(axis=1, keepdims=True)
         return probs / np.where(total > 0, total, 1)  # 8-bit steps of 1/256 do not add up exactly
 
+    def calibrated(self, probs: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) at the temperature of the card, which was fitted on val."""
+        return tempered(probs, self.card.get("temperature", 1.0))
+
+    def uncertain(self, probs: np.ndarray) -> np.ndarray:
+        """(N,) bool: is the top class of calibrated probabilities (N, K) below its threshold in the card?
+
+        A class without a threshold is never uncertain.
+        """
+        thresholds = self.card.get("thresholds", {})
+        cuts = np.array([thresholds.get(name, 0.0) for name in self.classes])
+        return probs.max(axis=1) < cuts[probs.argmax(axis=1)]
+
+    def rows(self, sources: Iterable) -> Iterator[Row]:
+        """A `Row` per image of files and folders, in order, `BATCH` images in memory at a time.
+
+        PNG, JPEG, TIFF, BMP, DICOM and `.npy` files (H, W), (H, W, C), (N, H, W) or (N, H, W, C), C 1
+        or 3. Folders are walked in the order of names; what is no image by its name is left out there.
+        An image that cannot be read has a row with `error`. Raises `BundleError` where a source is
+        missing.
+        """
+        if isinstance(sources, (str, Path)):
+            sources = [sources]
+        sources = [Path(source) for source in sources]
+        for source in sources:
+            if not source.exists():
+                raise BundleError(f"{source} must be an image, a .npy file or a folder. Nothing is there.")
+        waiting = []
+        for file in (file for source in sources for file in files_of(source)):
+            for image in self._images(file):
+                waiting.append(image)
+                if len(waiting) == BATCH:
+                    yield from self._predicted(waiting)
+                    waiting = []
+        yield from self._predicted(waiting)
+
+    def _predicted(self, images: list[Waiting]) -> Iterator[Row]:
+        there = [image.pixels for image in images if image.pixels is not None]
+        if there:
+            pixels = np.stack(there)  # (N, H, W, C)
+            probs = self.calibrated(self(pixels))
+            found = zip(probs, self.uncertain(probs), self.unlike(pixels), strict=True)
+        for image in images:
+            if image.pixels is None:
+                yield Row(image.file, image.index, "", np.nan, False, "", image.error, np.zeros(0))
+                continue
+            p, uncertain, unlike = next(found)
+            said = "; ".join(filter(None, (image.warning, unlike)))
+            top = int(p.argmax())
+            yield Row(image.file, image.index, self.classes[top], float(p[top]), bool(uncertain), said, "", p)
+
+    def unlike(self, pixels: np.ndarray) -> list[str]:
+        """For each of pixels (N, H, W, C): in what it lies far outside the training images, or ""."""
+        known = self.card.get("training_images", {})
+        found = {name: values for name, values in statistics(pixels).items() if name in known}
+        said = [[] for _ in pixels]
+        for name, values in found.items():
+            low, _, high = known[name]
+            slack = SPREAD * (high - low) + LEVELS
+            for i, value in enumerate(values):
+                if not low - slack <= value <= high + slack:
+                    rule = f"training images {low:.0f} to {high:.0f}"
+                    said[i].append(f"unlike the training images: {name} {value:.0f}, {rule}")
+        return ["; ".join(parts) for parts in said]
+
+    def _images(self, file: Path) -> Iterator[Waiting]:
+        """The image of a file, or all images of a `.npy` file, one at a time."""
+        try:
+            kind = _kind(file)
+            if kind == "npy":
+                yield from self._array_images(file)
+            else:
+                yield self._one_image(file, read_dicom if kind == "dicom" else read_image)
+        except Unusable as reason:
+            yield Waiting(str(file), 0, None, error=str(reason))
+
+    def _one_image(self, file: Path, read) -> Waiting:
+        prepared = self.card["input"].get("prepared", {})
+        with warnings.catch_warnings():
+            # pydicom's quote headers, and a header holds the patient; Pillow's bomb is refused by its size
+            warnings.simplefilter("ignore")
+            picture = read(file, tuple(prepared.get("window", ())))
+        height, width, channels = self.shape
+        image, side = picture.image, prepared.get("side", 0)
+        if side and (side, side) != (height, width):  # the run made its input of larger arrays
+            image = to_image(to_pixels(image, (side, side, channels), prepared.get("keep_aspect", False)))
+        pixels = to_pixels(image, self.shape, prepared.get("keep_aspect", False))
+        said = [_small(picture.image.size, self.shape)]
+        if picture.peak is not None and picture.peak < BITS_12:
+            said.append(f"16 bits, but nothing above {picture.peak}: 12-bit data look almost black")
+        return Waiting(str(file), 0, pixels, "; ".join(filter(None, said)))
+
+    def _array_images(self, file: Path) -> Iterator[Waiting]:
+        array, scale = map_images(file)
+        for i, values in enumerate(array):
+            if values.dtype == np.uint8:
+                pixels = np.array(values)
+            else:
+                pixels = np.clip(np.rint(values.astype(np.float32) * scale), 0, 255).astype(np.uint8)
+            if pixels.shape != self.shape:
+                pixels = to_pixels(to_image(pixels), self.shape)
+            yield Waiting(str(file), i, pixels, _small(values.shape[1::-1], self.shape))
+
+
+def saved(rows: Iterable[Row], classes: tuple[str, ...], path) -> Iterator[Row]:
+    """Pass `rows` on, each written as a line of CSV; `path` appears, whole, after the last of them."""
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        # file names may hold bytes that are no UTF-8
+        with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            columns = ["file", "index", "class", "probability", "uncertain", "warning"]
+            table = csv.DictWriter(file, columns + [f"p {name}" for name in classes], lineterminator="\n")
+            table.writeheader()
+            for row in rows:
+                table.writerow(row.record(classes))
+                yield row
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
 
 def quantized(pixels, tensor) -> np.ndarray:
     """Pixels 0..255 in the type, scale and zero point of an interpreter's input tensor."""
@@ -92,3 +321,317 @@ def quantized(pixels, tensor) -> np.ndarray:
     limits = np.iinfo(tensor["dtype"])
     steps = np.rint(pixels / scale) + zero if (scale, zero) != (1.0, 0) else np.rint(pixels)
     return np.clip(steps, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def tempered(probs: np.ndarray, t: float) -> np.ndarray:
+    """softmax(log p / T): the probabilities (N, K) at another temperature; their order stays."""
+    z = np.log(np.clip(probs, 1e-7, 1)) / t
+    z = np.exp(z - z.max(axis=1, keepdims=True))
+    return z / z.sum(axis=1, keepdims=True)
+
+
+# What images look like, in three numbers
+
+SPREAD, LEVELS = 0.1, 2  # an image is unlike the others beyond their range by a tenth of it and two levels
+
+
+def statistics(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each of pixels (N, H, W, C) 0..255: mean grey level, its standard deviation, mean colour. (N,) each.
+
+    Colour is the largest channel minus the smallest: 0 for a grey image.
+    """
+    values = pixels.astype(np.float32)
+    grey = values.mean(axis=3)  # (N, H, W)
+    return {
+        "brightness": grey.mean(axis=(1, 2)),
+        "contrast": grey.std(axis=(1, 2)),
+        "colour": (values.max(axis=3) - values.min(axis=3)).mean(axis=(1, 2)),
+    }
+
+
+def _small(size: tuple[int, int], shape: tuple[int, int, int]) -> str:
+    """What to say of an image of `size` (width, height) that is smaller than the input (H, W, C)."""
+    if size[0] >= shape[1] and size[1] >= shape[0]:
+        return ""
+    return f"tiny: {size[0]} x {size[1]} px, enlarged to {shape[1]} x {shape[0]}"
+
+
+# Files
+
+
+def files_of(source: Path) -> Iterator[Path]:
+    """`source` itself, or what is an image by its name in that folder and below, in the order of names."""
+    if not source.is_dir():
+        yield source
+        return
+    for folder, inner, names in os.walk(source):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            known = path.suffix.lower() in IMAGES | DICOM | {".npy"}
+            # a number is no ending: DICOM files are called 1.2.840.7
+            bare = not path.suffix or path.suffix[1:].isdigit()
+            if not name.startswith(".") and path.is_file() and (known or (bare and has_magic(path))):
+                yield path
+
+
+def _kind(file: Path) -> str:
+    """One of npy, dicom and image: by the first bytes, or by an ending of the first two."""
+    start = _start(file)
+    if start.startswith(NPY_MAGIC) or file.suffix.lower() == ".npy":
+        return "npy"
+    dicom = start[DICOM_MAGIC_AT:] == DICOM_MAGIC or file.suffix.lower() in DICOM
+    return "dicom" if dicom else "image"
+
+
+def _start(file: Path) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(DICOM_MAGIC_AT + len(DICOM_MAGIC))
+    except OSError as error:
+        raise Unusable(error.strerror) from None
+
+
+def has_magic(path: Path) -> bool:
+    """Does the file begin as DICOM files do? A file that cannot be read does not."""
+    try:
+        return _start(path)[DICOM_MAGIC_AT:] == DICOM_MAGIC
+    except Unusable:
+        return False
+
+
+def map_images(path: Path) -> tuple[np.ndarray, int]:
+    """The images (N, H, W, C) of a `.npy` file, mapped, and what they are to be multiplied by for 0..255.
+
+    An array (H, W, 1) or (H, W, 3) is one image. Raises `Unusable`.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except UNREADABLE as error:
+        raise Unusable(f"no .npy file of numbers that can be read: {_reason(error)}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "uif" or not array.size:
+        raise Unusable("not one array of numbers, or an empty one")
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[None, ..., None]
+    elif array.ndim == 3:
+        array = array[None] if shape[-1] in (1, 3) else array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3):
+        raise Unusable(f"an array of shape {shape}, not (N, H, W), (N, H, W, 1) or (N, H, W, 3)")
+    if array.dtype == np.uint8:
+        return array, 1
+    ends = [(float(part.min()), float(part.max())) for part in array]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    if not np.isfinite(ends).all():
+        raise Unusable("NaN or infinity among its numbers")
+    if low < -SLACK or high > 255 + SLACK:
+        raise Unusable(f"numbers from {low:.4g} to {high:.4g}, not 0..255 or, in floats, 0..1")
+    return array, 255 if array.dtype.kind == "f" and high <= 1 + SLACK else 1
+
+
+# Images: one file -> upright, opaque 8-bit pixels
+
+
+class Picture(NamedTuple):
+    image: object  # a Pillow image of mode L or RGB
+    peak: int | None  # largest value of a 16-bit grey image without a window
+
+
+def read_image(path: Path, window: tuple[float, ...] = ()) -> Picture:
+    """Decode a PNG, JPEG, TIFF or BMP; `window` is (center, width) of 16- and 32-bit grey levels, or ().
+
+    Without a window 16 bits are 0..65535, and 32 bits the image's own minimum to maximum. The bytes
+    reach Pillow's decoders of these four formats and nothing else. Raises `Unusable`.
+    """
+    Pillow = _pillow()
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with open(path, "rb") as file, Pillow.open(file, formats=FORMATS) as image:
+            _check_picture(image)
+            image.load()  # before the EXIF data: in a PNG they may follow the pixels
+            ImageOps.exif_transpose(image, in_place=True)
+            return _flatten(image, window)
+    except UnidentifiedImageError:
+        raise Unusable(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
+        raise Unusable(_too_large()) from None
+    except UNREADABLE as error:
+        raise Unusable(_reason(error)) from None
+
+
+def _pillow():
+    try:
+        from PIL import Image
+    except ImportError:
+        raise BundleError("Images must be read by Pillow. It is missing: pip install pillow.") from None
+    return Image
+
+
+def _reason(error: Exception) -> str:
+    """One line; the text of an OSError with a number names the path, so its reason alone."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raise `Unusable` above the number of pixels at which Pillow warns of a decompression bomb."""
+    if width * height > (_pillow().MAX_IMAGE_PIXELS or np.inf):
+        raise Unusable(_too_large())
+
+
+def _too_large() -> str:
+    return f"more than {_pillow().MAX_IMAGE_PIXELS:,} pixels: it may be a decompression bomb"
+
+
+def _check_picture(image) -> None:
+    check_pixels(*image.size)
+    pages = getattr(image, "n_frames", 1) if image.format in ("TIFF", "PNG") else 1
+    if pages > 1:
+        raise Unusable(f"{pages} images in one file")
+
+
+def _flatten(image, window: tuple[float, ...]) -> Picture:
+    """Mode L or RGB; transparent parts lie on black."""
+    Pillow = _pillow()
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        peak = None if window else int(values.max())
+        return Picture(stretch(values, *(limits(*window) if window else FULL_16_BIT)), peak)
+    if image.mode in ("I", "F"):
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise Unusable("NaN or infinity among its pixels")
+        low_high = limits(*window) if window else (values.min(), values.max())
+        return Picture(stretch(values, *low_high), None)
+    if image.has_transparency_data:
+        black = Pillow.new("RGBA", image.size, (0, 0, 0, 255))
+        return Picture(Pillow.alpha_composite(black, image.convert("RGBA")).convert("RGB"), None)
+    return Picture(image.convert("L" if image.mode in ("1", "L") else "RGB"), None)
+
+
+def limits(center: float, width: float) -> tuple[float, float]:
+    """The values that become black and white: DICOM's linear window (PS3.3 C.11.2.1.2.1)."""
+    return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
+
+
+def stretch(values: np.ndarray, low: float, high: float):
+    """Grey levels (H, W) as a Pillow image, `low` as 0 and `high` as 255; a single level is black."""
+    scale = 255 / (float(high) - float(low)) if high > low else 0
+    levels = np.clip(np.rint((values - np.float64(low)) * scale), 0, 255).astype(np.uint8)
+    return _pillow().fromarray(levels)
+
+
+def to_image(pixels: np.ndarray):
+    """Pixels (H, W, 1 or 3) uint8 as a Pillow image."""
+    return _pillow().fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def to_pixels(image, shape: tuple[int, int, int], keep_aspect: bool = False) -> np.ndarray:
+    """A Pillow image of mode L or RGB as (H, W, 1 or 3) uint8, H, W and channels of `shape`.
+
+    By Pillow's antialiased triangle filter, stretched, or padded with black to keep the aspect.
+    """
+    Pillow = _pillow()
+    height, width, channels = shape
+    image = image.convert("L") if channels == 1 else image
+    box, (across, down) = (width, height), image.size
+    if keep_aspect and across * height >= down * width:
+        box = (width, max(1, round(width * down / across)))
+    elif keep_aspect:
+        box = (max(1, round(height * across / down)), height)
+    small = image.resize(box, Pillow.Resampling.BILINEAR)
+    if box != (width, height):
+        canvas = Pillow.new(small.mode, (width, height))
+        canvas.paste(small, ((width - box[0]) // 2, (height - box[1]) // 2))
+        small = canvas
+    return np.asarray(small if channels == 1 else small.convert("RGB")).reshape(shape)
+
+
+# DICOM, by pydicom's own functions. The reasons quote no header, because a header holds the patient.
+
+
+def read_dicom(path: Path, window: tuple[float, ...] = ()) -> Picture:
+    """Decode a single-frame DICOM image; `window` is (center, width) after rescaling, or () for the file's.
+
+    Grey: rescaled, windowed (a file without a window: its lookup table, or else minimum to maximum),
+    MONOCHROME1 inverted. Raises `Unusable`.
+    """
+    try:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+    except ImportError:
+        raise Unusable("DICOM is read by pydicom, which is missing: pip install pydicom") from None
+    try:
+        with open(path, "rb") as file:
+            data = dcmread(file)
+            _check_dicom(data)
+            grey = str(data.PhotometricInterpretation).startswith("MONOCHROME")
+            return Picture(_grey(data, window) if grey else _colour(data), None)
+    except InvalidDicomError:
+        raise Unusable("not a DICOM file") from None
+    except UNREADABLE as error:
+        raise Unusable(f"pydicom cannot decode it ({type(error).__name__})") from None
+
+
+def _check_dicom(data) -> None:
+    from pydicom.pixels import get_decoder
+
+    if "PixelData" not in data:
+        raise Unusable("a DICOM file without an image")
+    frames = int(data.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise Unusable(f"{frames} frames in one DICOM file")
+    check_pixels(data.Columns, data.Rows)
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and not get_decoder(syntax).is_available:
+        raise Unusable(f"no decoder is installed for {syntax.name}")
+
+
+def _grey(data, window: tuple[float, ...]):
+    from pydicom.pixels import apply_rescale, apply_voi, apply_windowing, pixel_array
+
+    values = apply_rescale(pixel_array(data), data)  # (H, W)
+    center, width = window or (_first(data.get("WindowCenter")), _first(data.get("WindowWidth")))
+    if center is not None and width is not None:
+        shown = apply_windowing(values, _view(center, width, "LINEAR" if window else data))
+        image = stretch(shown, 0, 255)
+    elif data.get("VOILUTSequence"):
+        bits = data.VOILUTSequence[0].LUTDescriptor[2]
+        image = stretch(apply_voi(values, data), 0, 2**bits - 1)
+    else:
+        image = stretch(values, values.min(), values.max())
+    inverted = data.PhotometricInterpretation == "MONOCHROME1"
+    return _pillow().fromarray(255 - np.asarray(image)) if inverted else image
+
+
+def _first(value):
+    """The first of several windows; None where there is none."""
+    from pydicom.multival import MultiValue
+
+    return next(iter(value), None) if isinstance(value, MultiValue) else value
+
+
+def _view(center: float, width: float, function):
+    """What pydicom has to know to window values to 0..255: an unsigned 8-bit display."""
+    from pydicom import Dataset
+
+    view = Dataset()
+    view.PhotometricInterpretation, view.BitsStored, view.PixelRepresentation = "MONOCHROME2", 8, 0
+    view.WindowCenter, view.WindowWidth = float(center), float(width)
+    view.VOILUTFunction = (
+        function if isinstance(function, str) else function.get("VOILUTFunction") or "LINEAR"
+    )
+    return view
+
+
+def _colour(data):
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    values = pixel_array(data)  # (H, W, 3), YBR already turned into RGB; (H, W) of palette indices
+    if data.PhotometricInterpretation == "PALETTE COLOR":
+        values = apply_color_lut(values, data)[..., :3]
+        if values.dtype == np.uint16:
+            values = np.rint(values / 257).astype(np.uint8)
+    if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] != 3:
+        raise Unusable(f"colour pixels of type {values.dtype} and shape {values.shape}")
+    return _pillow().fromarray(values)

@@ -130,8 +130,6 @@ def card(model: bytes, recipe: str, *, classes, shape, made_by: dict, synthetic:
         "weight_tensors": tensors,
         "bytes": len(model),
         "sha256": hashlib.sha256(model).hexdigest(),
-        "temperature": 1.0,
-        "threshold": None,
         "synthetic_data": synthetic,
         "made_by": made_by,
         "intended_use": "Research only. Not a medical device; not for diagnosis.",

@@ -1,4 +1,4 @@
-"""Finished models to the files people read: CSV, PNG, `.h5`, `.keras`, `.tflite` with its `.json`.
+"""Finished models to the files people read: CSV, PNG, `.h5`, `.keras`, `.tflite` with its `.json`, labels.
 
 Every table and picture is drawn from the same records. Trains nothing and imports no TensorFlow.
 """
@@ -193,7 +193,8 @@ def _tflite_files(job, student, recipe, file) -> None:
     stem = f"{student.teacher}_Student_{recipe}"
     job.run.write(f"{stem}.tflite", (file.folder / "model.tflite").read_bytes())
     found = of_one(_scored(file, recipe), job.data, job.parts[0], job.config.evidence.min_sensitivity)
-    job.run.write_json(f"{stem}.json", {**file.facts, **found})
+    taken = {**file.facts["input"], **job.told["input"]}
+    job.run.write_json(f"{stem}.json", {**file.facts, **found, **job.told, "input": taken})
 
 
 def closing_files(job, done: list[tuple]) -> list[dict]:
@@ -215,6 +216,7 @@ def closing_files(job, done: list[tuple]) -> list[dict]:
     run.write_csv("summary.csv", rows, SUMMARY)
     tiny = [row for row in rows if row["recipe"] != "keras"]
     columns = [c for c in SUMMARY if c != "train_seconds"]
+    run.write("labels.txt", "".join(f"{name}\n" for name in data.classes))
     run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
     run.write("comparison.png", png(plots.comparison(rows, synthetic=data.synthetic)))
     run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))

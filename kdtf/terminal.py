@@ -87,3 +87,43 @@ def print_texts(rows: list[dict], results: Path) -> None:
         table.add_row(row["model"], *cells)
     console.print(table)
     console.print(f"Everything is in {results}: reports_*.", markup=False)
+
+
+def print_costs(rows: list, written: Path) -> None:
+    """The table of `bench`, on stdout: `rows` are `bench.Cost`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.width = max(console.width, 150)
+    table = Table(title="Costs: milliseconds an image as median (95th percentile)")
+    table.add_column("file", overflow="fold")
+    threads = f"{rows[0].threads} threads"
+    numbers = ("KiB", "gzipped", "parameters", "MACs", "1 thread", threads, "arena KiB", "Micro arena KiB")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        times = ((row.median_ms, row.p95_ms), (row.median_ms_threads, row.p95_ms_threads))
+        table.add_row(
+            one_line(row.file),
+            *(f"{size / 1024:,.0f}" for size in (row.bytes, row.gzip_bytes)),
+            *(f"{count:,}" for count in (row.parameters, row.macs)),
+            *(f"{median:.3f} ({p95:.3f})" for median, p95 in times),
+            f"{row.arena_bytes / 1024:,.0f}",
+            f"{row.micro_arena_bytes / 1024:,.0f}" if row.micro_arena_bytes else "-",
+        )
+    console.print(table)
+    for row in rows:
+        if row.micro:
+            console.print(f"{one_line(row.file)}: {row.micro}.", markup=False, soft_wrap=True)
+    console.print(
+        "arena: LiteRT's memory plan with its built-in kernels; XNNPACK, which was timed, keeps its own.\n"
+        f"Micro arena: recorded by TensorFlow Lite Micro. Written: {written}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and what else cannot be printed as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,5 +1,6 @@
 """Where the real data lie, and one small finished run that several tests look at."""
 
+import json
 import os
 from pathlib import Path
 
@@ -51,3 +52,43 @@ def finished(tiny, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     assert main(["--data", str(tiny), "--results", str(results), *QUICK]) == 0
     return results
+
+
+SHAPE, CLASSES = (16, 16, 3), ("a", "b", "c")
+
+
+@pytest.fixture(scope="session")
+def files():
+    """{recipe: bytes} of a small network of every kind of layer that students have: SHAPE to CLASSES."""
+    import keras
+    import numpy as np
+
+    from kdtf.quantize import convert
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    biased = {"bias_initializer": "random_normal"}  # the converter leaves biases of zero out
+    pixels = layers.Input(SHAPE)
+    x = layers.Rescaling(1 / 255)(pixels)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", **biased)(x)
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", **biased)(x)
+    x = layers.Flatten()(layers.Conv2D(4, 1, **biased)(x))
+    network = keras.Model(pixels, layers.Dense(len(CLASSES), activation="softmax", **biased)(x))
+    noise = np.random.default_rng(0).integers(0, 256, (8, *SHAPE)).astype("float32")
+    ends = np.stack([np.zeros(SHAPE, "float32"), np.full(SHAPE, 255, "float32")])
+    return {r: convert(network, r, np.concatenate([ends, noise])) for r in ("float32", "int8")}
+
+
+@pytest.fixture
+def bundle(tmp_path, files):
+    """Writes a bundle into a folder; `changes` to its card come on top."""
+    from kdtf.quantize import card
+
+    def write(recipe="float32", /, folder=tmp_path, **changes):
+        facts = card(files[recipe], recipe, classes=CLASSES, shape=SHAPE, made_by={}, synthetic=True)
+        (folder / "s.tflite").write_bytes(files[recipe])
+        changes["input"] = {**facts["input"], **changes.get("input", {})}
+        (folder / "s.json").write_text(json.dumps({**facts, **changes}))
+        return folder / "s.tflite"
+
+    return write

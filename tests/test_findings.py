@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from kdtf import evidence as ev
 from kdtf.data import Dataset, Split
-from kdtf.findings import Scored, examples, of_every_class, pairs, study, subsets
+from kdtf.findings import Scored, examples, of_every_class, of_one, pairs, study, subsets
 
 RNG = np.random.default_rng(0)
 CLASSES = ("a", "b", "c")
@@ -163,3 +164,18 @@ def test_images_are_drawn_of_the_classes_in_turn():
     assert labels[chosen].tolist() == [0, 1, 2, 0, 1] and len(set(chosen)) == 5
     assert chosen.tolist() == of_every_class(labels, np.arange(54), 5, seed=3).tolist()
     assert set(of_every_class(labels, np.array([7, 51]), 5, seed=0)) == {7, 51}
+
+
+@pytest.mark.parametrize("least, rule", [(None, "largest Youden index"), (0.9, "a sensitivity of 0.9")])
+def test_a_bundles_thresholds_are_of_its_calibrated_probabilities(least, rule):
+    m = MODELS[0]
+    told = of_one(m, DATA, PARTS[0], least)
+    scaled = ev.tempered(m.val_probs, told["temperature"])
+    assert rule in told["threshold_rule"] and list(told["thresholds"]) == list(CLASSES)
+    for k, cut in enumerate(told["thresholds"].values()):
+        assert cut == ev.threshold(scaled[:, k], DATA.val.labels == k, least)
+        assert cut in scaled[:, k]  # so that the predictor's comparison is exact
+        if least:
+            assert (scaled[DATA.val.labels == k, k] >= cut).mean() >= least
+    value, low, high = told["test"]["accuracy"]
+    assert value == pytest.approx(accuracy(m)) and low < value < high

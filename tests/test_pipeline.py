@@ -13,6 +13,7 @@ import pytest
 from conftest import QUICK
 
 from kdtf import sample
+from kdtf.bundle import typical
 from kdtf.cli import main
 from kdtf.predictor import Predictor
 from kdtf.report import SUMMARY
@@ -28,7 +29,7 @@ def table(results, name):
 def test_every_file_people_know_is_there(finished):
     expected = {"summary.csv", "TinyEvalRes_Quant.csv", "comparison.png", "manifest.json", "work"}
     expected |= {"audit.csv", "audit_pairs.csv", "runs.csv", "intervals.csv", "comparisons.csv", "seeds.csv"}
-    expected |= {"per_class.csv", "calibration.csv", "report.html"}
+    expected |= {"per_class.csv", "calibration.csv", "report.html", "labels.txt"}
     for name in ("alone", "mobilenet"):
         expected |= {
             f"{name}_student_classification_report.csv",
@@ -45,7 +46,7 @@ def test_every_file_people_know_is_there(finished):
     expected |= {"mobilenet_teachermodel.csv", "mobilenet_Distiller_history.csv", "mobilenet_curves.png"}
     expected |= {"mobilenet_teacher_curves.png", "mobilenet_teacher_examples.png", "mobilenet_gradcam.png"}
     expected |= {"mobilenet_roc_pr.png", "mobilenet_reliability.png", "pareto.png"}
-    expected |= {"alone_student_history.csv"}
+    expected |= {"alone_student_history.csv", "mobilenet_models.csv"}
     assert {path.name for path in finished.iterdir()} == expected
 
 
@@ -127,6 +128,15 @@ def test_a_bundle_gives_the_scores_it_states(finished, tiny, name, recipe):
     assert value == pytest.approx(accuracy, abs=1e-6) and row.accuracy == pytest.approx(accuracy, abs=1e-5)
     assert low <= value <= high and facts["test_images"] == 24
     assert facts["temperature"] > 0 and list(facts["thresholds"]) == list(sample.CLASSES)
+    assert "largest Youden index" in facts["threshold_rule"] and "synthetic phantom" in facts["limits"][0]
+    assert facts["images"] == {"train": 48, "val": 16, "test": 24}
+    assert (finished / "labels.txt").read_text().splitlines() == facts["classes"]
+    assert facts["training_images"] == typical(np.load(tiny / "X_train.npy"))
+
+
+def test_a_bundle_finds_its_own_test_images_ordinary(finished, tiny):
+    rows = list(Predictor(finished / "alone_Student_int8.tflite").rows([tiny / "X_test.npy"]))
+    assert len(rows) == 24 and sum(bool(row.warning) for row in rows) <= 1
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .. import __version__
 from ..checks import require
 from ..config import section_dict
+from ..predictor import BITS_12
 from ..progress import Progress
 from ..run import file_digest
 from .archive import plan_archive
@@ -30,7 +31,6 @@ __all__ = ["PrepareConfig", "Summary", "prepare"]
 
 PACKAGES = ("numpy", "pillow", "pydicom", "scikit-learn")
 TOLD = 10  # skipped images named on the way; the provenance lists all of them
-BITS_12 = 4096
 
 
 class Summary(NamedTuple):

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..checks import UserError
-from .dicom import has_magic
+from ..predictor import DICOM, IMAGES, has_magic
 
-IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-DICOM = {".dcm", ".dicom"}
 HIDDEN = "hidden"
 LINK = "links that lead outside or in circles"
 OTHER = "of other kinds"

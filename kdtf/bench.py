@@ -1,0 +1,227 @@
+"""What a `.tflite` costs: bytes, parameters, multiplications, time on this CPU, working memory.
+
+Everything is read from the file itself and measured through the interpreters that devices use; scores
+are left to `evaluate`. The `.json` beside the file is not needed.
+"""
+
+import gzip
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .checks import require
+from .predictor import open_interpreter
+
+WARM_UP = 20
+LEAST_RUNS = 200  # a 95th percentile of fewer is a guess
+ARENA_BYTES = 64 << 20  # what TensorFlow Lite Micro may take while it is measured
+
+
+class Cost(NamedTuple):
+    """A row of `bench.csv`. Times are of one image, the interpreter's `invoke` alone."""
+
+    file: str
+    bytes: int
+    gzip_bytes: int
+    parameters: int  # numbers among the constants: batch normalization is folded into them
+    macs: int  # multiply-accumulates of one image in convolutions and matrix products
+    median_ms: float  # on one thread
+    p95_ms: float
+    threads: int
+    median_ms_threads: float  # on so many
+    p95_ms_threads: float
+    runs: int
+    arena_bytes: int  # LiteRT's memory planner, built-in kernels, without XNNPACK
+    micro_arena_bytes: int | None  # TensorFlow Lite Micro's recorded arena, where it can run the file
+    micro: str  # why it could not, or ""
+
+
+def cost(path: Path, *, threads: int, runs: int) -> Cost:
+    """Measure a file; nothing of it is kept. Raises `UserError`, and `BundleError` where it is no model."""
+    require(runs >= LEAST_RUNS, "--runs", f"at least {LEAST_RUNS}", runs)
+    require(path.is_file(), "FILE.tflite", "a file", str(path))
+    model = path.read_bytes()
+    one, many = (latency(open_interpreter(model, path, n), runs) for n in (1, threads))
+    graph = Graph(model)
+    arena, reason = micro_arena(model)
+    return Cost(
+        str(path),
+        len(model),
+        len(gzip.compress(model, mtime=0)),
+        graph.parameters,
+        graph.macs,
+        *one,
+        threads,
+        *many,
+        runs,
+        graph.arena_bytes,
+        arena,
+        reason,
+    )
+
+
+def latency(interpreter, runs: int) -> tuple[float, float]:
+    """Median and 95th percentile of `invoke` in milliseconds, on seeded noise, after a warm-up."""
+    put_noise(interpreter)
+    for _ in range(WARM_UP):
+        interpreter.invoke()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append(1000 * (time.perf_counter() - start))
+    return tuple(np.percentile(times, [50, 95]).tolist())
+
+
+def put_noise(interpreter) -> None:
+    """A seeded random image in the type of the input."""
+    taken = interpreter.get_input_details()[0]
+    noise = np.random.default_rng(0).integers(0, 128, taken["shape"])
+    interpreter.set_tensor(taken["index"], noise.astype(taken["dtype"]))
+
+
+# The graph
+
+
+def _convolution(inputs, output) -> int:
+    """Weights (C', h, w, C / groups)."""
+    return math.prod(output) * math.prod(inputs[1][1:])
+
+
+def _depthwise(inputs, output) -> int:
+    """Weights (1, h, w, C')."""
+    return math.prod(output) * math.prod(inputs[1][1:3])
+
+
+def _transposed(inputs, output) -> int:
+    """Inputs are the output's shape, weights (C', h, w, C) and the image: every pixel meets every weight."""
+    weights, image = inputs[1:3]
+    return math.prod(image) * math.prod(weights[:3])
+
+
+def _product(inputs, output) -> int:
+    """Weights or a second operand whose rows are as long as those of the first."""
+    return math.prod(output) * inputs[0][-1]
+
+
+def _dense(inputs, output) -> int:
+    """Weights (C', C)."""
+    return math.prod(output) * inputs[1][-1]
+
+
+MACS: dict[str, Callable] = {
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transposed,
+    "FULLY_CONNECTED": _dense,
+    "BATCH_MATMUL": _product,
+}
+
+
+class Graph:
+    """What can be read from the graph of a model, one image at a time, with the built-in kernels."""
+
+    def __init__(self, model: bytes):
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # XNNPACK would hide what it takes over
+        interpreter = Interpreter(model_content=model, experimental_op_resolver_type=plain)
+        interpreter.allocate_tensors()
+        put_noise(interpreter)
+        interpreter.invoke()  # some kernels ask for memory at their first call
+        self.ops = interpreter._get_ops_details()
+        self.tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+        made = {i for op in self.ops for i in op["outputs"]}
+        used = {i for op in self.ops for i in op["inputs"] if i >= 0}
+        self.constants = used - made - {tensor["index"] for tensor in interpreter.get_input_details()}
+        self.arena_bytes = _bytes_covered(interpreter, self.tensors.keys() - self.constants)
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        return tuple(map(int, self.tensors[index]["shape"])) if index >= 0 else ()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in floating-point or quantized constants; whole numbers without a scale are shapes."""
+        constants = [self.tensors[i] for i in self.constants]
+        return sum(
+            math.prod(map(int, tensor["shape"]))
+            for tensor in constants
+            if np.issubdtype(tensor["dtype"], np.floating) or len(tensor["quantization_parameters"]["scales"])
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image; sums, poolings and element-wise products do not count."""
+        return sum(
+            MACS[op["op_name"]]([self._shape(i) for i in op["inputs"]], self._shape(op["outputs"][0]))
+            for op in self.ops
+            if op["op_name"] in MACS
+        )
+
+
+def _bytes_covered(interpreter, indices) -> int:
+    """Bytes of memory under any of these tensors, scratch space included: what the planner laid out.
+
+    Tensors that are not needed at the same time share addresses, so that this is the peak.
+    """
+    spans = []
+    for i in indices:
+        try:
+            array = interpreter.tensor(i)()
+        except ValueError:  # planned away
+            continue
+        spans.append((array.__array_interface__["data"][0], array.nbytes))
+    covered, end = 0, 0
+    for start, size in sorted(spans):
+        covered += max(0, start + size - max(start, end))
+        end = max(end, start + size)
+    return covered
+
+
+# TensorFlow Lite Micro
+
+
+def micro_arena(model: bytes) -> tuple[int | None, str]:
+    """(bytes of the arena that TensorFlow Lite Micro records, "") or (None, why there is none)."""
+    try:
+        from tflite_micro import runtime
+    except ImportError:
+        return None, "tflite-micro is not installed"
+    with _native_text() as told:
+        try:
+            interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA_BYTES)
+            interpreter.invoke()
+            interpreter.print_allocations()
+        except RuntimeError:  # the reason is among what it wrote
+            interpreter = None
+    lines = [line.strip(" .") for line in told().splitlines() if line.strip(" .")]
+    found = re.search(r"Arena allocation total (\d+) bytes", told())
+    if interpreter and found:
+        return int(found[1]), ""
+    return None, f"TensorFlow Lite Micro cannot run it: {lines[0] if lines else 'no reason given'}"
+
+
+@contextmanager
+def _native_text():
+    """Catch what is written to file descriptor 2, from C++ too; what is yielded returns it afterwards."""
+    sys.stderr.flush()
+    saved, text = os.dup(2), []
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield lambda: text[0]
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            text.append(caught.read().decode(errors="replace"))
