@@ -4,7 +4,6 @@ Every student brings what the predictor says to a test picture: a browser that d
 does not get to use it. Writes nothing.
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,7 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
 
     `number` names its file. Raises `UserError`.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    from .predictor import BundleError, Predictor, quantized
+    from .predictor import BundleError, Predictor, open_interpreter, quantized
 
     require(path.suffix == ".tflite", "A bundle", "a .tflite file with its .json beside it", str(path))
     try:
@@ -31,10 +28,10 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
     except BundleError as error:
         raise UserError(str(error)) from None
     model = fixed_batch(path.read_bytes())
-    interpreter = Interpreter(model_content=model)
+    interpreter = open_interpreter(model, path)
     pixels, probs = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     try:
-        shown = card(path, predictor.card, pixels, probs)
+        shown = card(path, predictor.card, pixels)
     except MALFORMED:
         raise UserError(f"{path.with_suffix('.json')} must be a card as kdtf wrote it. It is not.") from None
     answer = predictor(picture(shown["input"])[None])[0]
@@ -67,22 +64,19 @@ def fixed_batch(model: bytes) -> bytes:
     return bytes(content)
 
 
-def card(path: Path, told: dict, pixels: dict, probs: dict) -> dict:
-    """What the page shows and uses of a card, checked against the model's tensors. Raises `UserError`."""
+def card(path: Path, told: dict, pixels: dict) -> dict:
+    """What the page shows and uses of a card that `Predictor` took. Raises `UserError`."""
     shape, kind = [int(side) for side in pixels["shape"]], np.dtype(pixels["dtype"]).name
     takes = f"a student of images (1, H, W, 1 or 3), uint8 or float32: {path}"
     good = len(shape) == 4 and shape[3] in (1, 3) and kind in ("uint8", "float32")
     require(good, "A bundle", takes, f"{shape}, {kind}")
-    classes, t = told["classes"], told.get("temperature", 1.0)
-    require(len(classes) == probs["shape"][-1], f"{path}: classes", "one an output", classes)
     cuts = told.get("thresholds") or {}
-    require(isinstance(t, int | float) and 0 < t < math.inf, f"{path}: temperature", "positive", t)
     between = all(isinstance(cut, int | float) and 0 <= cut <= 1 for cut in cuts.values())
     require(between, f"{path}: thresholds", "between 0 and 1, by class", cuts)
     return {
         "input": dict(zip(("height", "width", "channels"), shape[1:], strict=True)),
-        "classes": [str(name) for name in classes],
-        "temperature": t,
+        "classes": list(told["classes"]),
+        "temperature": told.get("temperature", 1.0),
         "thresholds": cuts,
         "synthetic": bool(told.get("synthetic_data")),
         "facts": facts(told, shape[1:]),

@@ -22,7 +22,7 @@ from kdtf.browser import fixed_batch
 from kdtf.cli import main
 from kdtf.evidence import tempered
 from kdtf.page import MODULES, SOURCES, build, names
-from kdtf.predictor import Interpreter, Predictor
+from kdtf.predictor import Predictor, open_interpreter
 
 RECIPES = ("int8", "float32", "float16", "dynamic")
 NODE, DRIVER = shutil.which("node"), shutil.which("chromedriver")
@@ -73,10 +73,10 @@ def refused(capsys, *argv):
     [
         (lambda f: f.with_suffix(".json").unlink(), "A bundle must be a .tflite and a .json file."),
         (lambda f: f.write_bytes(b"x" + f.read_bytes()), "must be the file its .json was written for"),
-        (lambda f: edit(f, classes=["a"]), "classes must be one an output. Got ['a']."),
-        (lambda f: edit(f, temperature=0), "temperature must be positive. Got 0."),
+        (lambda f: edit(f, classes=["a"]), "must have the input and classes its .json states."),
+        (lambda f: edit(f, temperature=0), "must describe a kdtf student. It does not."),
         (lambda f: edit(f, thresholds={"a": 2}), "thresholds must be between 0 and 1, by class."),
-        (lambda f: edit(f, thresholds=[1]), "must be a card as kdtf wrote it. It is not."),
+        (lambda f: edit(f, thresholds=[1]), "must describe a kdtf student. It does not."),
         (lambda f: edit(f, test={"auc": None}), "must be a card as kdtf wrote it. It is not."),
     ],
 )
@@ -112,7 +112,7 @@ def test_students_are_called_by_what_tells_them_apart():
 def test_a_fixed_batch_changes_no_probability(bundles):
     for path in bundles:
         content = fixed_batch(path.read_bytes())
-        fixed = Interpreter(model_content=content)
+        fixed = open_interpreter(content, "the copy")
         fixed.allocate_tensors()
         details = fixed.get_input_details()[0]
         assert details["shape_signature"][0] == 1 and path.stat().st_size == len(
