@@ -734,3 +734,11 @@ def test_progress_counts_the_images(source, out):
     heard = Bar()
     run(source, out, heard)
     assert heard.said == [(i + 1, 18) for i in range(18)]
+
+
+def test_without_a_test_folder_what_is_held_out_is_the_test(tmp_path):
+    """Imagewoof has train and val only."""
+    heard = Heard()
+    made = run(tree(tmp_path / "s", ("train", "val")), tmp_path / "out", heard)
+    assert made.counts == {"train": 6, "test": 6}
+    assert heard.said[0] == "There is no test folder: what is held out in val becomes the test."

@@ -50,7 +50,10 @@ def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Pl
     found = listed(source)
     got = f"no image in {str(source)!r}. {found.ignored_note()}".strip()
     require(found.images, "the source", LAYOUTS, got)
-    places, folders = _placed(found, _split_folders(found.folders))  # {file: (split or None, class)}
+    tops = _split_folders(found.folders)
+    if any(split == "test" and FOLDERS[top.casefold()] == "val" for top, split in tops.items()):
+        progress.say("There is no test folder: what is held out in val becomes the test.")
+    places, folders = _placed(found, tops)  # {file: (split or None, class)}
     names = {folder: _class_name(folder, settings.short_names) for _, folder in folders}
     classes = _classes(source, folders, names, found.folders)
     for split, folder in folders:
@@ -93,6 +96,8 @@ def _split_folders(folders: list[str]) -> dict[str, str]:
         return {}
     twice = [split for split, n in Counter(splits.values()).items() if n > 1]
     require(not twice, "the source", "a folder with one place for each split", sorted(splits))
+    if set(splits.values()) == {"train", "val"}:  # Imagewoof's: what is held out is the test
+        splits = {top: "test" if split == "val" else split for top, split in splits.items()}
     for split in ("train", "test"):
         hint = "Rename the one that is to be it; val may be missing, and is then split off train in a run."
         require(split in splits.values(), "the source", f"a folder that holds {split}/", tops, hint)
