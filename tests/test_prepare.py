@@ -530,7 +530,10 @@ WRONG = {
         lambda s: [p.write_bytes(b"x") for p in s.glob("test/*/*")],
         "test must be at least one",
     ),
-    "no test": (lambda s: os.rename(s / "test", s / "more"), "the source must be a folder that holds test/."),
+    "no test": (
+        lambda s: [os.rename(s / n, s / f"more {n}") for n in ("val", "test")],
+        "the source must be a folder that holds test/.",
+    ),
     "two vals": (lambda s: tree(s, ("valid",)), "the source must be a folder with one place for each split"),
     "class name": (
         lambda s: os.rename(s / "train/a", s / "train/a\nb"),
