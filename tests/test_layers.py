@@ -10,11 +10,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
-    {"npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
+    {"tensors", "npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
     {"data", "texts", "terminal"},
     {"views", "sample", "teachers", "students", "distiller", "evaluate", "pictures", "gradcam", "audit"},
     {"train", "quantize", "findings", "html", "fetch", "textmodel", "prepare"},
-    {"report"},
+    {"report", "qat"},
     {"pipeline", "textreport"},
     {"cli"},
 )

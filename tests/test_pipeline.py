@@ -38,6 +38,8 @@ def test_every_file_people_know_is_there(finished):
             f"{name}_student_examples.png",
             f"{name}_predictions.csv",
             f"{name}_ConfusionTiny.csv",
+            f"{name}_quantization_error.csv",
+            f"{name}_quantization_error.png",
             f"{name}_Student.h5",
             f"{name}_Student.keras",
             *(f"{name}_Student_{recipe}.{suffix}" for recipe in RECIPES for suffix in ("tflite", "json")),
@@ -168,7 +170,7 @@ def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tin
     def refuse(*args, **kwargs):
         raise AssertionError("trained again")
 
-    for name in ("train_teacher", "fit_student", "convert"):
+    for name in ("train_teacher", "fit_student", "quantize"):
         monkeypatch.setattr(pipeline, name, refuse)
     before = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
     assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
