@@ -197,9 +197,9 @@ class QuantizeConfig(Section):
     compress: tuple[str, ...] = option((), "an int8 file pruned or clustered as well: prune, cluster", "NAME")
     qat_epochs: int = option(10, "epochs of fine-tuning with int8 in the loop, for int8-qat", "N")
     qat_rate: float = option(1e-5, "its peak learning rate", "R")
-    compress_epochs: int = option(60, "epochs of fine-tuning for --compress", "N")
+    compress_epochs: int = option(20, "epochs of fine-tuning for --compress", "N")
     compress_rate: float = option(3e-4, "its peak learning rate", "R")
-    sparsity: float = option(0.75, "part of the weights that --compress prune sets to zero", "F")
+    sparsity: float = option(0.5, "part of the weights that --compress prune sets to zero", "F")
     clusters: int = option(16, "values the weights of a layer share after --compress cluster", "N")
 
     def check(self):
