@@ -188,12 +188,30 @@ class DistilConfig(Section):
 class QuantizeConfig(Section):
     """quantization: the student as .tflite files"""
 
-    recipes: tuple[str, ...] = option(("float32", "float16", "dynamic", "int8"), "which recipes", "NAME")
+    recipes: tuple[str, ...] = option(
+        ("float32", "float16", "dynamic", "int8"), "which recipes; also int16x8, int4, int8-qat", "NAME"
+    )
     calibration_images: int = option(200, "training views that set the int8 ranges", "N")
+    calibration_seed: int | None = option(None, "seed that draws them [--seed]", "N")
+    mixed: bool = option(False, "where int8 loses over a point on val, its worst layer in float as well")
+    compress: tuple[str, ...] = option((), "an int8 file pruned or clustered as well: prune, cluster", "NAME")
+    qat_epochs: int = option(10, "epochs of fine-tuning with int8 in the loop, for int8-qat", "N")
+    qat_rate: float = option(1e-5, "its peak learning rate", "R")
+    compress_epochs: int = option(20, "epochs of fine-tuning for --compress", "N")
+    compress_rate: float = option(3e-4, "its peak learning rate", "R")
+    sparsity: float = option(0.5, "part of the weights that --compress prune sets to zero", "F")
+    clusters: int = option(16, "values the weights of a layer share after --compress cluster", "N")
 
     def check(self):
         require(len(self.recipes) > 0, flag("recipes"), "at least one name", self.recipes)
-        self._at_least(1, "calibration_images")
+        self._at_least(1, "calibration_images", "qat_epochs", "compress_epochs")
+        self._at_least(2, "clusters")
+        self._positive("qat_rate", "compress_rate")
+        require(0 < self.sparsity < 1, flag("sparsity"), "above 0, below 1", self.sparsity)
+        for name in self.compress:
+            require_known(flag("compress"), name, ("prune", "cluster"))
+        seed = self.calibration_seed
+        require(seed is None or seed >= 0, flag("calibration_seed"), "at least 0", seed)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,11 @@ def sections(tables: dict, results: Path, manifest: dict) -> list[dict]:
                  "Expected calibration error and Brier score, before and after the temperature fitted on "
                  "val; agreement with the teacher.", _folded(calibration(tables), seed=first, recipe="keras"),
                  sorted(results.glob("*_reliability.png"))),
+        _section("files", "What small files cost",
+                 "Every file of the first seed, and its worst layer: the output furthest from the float "
+                 "file's on val, errors of earlier layers included; 20 dB is an error of a tenth.",
+                 [_table(files(tables)), _table(worst_layers(results))],
+                 sorted(results.glob("*_quantization_error.png"))),
         _section("confusion", "What is taken for what", "", [],
                  sorted(results.glob("*_confusion_matrix.png"))),
         _section("examples", "Where they are wrong", "The surest mistakes on test first, then images the "
@@ -193,6 +198,9 @@ def caption(file: str) -> str:
     if stem.endswith("_reliability"):
         who = stem.removesuffix("_reliability")
         return f"{who}: how often the top class is right, by how sure the model is; the diagonal is honest."
+    if stem.endswith("_quantization_error"):
+        who = stem.removesuffix("_quantization_error")
+        return f"{who}: how far every layer of every file is from float; each file's worst layer is ringed."
     if stem.endswith("_gradcam"):
         who = stem.removesuffix("_gradcam")
         return f"{who}: Grad-CAM of the teacher and both students on the same test images."
@@ -312,6 +320,37 @@ def calibration(tables) -> pd.DataFrame:
     return found[[c for c in columns if c in found]].rename(columns=names)
 
 
+def files(tables) -> pd.DataFrame:
+    """The `.tflite` files: size, size after gzip, accuracy on val and test against float, latency."""
+    rows = tables["summary"]
+    floats = rows[rows.recipe == "keras"].set_index(["teacher", "model"])
+    found = rows[rows.recipe != "keras"]
+    own = floats.loc[list(zip(found.teacher, found.model, strict=True))]
+    shown = pd.DataFrame({"teacher": found.teacher, "model": found.model.map(LABELS), "recipe": found.recipe})
+    shown["KiB"], shown["KiB, gzip"] = found.size_kib, found.gzip_kib
+    shown["weights that are 0"] = found.sparsity
+    shown["tensors below float32"] = [
+        f"{a:.0f} of {b:.0f}" for a, b in zip(found.quantized_tensors, found.weight_tensors, strict=True)
+    ]
+    shown["points on val"] = 100 * (found.val_accuracy.to_numpy() - own.val_accuracy.to_numpy())
+    shown["points on test"] = 100 * (found.accuracy.to_numpy() - own.accuracy.to_numpy())
+    shown["ms/image"] = found.latency_ms
+    return shown
+
+
+def worst_layers(results: Path) -> pd.DataFrame:
+    """The worst layer of every quantized file."""
+    found = []
+    for path in sorted(results.glob("*_quantization_error.csv")):
+        rows = pd.read_csv(path).query("worst == 1").drop_duplicates("recipe")
+        found.append(rows.assign(teacher=path.name.removesuffix("_quantization_error.csv")))
+    columns = {"teacher": "teacher", "recipe": "recipe", "layer": "worst layer", "tensor": "tensor",
+               "snr_db": "signal to noise, dB", "cosine": "cosine", "max_abs": "largest error",
+               "weights_snr_db": "its weights alone, dB"}  # fmt: skip
+    table = pd.concat(found) if found else pd.DataFrame(columns=list(columns))
+    return table[list(columns)].rename(columns=columns)
+
+
 def audit(tables) -> pd.DataFrame:
     return tables["audit"].rename(columns={"of": "out of", "other": "compared with"})
 
@@ -328,6 +367,7 @@ def _table(frame: pd.DataFrame, *, title: str = "", folded: str = "") -> dict:
     """A frame as the template wants it: cells with a text and the value they sort by."""
     kinds = {c: "number" if pd.api.types.is_numeric_dtype(frame[c]) else "text" for c in frame}
     kinds |= {c: "number" for c in frame if any(isinstance(v, Shown) for v in frame[c])}
+    kinds |= {c: "text wrap" for c in ("tensor",) if c in kinds}
     rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
     columns = [{"name": c, "kind": k} for c, k in kinds.items()]
     return {"title": title, "folded": folded, "columns": columns, "rows": rows}

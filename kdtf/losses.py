@@ -43,6 +43,11 @@ class Loss(NamedTuple):
     teacher_weight: Callable[[float], float]
     formula: str
 
+    def mixed(self, student, labels, teacher, alpha, temperature):
+        """The formula by value: logits (N, K), labels (N,). Returns (N,)."""
+        w = self.teacher_weight(alpha)
+        return (1 - w) * cross_entropy(student, labels) + w * self.signal(student, teacher, temperature)
+
 
 LOSSES = {
     "kd": Loss(kd_loss, lambda alpha: 1 - alpha, "alpha * CE(y, s) + (1 - alpha) * T^2 * KL(t / T || s / T)"),

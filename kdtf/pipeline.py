@@ -8,17 +8,17 @@ files, so that it can run elsewhere.
 import json
 import time
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from . import evaluate, report
+from . import evaluate, qat, report
 from .audit import Audit
 from .bundle import of_data
-from .checks import require_known
+from .checks import require, require_known
 from .config import Config, DistilConfig, section_dict
 from .data import Dataset
 from .findings import Subset, of_every_class, subsets
@@ -29,15 +29,18 @@ from .optim import OPTIMIZERS, SCHEDULES
 from .plots import LABELS
 from .predictor import Predictor
 from .progress import Progress
-from .quantize import RECIPES, calibration, card, convert
+from .quantize import RECIPES, calibration, card, float32_file, float32_of, quantize
 from .quiet import native_noise
 from .run import CHECKPOINT, Run, file_digest, versions
 from .students import STUDENTS, exported, without_softmax
 from .teachers import NOT_DOWNLOADED, Base, WeightSource, build_base, build_head, canonical, with_head
+from .tensors import TensorError, errors, worst
 from .train import batched, fine_tune, fit_head, fit_student, over_views
 from .views import Views, make_views
 
 GRADCAM_IMAGES = 4
+ERROR_IMAGES = 64  # of val, over which the tensors of two files are compared
+MOST_LOST = 0.01  # val accuracy that int8 may lose before its worst layer is named
 
 
 class Job(NamedTuple):
@@ -68,7 +71,12 @@ def check(config: Config) -> list[str]:
     ):
         require_known(name, value, known)
     for recipe in config.quantize.recipes:
-        require_known("--recipes", recipe, RECIPES)
+        require_known("--recipes", recipe, [name for name, row in RECIPES.items() if row.asked])
+    if any(RECIPES[recipe].tuned for recipe in wanted(config)):
+        qat.libraries()
+        for name in filter(None, (student.student, student.baseline)):
+            chains = [known for known, row in STUDENTS.items() if row.chain]
+            require(name in chains, "--student", f"one of {', '.join(chains)} for fine-tuned files", name)
     teachers = list(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
     source = WeightSource(config.teacher.weights)
     for name in teachers:
@@ -108,7 +116,8 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
             student_stage(job, views_key, views, seed, teacher=teacher, distil=distil)
             for seed, teacher in zip(seeds, taught * (len(seeds) // len(taught)), strict=True)
         ]
-        finished = [(student, tflite_stages(job, student, views)) for student in students]
+        own = dict(zip((model.key for model in students), taught * (len(seeds) // len(taught)), strict=True))
+        finished = [(s, tflite_stages(job, s, views, own[s.key], distil)) for s in students]
         report.teacher_files(job, taught[0], [alone[0], students[0], *baseline[:1]])
         report.student_files(job, *finished[0])
         explain(job, source, taught[0], alone[0], students[0])
@@ -149,6 +158,11 @@ class Model(NamedTuple):
     @property
     def measured(self):
         return np.load(self.folder / "measured.npz", allow_pickle=False)
+
+    @property
+    def tensor_errors(self) -> list[TensorError]:
+        """Of a `.tflite`: how far its tensors are from the float file's."""
+        return [TensorError(**row) for row in json.loads((self.folder / "errors.json").read_text())]
 
 
 def _read(teacher, kind, seed, stage) -> Model:
@@ -320,12 +334,7 @@ def student_stage(
 
     def make(folder):
         started = time.perf_counter()
-        cached = {}
-        if teacher:
-            cached = {
-                "logits": np.load(teacher.folder / "logits.npy", mmap_mode="r"),
-                "val_logits": np.load(teacher.folder / "val_logits.npy"),
-            }
+        cached = cached_logits(teacher) if teacher else {}
         title = f"{name}: student" if teacher else LABELS[kind]
         student, history = fit_student(
             views.pixels,
@@ -386,51 +395,117 @@ def load_student(student: Model) -> keras.Model:
     return keras.saving.load_model(student.folder / "student.keras", compile=False)
 
 
-def tflite_stages(job: Job, student: Model, views: Views) -> dict[str, Model]:
-    """The student as one `.tflite` per recipe, measured through the real interpreter."""
-    config, data = job.config, job.data
-    made = {}
-    images = calibration(views.pixels, config.quantize.calibration_images, config.run.seed)
-    loaded = []  # the student, read at most once and only if a file is still to be made
+def wanted(config: Config) -> list[str]:
+    """The recipes of a run: those picked, and an int8 one for each of --compress."""
+    settings = config.quantize
+    return list(dict.fromkeys([*settings.recipes, *(f"int8-{how}" for how in settings.compress)]))
 
-    def make(folder, recipe):
-        if not loaded:
-            loaded.append(load_student(student))
-        with native_noise(), job.progress.bar(f"{student.teacher}: {recipe}.tflite", 1) as advance:
-            content = convert(loaded[0], recipe, images)
-            made_by = {
-                "teacher": student.teacher,
-                "model": student.kind,
-                "teacher_weights": student.facts["teacher_weights"],
-                "data_digest": data.digest,
-                "student_key": student.key,
-                "seed": student.seed,
-                "config": config.to_dict(),
-                "versions": versions(),
-            }
-            facts = card(
-                content,
-                recipe,
-                classes=data.classes,
-                shape=data.train.pixels.shape[1:],
-                made_by=made_by,
-                synthetic=data.synthetic,
-            )
-            (folder / "model.tflite").write_bytes(content)
-            (folder / "model.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-            predict = Predictor(folder / "model.tflite")
-            measured = evaluate.measure(predict, data.val.pixels, data.test.pixels, runs=200)
-            np.savez(folder / "measured.npz", **measured)
-            advance(1)
 
-    for recipe in config.quantize.recipes:
-        settings = {**section_dict(config.quantize), "recipes": recipe, "seed": config.run.seed}
-        stage = job.run.stage(
-            _stage_name(job, student.teacher, recipe, student.seed),
-            settings,
-            student.key,
-            make=partial(make, recipe=recipe),
-        )
-        facts = json.loads((stage.path / "model.json").read_text())
-        made[recipe] = Model(student.teacher, student.kind, student.seed, stage.key, stage.path, facts, [])
+def tflite_stages(
+    job: Job,
+    student: Model,
+    views: Views,
+    teacher: Model | None = None,
+    distil: DistilConfig | None = None,
+) -> dict[str, Model]:
+    """The student as one `.tflite` per recipe, measured through the real interpreter.
+
+    `teacher` and `distil` are those it was distilled with: fine-tuning for a file goes on from there.
+    """
+    config = replace(job.config, distil=distil or job.config.distil)
+    settings, seed = config.quantize, config.run.seed
+    drawn = seed if settings.calibration_seed is None else settings.calibration_seed
+    images = calibration(views.pixels, settings.calibration_images, drawn)
+
+    @cache  # the student is read and converted once, and only if a file is still to be made
+    def loaded():
+        shipped = load_student(student)
+        with native_noise():
+            return without_softmax(shipped), float32_of(shipped)
+
+    def file(recipe, *, in_float=None) -> Model:
+        row = RECIPES[recipe]
+        keyed, upstream = {"recipe": recipe}, [student.key]
+        if row.calibrated:
+            keyed |= {"images": settings.calibration_images, "seed": drawn, "in_float": in_float}
+        if row.tuned:
+            keyed |= {"batch_size": config.student.batch_size}
+            keyed |= {name: getattr(settings, name) for name in qat.TUNINGS[row.tuned].settings}
+            if teacher:
+                keyed |= {k: getattr(config.distil, k) for k in ("alpha", "temperature", "loss")}
+                upstream.append(teacher.key)
+
+        def make(folder):
+            history, tuned = [], None
+            if row.tuned:
+                tuned, history = qat.fine_tune(
+                    loaded()[0],
+                    views.pixels,
+                    job.data,
+                    config,
+                    row.tuned,
+                    images=images,
+                    seed=student.seed,
+                    title=f"{student.teacher}: {recipe}",
+                    progress=job.progress,
+                    **(cached_logits(teacher) if teacher else {}),
+                )
+            with native_noise(), job.progress.bar(f"{student.teacher}: {recipe}.tflite", 1) as advance:
+                shape = job.data.train.pixels.shape[1:]
+                source = float32_file(tuned, shape) if tuned else loaded()[1]
+                keep_file(job, folder, student, recipe, quantize(source, recipe, images, in_float), source)
+                (folder / "history.json").write_text(json.dumps(history))
+                advance(1)
+
+        name = _stage_name(job, student.teacher, recipe, student.seed)
+        stage = job.run.stage(name, keyed, *upstream, make=make)
+        facts, history = (json.loads((stage.path / f"{f}.json").read_text()) for f in ("model", "history"))
+        return Model(student.teacher, student.kind, student.seed, stage.key, stage.path, facts, history)
+
+    made = {recipe: file(recipe) for recipe in wanted(config)}
+    if "int8" in made:
+        lost = report.val_accuracy(job, student) - report.val_accuracy(job, made["int8"])
+        if lost > MOST_LOST:
+            bad = worst(made["int8"].tensor_errors)
+            if settings.mixed:
+                made["int8-mixed"] = file("int8-mixed", in_float=bad.tensor)
+            report.tell_loss(job, student, lost, bad, made.get("int8-mixed"))
     return made
+
+
+def cached_logits(teacher: Model) -> dict:
+    """A teacher's logits over views (V, N, K), mapped, and val (n, K), as training takes them."""
+    return {
+        "logits": np.load(teacher.folder / "logits.npy", mmap_mode="r"),
+        "val_logits": np.load(teacher.folder / "val_logits.npy"),
+    }
+
+
+def keep_file(job: Job, folder: Path, student: Model, recipe: str, content: bytes, source: bytes) -> None:
+    """A `.tflite` with its card, what it said of val and test, and how far it is from its float `source`."""
+    data = job.data
+    made_by = {
+        "teacher": student.teacher,
+        "model": student.kind,
+        "teacher_weights": student.facts["teacher_weights"],
+        "data_digest": data.digest,
+        "student_key": student.key,
+        "seed": student.seed,
+        "config": job.config.to_dict(),
+        "versions": versions(),
+    }
+    facts = card(
+        content,
+        recipe,
+        classes=data.classes,
+        shape=data.train.pixels.shape[1:],
+        made_by=made_by,
+        synthetic=data.synthetic,
+    )
+    (folder / "model.tflite").write_bytes(content)
+    (folder / "model.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    predict = Predictor(folder / "model.tflite")
+    measured = evaluate.measure(predict, data.val.pixels, data.test.pixels, runs=200)
+    np.savez(folder / "measured.npz", **measured)
+    found = errors(source, content, data.val.pixels[:ERROR_IMAGES]) if content != source else []
+    (folder / "errors.json").write_text(json.dumps([error._asdict() for error in found]))

@@ -140,7 +140,34 @@ def reliability(curves: dict[str, tuple], title: str, *, synthetic=False) -> Fig
     return figure
 
 
-MARKS = dict(zip(("keras", "float32", "float16", "dynamic", "int8"), "os^vD", strict=True))
+MARKS = {
+    "keras": "o", "float32": "s", "float16": "^", "dynamic": "v", "int8": "D", "int16x8": "<", "int4": ">",
+    "int8-qat": "p", "int8-prune": "X", "int8-cluster": "h", "int8-mixed": "d",
+}  # fmt: skip
+
+
+def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figure:
+    """Signal to noise of every layer's output, a line per recipe; a ring around each recipe's worst layer.
+
+    Rows hold `recipe layer snr_db worst`.
+    """
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    figure, (axis,) = _figure(f"{title}: how far from float", synthetic, (3 + 0.42 * len(layers), 4.6))
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        own = [row for row in rows if row["recipe"] == recipe]
+        places = [layers.index(row["layer"]) for row in own]
+        heights = [row["snr_db"] for row in own]
+        (line,) = axis.plot(places, heights, lw=1.2, ms=4, marker=MARKS.get(recipe, "P"), label=recipe)
+        at = [i for i, row in enumerate(own) if row["worst"]]
+        axis.scatter(
+            [places[i] for i in at], [heights[i] for i in at], s=110, facecolors="none",
+            edgecolors=line.get_color(),
+        )  # fmt: skip
+    axis.set_xticks(range(len(layers)), layers, rotation=35, ha="right", fontsize=8)
+    axis.set_ylim(bottom=0)
+    _finish(axis, "", "signal to noise, dB")
+    axis.legend(fontsize=8)
+    return figure
 
 
 def pareto(rows: list[dict], *, synthetic=False) -> Figure:

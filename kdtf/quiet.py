@@ -16,7 +16,7 @@ NOISE = re.compile(
     r"All log messages before absl|^I0000 |^INFO: |cuda_platform\.cc|cudart_stub|computation_placer|"
     r"Unable to register cu|cpu_feature_guard|To enable the following instructions|^fully_quantize: |"
     r"tf_tfl_flatbuffer_helpers|flatbuffer_export|mlir_graph_optimization|Reading SavedModel|"
-    r"^W0000 .*(Ignored|quantiz)"
+    r"^W0000 .*(Ignored|quantiz)|^Applying Transformations to tensors"
 )
 
 

@@ -16,8 +16,9 @@ from .metrics import classification_report, confusion
 
 SUMMARY = (
     "teacher", "model", "recipe", "accuracy", "precision", "recall", "f1", "auc", "loss", "size_kib",
-    "parameters", "latency_ms", "quantized_tensors", "weight_tensors", "val_accuracy", "val_loss",
-    "train_seconds", "teacher_weights", "alpha", "temperature", "seed", "data", "test_images",
+    "gzip_kib", "sparsity", "parameters", "latency_ms", "quantized_tensors", "weight_tensors",
+    "val_accuracy", "val_loss", "train_seconds", "teacher_weights", "alpha", "temperature",
+    "seed", "data", "test_images",
     "clean_images", "clean_accuracy", "clean_precision", "clean_recall", "clean_f1", "clean_auc",
     "clean_loss",
 )  # fmt: skip
@@ -86,7 +87,7 @@ def teacher_files(job, teacher, students: list) -> None:
         _curves(job, f"{name}_teacher_curves.png", f"teacher {name}, {origin}", {"teacher": teacher.history})
     _examples(job, f"{name}_teacher_examples.png", f"teacher {name}, {origin}", teacher)
     _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
-    taught, untaught = _val_accuracy(job, teacher), _val_accuracy(job, models["alone"])
+    taught, untaught = val_accuracy(job, teacher), val_accuracy(job, models["alone"])
     if taught <= untaught:
         job.progress.warn(
             f"The teacher {name} scores {taught:.3f} on val and the student trained alone "
@@ -140,7 +141,8 @@ def _evidence_pictures(job, title, name, models: dict[str, Scored]) -> None:
     job.run.write(f"{name}_reliability.png", png(plots.reliability(found, title, synthetic=synthetic)))
 
 
-def _val_accuracy(job, model) -> float:
+def val_accuracy(job, model) -> float:
+    """The part of val a finished model gets right."""
     return float(np.mean(model.measured["val_probs"].argmax(1) == job.data.val.labels))
 
 
@@ -157,7 +159,8 @@ def _float_row(job, student) -> dict:
 def _tflite_row(job, student, recipe: str, file) -> dict:
     counts = {k: file.facts[k] for k in ("quantized_tensors", "weight_tensors")}
     told = {k: student.facts.get(k) for k in ("parameters", "alpha", "temperature", "teacher_weights")}
-    return _row(job, file, recipe, size_kib=file.facts["bytes"] / 1024, **counts, **told)
+    sizes = {"size_kib": file.facts["bytes"] / 1024, "gzip_kib": file.facts["gzip_bytes"] / 1024}
+    return _row(job, file, recipe, **sizes, sparsity=file.facts["sparsity"], **counts, **told)
 
 
 def student_files(job, student, files: dict) -> None:
@@ -180,6 +183,7 @@ def student_files(job, student, files: dict) -> None:
     run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
     for suffix in ("h5", "keras"):
         run.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
+    _quantization_files(job, student, files)
     tiny = []
     for recipe, file in files.items():
         _tflite_files(job, student, recipe, file)
@@ -195,6 +199,43 @@ def _tflite_files(job, student, recipe, file) -> None:
     found = of_one(_scored(file, recipe), job.data, job.parts[0], job.config.evidence.min_sensitivity)
     taken = {**file.facts["input"], **job.told["input"]}
     job.run.write_json(f"{stem}.json", {**file.facts, **found, **job.told, "input": taken})
+
+
+ERRORS = (
+    "recipe", "layer", "tensor", "weighted", "cosine", "snr_db", "max_abs", "weights_snr_db", "worst",
+)  # fmt: skip
+
+
+def _quantization_files(job, student, files: dict) -> None:
+    """How far every tensor of every file is from the float file's, and the histories of fine-tuned ones."""
+    name, rows = student.teacher, []
+    for recipe, file in files.items():
+        found = file.tensor_errors
+        least = min((error.snr_db for error in found if error.weighted), default=None)
+        rows += [
+            {"recipe": recipe, **e._asdict(), "worst": int(e.weighted and e.snr_db == least)} for e in found
+        ]
+        if file.history:
+            job.run.write_csv(f"{name}_{recipe}_history.csv", file.history)
+    job.run.write_csv(f"{name}_quantization_error.csv", rows, ERRORS)
+    if rows:
+        figure = plots.quantization_error(rows, name, synthetic=job.data.synthetic)
+        job.run.write(f"{name}_quantization_error.png", png(figure))
+
+
+def tell_loss(job, student, lost: float, bad, mixed) -> None:
+    """Warn that int8 lost accuracy on val, and say which tensor is furthest off (a `TensorError`).
+
+    `mixed` is the file with that layer in float, or None.
+    """
+    helped = "--mixed makes a file with that layer in float."
+    if mixed:
+        kept = 100 * (val_accuracy(job, student) - val_accuracy(job, mixed))
+        helped = f"With that layer in float, int8-mixed loses {kept:.1f}."
+    job.progress.warn(
+        f"{student.teacher}, seed {student.seed}: int8 loses {100 * lost:.1f} points on val. Furthest off is "
+        f"the output of {bad.layer} ({bad.snr_db:.0f} dB). {helped}"
+    )
 
 
 def closing_files(job, done: list[tuple]) -> list[dict]:

@@ -15,10 +15,14 @@ from .checks import require, require_known
 
 @dataclass(frozen=True)
 class Student:
-    """`build(shape, classes, momentum, dropout)` makes the network; `min_side` in pixels."""
+    """`build(shape, classes, momentum, dropout)` makes the network; `min_side` in pixels.
+
+    A `chain` is one layer after another, of the layers that `qat.twin` knows.
+    """
 
     build: Callable
     min_side: int
+    chain: bool = False
 
 
 def cnn3(shape, classes, momentum, dropout):
@@ -85,11 +89,11 @@ def squeezenet(shape, classes, momentum, dropout):
 
 
 STUDENTS = {
-    "cnn3": Student(cnn3, min_side=8),
-    "cnn5": Student(cnn5, min_side=16),
+    "cnn3": Student(cnn3, min_side=8, chain=True),
+    "cnn5": Student(cnn5, min_side=16, chain=True),
     "mobilenetv2": Student(mobilenetv2, min_side=32),
     "squeezenet": Student(squeezenet, min_side=17),
-    "baseline": Student(baseline, min_side=4),
+    "baseline": Student(baseline, min_side=4, chain=True),
 }
 
 

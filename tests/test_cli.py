@@ -90,6 +90,18 @@ def test_bad_data(arrays, tmp_path, capsys, case):
         (["--teachers", "vgg16", "densnet"], "Did you mean 'densenet'?"),
         (["--student", "cnn4"], "--student must be one of cnn3"),
         (["--recipes", "int9"], "Did you mean 'int8'?"),
+        (
+            ["--recipes", "int8-mixed"],
+            "--recipes must be one of float32, float16, dynamic, int8, int16x8, int4",
+        ),
+        (
+            ["--recipes", "int8-qat", "--student", "mobilenetv2"],
+            "--student must be one of cnn3, cnn5, baseline",
+        ),
+        (
+            ["--compress", "prune", "--baseline", "squeezenet"],
+            "one of cnn3, cnn5, baseline for fine-tuned files",
+        ),
         (["--loss", "kl"], "--loss must be one of kd"),
         (["--weights", "nowhere"], "--weights must be auto, imagenet, none, or an existing file or folder"),
         (["--alpha", "1.01"], "--alpha must be between 0 and 1. Got 1.01."),

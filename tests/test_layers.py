@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdtf"
 LAYERS = (
     {"__init__", "checks", "losses", "predictor", "progress", "quiet"},
-    {"npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
+    {"tensors", "npz", "config", "metrics", "evidence", "run", "plots", "networks", "optim"},
     {"labels"},
     {"data", "texts", "terminal", "browser"},
     {
@@ -26,7 +26,7 @@ LAYERS = (
         "loop",
     },
     {"train", "quantize", "findings", "html", "page", "fetch", "textmodel", "prepare"},
-    {"report", "bundle", "bench"},
+    {"report", "bundle", "bench", "qat"},
     {"pipeline", "textreport", "arguments"},
     {"commands"},
     {"cli"},

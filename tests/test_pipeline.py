@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_every_file_people_know_is_there(finished):
             f"{name}_student_examples.png",
             f"{name}_predictions.csv",
             f"{name}_ConfusionTiny.csv",
+            f"{name}_quantization_error.csv",
+            f"{name}_quantization_error.png",
             f"{name}_Student.h5",
             f"{name}_Student.keras",
             *(f"{name}_Student_{recipe}.{suffix}" for recipe in RECIPES for suffix in ("tflite", "json")),
@@ -178,7 +181,7 @@ def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tin
     def refuse(*args, **kwargs):
         raise AssertionError("trained again")
 
-    for name in ("train_teacher", "fit_student", "convert"):
+    for name in ("train_teacher", "fit_student", "quantize"):
         monkeypatch.setattr(pipeline, name, refuse)
     before = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
     assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
@@ -204,6 +207,44 @@ def test_seeds_repeat_the_students_and_keep_the_first_ones_files(finished, tiny,
     assert seeds.loc[("mobilenet", "distilled", "keras"), "mean"] == pytest.approx(ours.mean(), abs=1e-5)
     compared = table(tmp_path, "comparisons.csv")
     assert (compared.question == "distilled against alone").sum() == 2
+
+
+TUNED = [
+    *("--recipes", "int8", "int8-qat", "--compress", "prune", "--mixed"),
+    *("--qat-epochs", "1", "--compress-epochs", "2"),
+]
+
+
+def test_fine_tuned_and_mixed_files_join_a_finished_run(finished, tiny, tmp_path, monkeypatch):
+    from kdtf import pipeline
+
+    shutil.copytree(finished, tmp_path / "r")
+    monkeypatch.setattr(pipeline, "MOST_LOST", -1)  # as if int8 had lost, whatever it did
+    for name in ("train_teacher", "fit_student"):
+        monkeypatch.setattr(pipeline, name, None)
+    argv = ["--data", str(tiny), "--results", str(tmp_path / "r"), *QUICK, *TUNED]
+    assert main(argv) == 0
+    rows = table(tmp_path / "r", "summary.csv").query("model == 'distilled'").set_index("recipe")
+    assert list(rows.index) == ["keras", "int8", "int8-qat", "int8-prune", "int8-mixed"]
+    assert rows.accuracy["int8"] == table(finished, "summary.csv").iloc[-1].accuracy  # the stage that stood
+    assert rows.sparsity["int8-prune"] > 0.45 > rows.sparsity["int8"]
+    assert rows.gzip_kib["int8-prune"] < rows.gzip_kib["int8"] <= rows.size_kib["int8"]
+    errors = table(tmp_path / "r", "mobilenet_quantization_error.csv")
+    assert errors.recipe.unique().tolist() == ["int8", "int8-qat", "int8-prune", "int8-mixed"]
+    of_int8, of_mixed = (errors.query("recipe == @r").set_index("layer") for r in ("int8", "int8-mixed"))
+    bad = of_int8.index[of_int8.worst == 1][0]
+    assert of_int8.snr_db[bad] == of_int8.snr_db[of_int8.weighted].min()
+    assert of_mixed.weights_snr_db[bad] == 200
+    history = table(tmp_path / "r", "mobilenet_int8-prune_history.csv")
+    assert history.epoch.tolist() == [1, 2] and (history.phase == "prune").all()
+    warned = json.loads((tmp_path / "r" / "manifest.json").read_text())["warnings"]
+    told = next(w for w in warned if w.startswith("mobilenet, seed 0: int8 loses"))
+    assert f"the output of {bad} (" in told and "With that layer in float, int8-mixed loses" in told
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "What small files cost" in page and "int8-prune" in page
+    monkeypatch.setattr(pipeline.qat, "fine_tune", None)
+    monkeypatch.setattr(pipeline, "quantize", None)
+    assert main(argv) == 0
 
 
 def test_a_teacher_that_is_no_better_is_warned_about(finished):

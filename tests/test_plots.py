@@ -43,7 +43,13 @@ def drawings(synthetic):
     )[0]
     ranks = {"teacher": curves_of(Scored("vgg16", "teacher", "keras", 0, probs, probs), part)}
     bins = Reliability(np.array([0.5, 0.9]), np.array([0.4, 0.8]), np.array([3, 9]))
+    errors = [
+        {"recipe": recipe, "layer": layer, "snr_db": decibels, "worst": int(decibels == 20)}
+        for recipe in ("int8", "int4")
+        for layer, decibels in (("0 CONV_2D", 40), ("1 FULLY_CONNECTED", 20))
+    ]
     return {
+        "quantization_error": plots.quantization_error(errors, "vgg16", synthetic=synthetic),
         "curves": plots.curves({"teacher": HISTORY, "alone": HISTORY}, "vgg16", synthetic=synthetic),
         "confusion": plots.confusion(
             np.array([[5, 1], [2, 7]]), ("ill", "well"), "Test", synthetic=synthetic
@@ -69,6 +75,12 @@ def test_every_figure_becomes_a_png_and_says_when_it_is_synthetic(name):
     if name != "pairs":
         assert plots.SYNTHETIC in texts(figure)
         assert plots.SYNTHETIC not in texts(drawings(False)[name])
+
+
+def test_the_worst_layer_of_every_recipe_is_ringed():
+    (axis,) = drawings(False)["quantization_error"].axes
+    assert [c.get_offsets().tolist() for c in axis.collections] == [[[1.0, 20.0]], [[1.0, 20.0]]]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["0 CONV_2D", "1 FULLY_CONNECTED"]
 
 
 def test_the_same_record_gives_the_same_bytes():
