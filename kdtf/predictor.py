@@ -61,6 +61,16 @@ class Predictor:
         self.classes: tuple[str, ...] = tuple(self.card["classes"])
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
+        for told, tensor in (("input", self._input), ("output_tensor", self._output)):
+            self._check(path, self.card.get(told, {}), tensor)
+
+    @staticmethod
+    def _check(path, told: dict, tensor) -> None:
+        """Does a tensor have the type, scale and zero point that the card states, where it states them."""
+        scale, zero = tensor["quantization"]
+        has = {"dtype": np.dtype(tensor["dtype"]).name, "scale": scale, "zero_point": zero}
+        if any(told.get(name, value) != value for name, value in has.items()):
+            raise BundleError(f"{path} must have the types and scales its .json states. It has {has}.")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, H, W, C), 0..255, to probabilities (N, K) float32, rows summing to 1."""
