@@ -152,7 +152,7 @@ def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figu
     Rows hold `recipe layer snr_db worst`.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    figure, (axis,) = _figure(f"{title}: how far from float", synthetic, (3 + 0.42 * len(layers), 4.6))
+    figure, (axis,) = _figure(f"{title}: how far from float", synthetic, (4 + 0.42 * len(layers), 4.6))
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         own = [row for row in rows if row["recipe"] == recipe]
         places = [layers.index(row["layer"]) for row in own]
@@ -166,7 +166,7 @@ def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figu
     axis.set_xticks(range(len(layers)), layers, rotation=35, ha="right", fontsize=8)
     axis.set_ylim(bottom=0)
     _finish(axis, "", "signal to noise, dB")
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8)
     return figure
 
 

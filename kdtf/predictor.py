@@ -167,6 +167,16 @@ class Predictor:
         found = (*map(int, self._input["shape"][1:]), int(self._output["shape"][-1]))
         if found != (*self.shape, len(self.classes)):
             raise BundleError(f"{path} must have the input and classes its .json states. It has others.")
+        for told, tensor in (("input", self._input), ("output_tensor", self._output)):
+            self._check(path, self.card.get(told, {}), tensor)
+
+    @staticmethod
+    def _check(path, told: dict, tensor) -> None:
+        """Does a tensor have the type, scale and zero point that the card states, where it states them."""
+        scale, zero = tensor["quantization"]
+        has = {"dtype": np.dtype(tensor["dtype"]).name, "scale": scale, "zero_point": zero}
+        if any(told.get(name, value) != value for name, value in has.items()):
+            raise BundleError(f"{path} must have the types and scales its .json states. It has {has}.")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, H, W, C), 0..255, to probabilities (N, K) float32, rows summing to 1.

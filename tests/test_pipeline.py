@@ -175,14 +175,19 @@ def test_the_manifest_describes_the_run(finished):
         assert file_digest(finished / name) == digest
 
 
+def monkeypatch_refusal(monkeypatch, module):
+    """A function that makes those of a module refuse to be called."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("done again")
+
+    return lambda *names: [monkeypatch.setattr(module, name, refuse) for name in names]
+
+
 def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tiny, monkeypatch):
     from kdtf import pipeline
 
-    def refuse(*args, **kwargs):
-        raise AssertionError("trained again")
-
-    for name in ("train_teacher", "fit_student", "quantize"):
-        monkeypatch.setattr(pipeline, name, refuse)
+    monkeypatch_refusal(monkeypatch, pipeline)("train_teacher", "fit_student", "quantize")
     before = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
     assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
     after = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
@@ -220,8 +225,8 @@ def test_fine_tuned_and_mixed_files_join_a_finished_run(finished, tiny, tmp_path
 
     shutil.copytree(finished, tmp_path / "r")
     monkeypatch.setattr(pipeline, "MOST_LOST", -1)  # as if int8 had lost, whatever it did
-    for name in ("train_teacher", "fit_student"):
-        monkeypatch.setattr(pipeline, name, None)
+    refuse = monkeypatch_refusal(monkeypatch, pipeline)
+    refuse("train_teacher", "fit_student")
     argv = ["--data", str(tiny), "--results", str(tmp_path / "r"), *QUICK, *TUNED]
     assert main(argv) == 0
     rows = table(tmp_path / "r", "summary.csv").query("model == 'distilled'").set_index("recipe")
@@ -242,8 +247,8 @@ def test_fine_tuned_and_mixed_files_join_a_finished_run(finished, tiny, tmp_path
     assert f"the output of {bad} (" in told and "With that layer in float, int8-mixed loses" in told
     page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
     assert "What small files cost" in page and "int8-prune" in page
-    monkeypatch.setattr(pipeline.qat, "fine_tune", None)
-    monkeypatch.setattr(pipeline, "quantize", None)
+    refuse("quantize")
+    monkeypatch.setattr(pipeline.qat, "fine_tune", pipeline.quantize)
     assert main(argv) == 0
 
 

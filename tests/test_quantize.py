@@ -223,6 +223,10 @@ def damaged(path, how):
         path.with_suffix(".json").write_text("{")
     elif how == "other json":
         path.with_suffix(".json").write_text("[1]")
+    elif how == "other scale":
+        facts = json.loads(path.with_suffix(".json").read_text())
+        facts["input"]["scale"] = 0.5
+        path.with_suffix(".json").write_text(json.dumps(facts))
     elif how == "not a model":
         path.write_bytes(b"not a model at all")
         facts = json.loads(path.with_suffix(".json").read_text())
@@ -239,6 +243,7 @@ def damaged(path, how):
         ("no json", r"A bundle must be a \.tflite and a \.json file\. .*s\.json: No such file"),
         ("bad json", r"s\.json must be valid JSON"),
         ("other json", r"s\.json must describe a kdtf student"),
+        ("other scale", r"must have the types and scales its \.json states\. It has \{'dtype': 'float32'"),
         ("not a model", r"must be a TFLite model\. It cannot be read"),
     ],
 )
