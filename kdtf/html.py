@@ -339,14 +339,20 @@ def files(tables) -> pd.DataFrame:
 
 
 def worst_layers(results: Path) -> pd.DataFrame:
-    """The worst layer of every quantized file."""
+    """The worst layer of every quantized file; the CSV has the whole name of its tensor."""
     found = []
     for path in sorted(results.glob("*_quantization_error.csv")):
         rows = pd.read_csv(path).query("worst == 1").drop_duplicates("recipe")
         found.append(rows.assign(teacher=path.name.removesuffix("_quantization_error.csv")))
-    columns = {"teacher": "teacher", "recipe": "recipe", "layer": "worst layer", "tensor": "tensor",
-               "snr_db": "signal to noise, dB", "cosine": "cosine", "max_abs": "largest error",
-               "weights_snr_db": "its weights alone, dB"}  # fmt: skip
+    columns = {
+        "teacher": "teacher",
+        "recipe": "recipe",
+        "layer": "worst layer",
+        "snr_db": "signal to noise, dB",
+        "cosine": "cosine",
+        "max_abs": "largest error",
+        "weights_snr_db": "its weights alone, dB",
+    }
     table = pd.concat(found) if found else pd.DataFrame(columns=list(columns))
     return table[list(columns)].rename(columns=columns)
 
@@ -367,7 +373,6 @@ def _table(frame: pd.DataFrame, *, title: str = "", folded: str = "") -> dict:
     """A frame as the template wants it: cells with a text and the value they sort by."""
     kinds = {c: "number" if pd.api.types.is_numeric_dtype(frame[c]) else "text" for c in frame}
     kinds |= {c: "number" for c in frame if any(isinstance(v, Shown) for v in frame[c])}
-    kinds |= {c: "text wrap" for c in ("tensor",) if c in kinds}
     rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
     columns = [{"name": c, "kind": k} for c, k in kinds.items()]
     return {"title": title, "folded": folded, "columns": columns, "rows": rows}
