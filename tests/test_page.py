@@ -26,7 +26,6 @@ from kdtf.predictor import Predictor, open_interpreter
 
 RECIPES = ("int8", "float32", "float16", "dynamic")
 NODE, DRIVER = shutil.which("node"), shutil.which("chromedriver")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_litert = pytest.mark.skipif(not MODULES.is_dir(), reason="no LiteRT.js: run `npm ci` in web/")
 
 
@@ -218,25 +217,6 @@ def address(bundles, tmp_path_factory):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no Chromium with its driver on this machine")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="no Selenium: see requirements-dev.txt")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"):
-        options.add_argument(f"--{flag}")
-    for flag in ("background-networking", "component-update"):
-        options.add_argument(f"--disable-{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
