@@ -4,7 +4,6 @@ Everything is read from the file itself and measured through the interpreters th
 are left to `evaluate`. The `.json` beside the file is not needed.
 """
 
-import gzip
 import math
 import os
 import re
@@ -20,6 +19,7 @@ import numpy as np
 
 from .checks import require
 from .predictor import open_interpreter
+from .tensors import constants_of, gzip_bytes, is_learned, plain_interpreter
 
 WARM_UP = 20
 LEAST_RUNS = 200  # a 95th percentile of fewer is a guess
@@ -56,7 +56,7 @@ def cost(path: Path, *, threads: int, runs: int) -> Cost:
     return Cost(
         str(path),
         len(model),
-        len(gzip.compress(model, mtime=0)),
+        gzip_bytes(model),
         graph.parameters,
         graph.macs,
         *one,
@@ -131,32 +131,22 @@ class Graph:
     """What can be read from the graph of a model, one image at a time, with the built-in kernels."""
 
     def __init__(self, model: bytes):
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # XNNPACK would hide what it takes over
-        interpreter = Interpreter(model_content=model, experimental_op_resolver_type=plain)
+        interpreter = plain_interpreter(model)
         interpreter.allocate_tensors()
         put_noise(interpreter)
         interpreter.invoke()  # some kernels ask for memory at their first call
         self.ops = interpreter._get_ops_details()
         self.tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-        made = {i for op in self.ops for i in op["outputs"]}
-        used = {i for op in self.ops for i in op["inputs"] if i >= 0}
-        self.constants = used - made - {tensor["index"] for tensor in interpreter.get_input_details()}
-        self.arena_bytes = _bytes_covered(interpreter, self.tensors.keys() - self.constants)
+        self.constants = constants_of(interpreter)
+        self.arena_bytes = _bytes_covered(interpreter, self.tensors.keys() - self.constants.keys())
 
     def _shape(self, index: int) -> tuple[int, ...]:
         return tuple(map(int, self.tensors[index]["shape"])) if index >= 0 else ()
 
     @property
     def parameters(self) -> int:
-        """Numbers in floating-point or quantized constants; whole numbers without a scale are shapes."""
-        constants = [self.tensors[i] for i in self.constants]
-        return sum(
-            math.prod(map(int, tensor["shape"]))
-            for tensor in constants
-            if np.issubdtype(tensor["dtype"], np.floating) or len(tensor["quantization_parameters"]["scales"])
-        )
+        """Numbers in the constants that were learned."""
+        return sum(math.prod(map(int, d["shape"])) for d in self.constants.values() if is_learned(d))
 
     @property
     def macs(self) -> int:

@@ -128,13 +128,15 @@ class Checkpoint(keras.callbacks.Callback):
         self.done += 1
         if self.done == self.steps:
             return  # the end of the epoch comes next
-        if STOP.asked or (self.path and time.monotonic() - self.written > self.seconds):
-            self.write((self.epoch, self.done))
-            STOP.obey()
+        self._pause((self.epoch, self.done))
 
     def on_epoch_end(self, epoch, logs=None):
+        self._pause((epoch + 1, 0))
+
+    def _pause(self, start: tuple[int, int]) -> None:
+        """Write the state when it is time to or a signal asks for it, and then do as it says."""
         if STOP.asked or (self.path and time.monotonic() - self.written > self.seconds):
-            self.write((epoch + 1, 0))
+            self.write(start)
             STOP.obey()
 
     def write(self, start: tuple[int, int]) -> None:

@@ -1,6 +1,6 @@
 """The story of a run: views, teachers, students, files, scores, reports.
 
-Reads top to bottom. Every step that costs time is a stage kept under `Results/work/`; the same
+Reads top to bottom. Every step that costs time is a stage kept in the results folder; the same
 command again goes on from those that stand. One teacher's job takes and gives plain values and
 files, so that it can run elsewhere.
 """
@@ -112,12 +112,15 @@ def run_pipeline(config: Config, data: Dataset, found: Audit, run: Run, progress
             for seed in (seeds if config.evidence.teacher_seeds else seeds[:1])
         ]
         distil = choose(job, views_key, views, taught[0])
+        teachers_of = taught * (len(seeds) // len(taught))  # of every seed
         students = [
             student_stage(job, views_key, views, seed, teacher=teacher, distil=distil)
-            for seed, teacher in zip(seeds, taught * (len(seeds) // len(taught)), strict=True)
+            for seed, teacher in zip(seeds, teachers_of, strict=True)
         ]
-        own = dict(zip((model.key for model in students), taught * (len(seeds) // len(taught)), strict=True))
-        finished = [(s, tflite_stages(job, s, views, own[s.key], distil)) for s in students]
+        finished = [
+            (student, tflite_stages(job, student, views, teacher, distil))
+            for student, teacher in zip(students, teachers_of, strict=True)
+        ]
         report.teacher_files(job, taught[0], [alone[0], students[0], *baseline[:1]])
         report.student_files(job, *finished[0])
         explain(job, source, taught[0], alone[0], students[0])

@@ -174,13 +174,13 @@ def student_files(job, student, files: dict) -> None:
     run.write_csv(
         f"{name}_student_classification_report.csv", classification_report(probs, labels, data.classes)
     )
-    run.write_csv(f"{name}_student_Confusion.csv", _confusion_rows(counts, data.classes))
+    run.write_csv(f"{name}_student_Confusion.csv", confusion_rows(counts, data.classes))
     shown = f"student of {name}, {origin}" if student.kind == "distilled" else plots.LABELS[student.kind]
     figure = plots.confusion(counts, data.classes, f"Test: {shown}", synthetic=data.synthetic)
     run.write(f"{name}_student_confusion_matrix.png", png(figure))
     _curves(job, f"{name}_student_curves.png", shown, {student.kind: student.history})
     _examples(job, f"{name}_student_examples.png", shown, student)
-    run.write_csv(f"{name}_predictions.csv", _prediction_rows(probs, labels, data.classes))
+    run.write_csv(f"{name}_predictions.csv", prediction_rows(probs, labels, data.classes))
     for suffix in ("h5", "keras"):
         run.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
     _quantization_files(job, student, files)
@@ -188,7 +188,7 @@ def student_files(job, student, files: dict) -> None:
     for recipe, file in files.items():
         _tflite_files(job, student, recipe, file)
         counted = confusion(file.measured["test_probs"], labels)
-        tiny += [{"recipe": recipe, **r} for r in _confusion_rows(counted, data.classes)]
+        tiny += [{"recipe": recipe, **r} for r in confusion_rows(counted, data.classes)]
     run.write_csv(f"{name}_ConfusionTiny.csv", tiny)
 
 
@@ -315,14 +315,16 @@ def _shown_pair(pair, data) -> tuple:
     return (*shown, f"{relation}, correlation {pair.correlation:.4f}")
 
 
-def _confusion_rows(counts: np.ndarray, classes) -> list[dict]:
+def confusion_rows(counts: np.ndarray, classes) -> list[dict]:
+    """A confusion matrix (K, K) as a row for each true class."""
     return [
         {"true": true, **dict(zip(classes, map(int, row), strict=True))}
         for true, row in zip(classes, counts, strict=True)
     ]
 
 
-def _prediction_rows(probs: np.ndarray, labels: np.ndarray, classes) -> list[dict]:
+def prediction_rows(probs: np.ndarray, labels: np.ndarray, classes, index=None) -> list[dict]:
+    """Probabilities (N, K) beside the true labels (N,); `index` is what the rows are called, 0 to N - 1."""
     return [
         {
             "index": i,
@@ -331,7 +333,7 @@ def _prediction_rows(probs: np.ndarray, labels: np.ndarray, classes) -> list[dic
             "correct": int(p.argmax() == label),
             **{f"p {c}": float(v) for c, v in zip(classes, p, strict=True)},
         }
-        for i, (p, label) in enumerate(zip(probs, labels, strict=True))
+        for i, p, label in zip(range(len(probs)) if index is None else index, probs, labels, strict=True)
     ]
 
 

@@ -46,10 +46,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """What is installed of the packages that decide a result."""
+def versions(packages=PACKAGES) -> dict[str, str]:
+    """What is installed of `packages`, those that decide a run's result unless told otherwise."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

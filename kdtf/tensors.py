@@ -55,7 +55,7 @@ def _real(values: np.ndarray, detail) -> np.ndarray:
     return ((values.astype(np.float64) - zeros) * scales).astype(np.float32)
 
 
-def _constants(interpreter) -> dict[int, dict]:
+def constants_of(interpreter) -> dict[int, dict]:
     """{index: details} of the tensors that are used but neither computed nor fed."""
     operators = interpreter._get_ops_details()
     made = {i for op in operators for i in op["outputs"]}
@@ -64,12 +64,14 @@ def _constants(interpreter) -> dict[int, dict]:
     return {d["index"]: d for d in interpreter.get_tensor_details() if d["index"] in used - made - fed}
 
 
+def is_learned(detail) -> bool:
+    """Kernels and biases are floating or quantized; shapes and axes are whole numbers without a scale."""
+    return np.issubdtype(detail["dtype"], np.floating) or len(detail["quantization_parameters"]["scales"]) > 0
+
+
 def _is_weights(detail) -> bool:
-    """Kernels are floating or quantized and have two axes or more; biases one, shapes and axes no scale."""
-    of_values = np.issubdtype(detail["dtype"], np.floating) or len(
-        detail["quantization_parameters"]["scales"]
-    )
-    return bool(of_values) and len(detail["shape"]) > 1
+    """Kernels have two axes or more, biases one."""
+    return is_learned(detail) and len(detail["shape"]) > 1
 
 
 def operators(model: bytes, pixels: np.ndarray) -> Iterator[list[Operator]]:
@@ -86,7 +88,7 @@ def operators(model: bytes, pixels: np.ndarray) -> Iterator[list[Operator]]:
         interpreter.set_tensor(fed["index"], quantized(batch, fed))
         interpreter.invoke()
         details = {d["index"]: d for d in interpreter.get_tensor_details()}
-        constants, cast = _constants(interpreter), {}
+        constants, cast = constants_of(interpreter), {}
         found = []
         for op in interpreter._get_ops_details():
             (out,) = op["outputs"]
@@ -165,18 +167,16 @@ def count_quantized(model: bytes) -> tuple[int, int]:
 
     The names of the recipes promise more than the files hold: "dynamic" leaves the biases in float.
     """
-    constants = _constants(plain_interpreter(model)).values()
+    constants = constants_of(plain_interpreter(model)).values()
     below = [d for d in constants if d["dtype"] == np.float16 or len(d["quantization_parameters"]["scales"])]
-    # shapes and axes are int32 without a scale: neither quantized nor a candidate
-    weights = [d for d in constants if d in below or np.issubdtype(d["dtype"], np.floating)]
-    return len(below), len(weights)
+    return len(below), sum(map(is_learned, constants))
 
 
 def sparsity(model: bytes) -> float:
     """The part of a `.tflite` file's kernel weights that are exactly zero."""
     interpreter = plain_interpreter(model)
     interpreter.allocate_tensors()
-    constants = _constants(interpreter)
+    constants = constants_of(interpreter)
     kernels = [_real(interpreter.get_tensor(i), d) for i, d in constants.items() if _is_weights(d)]
     return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
 

@@ -4,7 +4,6 @@ The test texts reach nothing but the scores of the finished model. That model, f
 alone, is the one saved. Nothing is written before everything is computed.
 """
 
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from . import plots
 from .config import section_dict
 from .metrics import confusion
 from .progress import Progress
-from .report import png
-from .run import Run, file_digest
+from .report import confusion_rows, png, prediction_rows
+from .run import Run, file_digest, versions
 from .textmodel import TextModel, fit
 from .texts import Corpus, TextConfig, read
 
@@ -48,7 +47,9 @@ def classify_reports(csv: Path, settings: TextConfig, out: Run, progress: Progre
     out.write_csv("reports_metrics.csv", rows, MEASURED)
     out.write_csv("reports_folds.csv", folds)
     out.write_csv("reports_words.csv", model.telling(TELLING))
-    out.write_csv("reports_predictions.csv", prediction_rows(corpus, test, probs[BAYES], settings.labels))
+    # by their row in the file, from 0: the texts themselves stay there
+    told = prediction_rows(probs[BAYES], labels, settings.labels, corpus.rows[test].tolist())
+    out.write_csv("reports_predictions.csv", told)
     _confusion_files(confusion(probs[BAYES], labels), settings.labels, out)
     out.write_json("reports_model.json", model.record())
     parts = {"train": corpus.labels[train], "test": labels}
@@ -156,26 +157,8 @@ def difference_rows(draws: ev.Draws, probs: dict, labels, p: float) -> list[dict
     return rows
 
 
-def prediction_rows(corpus: Corpus, test, probs, classes) -> list[dict]:
-    """The test texts by their row in the file, from 0; the texts themselves stay there."""
-    return [
-        {
-            "index": int(corpus.rows[i]),
-            "true": classes[corpus.labels[i]],
-            "predicted": classes[p.argmax()],
-            "correct": int(p.argmax() == corpus.labels[i]),
-            **{f"p {name}": float(v) for name, v in zip(classes, p, strict=True)},
-        }
-        for i, p in zip(test, probs, strict=True)
-    ]
-
-
 def _confusion_files(counts: np.ndarray, classes, out: Run) -> None:
-    rows = [
-        {"true": name, **dict(zip(classes, map(int, row), strict=True))}
-        for name, row in zip(classes, counts, strict=True)
-    ]
-    out.write_csv("reports_confusion.csv", rows)
+    out.write_csv("reports_confusion.csv", confusion_rows(counts, classes))
     figure = plots.confusion(counts, classes, f"Test: {BAYES} on report texts")
     figure.axes[0].set_title("texts")  # the figure is shared with images
     out.write("reports_confusion.png", png(figure))
@@ -191,7 +174,7 @@ def summary(csv: Path, corpus: Corpus, parts: dict[str, np.ndarray], settings: T
         "texts_with_several_labels": corpus.conflicts,
         **{part: _counts(labels, settings.labels) for part, labels in parts.items()},
         "settings": {k: v for k, v in section_dict(settings).items() if k != "results"},
-        "versions": {package: metadata.version(package) for package in PACKAGES},
+        "versions": versions(PACKAGES),
     }
 
 

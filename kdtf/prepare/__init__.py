@@ -11,7 +11,6 @@ import platform
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from ..checks import require
 from ..config import section_dict
 from ..predictor import BITS_12
 from ..progress import Progress
-from ..run import file_digest
+from ..run import file_digest, versions
 from .archive import plan_archive
 from .outbox import MADE_BY, NAMES, PROVENANCE, check_places, staged
 from .plan import Plan, plan_folder
@@ -111,22 +110,12 @@ def _provenance(
         "made_by": MADE_BY,
         "source": printable(source.resolve().name),
         "settings": chosen,
-        "versions": _versions(),
+        "versions": {"kdtf": __version__, "python": platform.python_version(), **versions(PACKAGES)},
         "splits": splits,
         "ignored": plan.ignored,
         "skipped": skipped,
         "sha256": {name: file_digest(folder / name) for name in sorted(NAMES) if (folder / name).exists()},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"kdtf": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _tell(writer: Writer, progress: Progress) -> None:
