@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .data import Dataset
+from .predictor import to_image
 from .progress import Progress
 from .run import Run
 
@@ -157,7 +158,7 @@ def _read(splits, progress):
         found = np.empty((len(split.labels), len(FEATURES)))
         for i, image in enumerate(split.teacher_pixels):
             digests.append(hashlib.sha256(np.ascontiguousarray(image)).digest())
-            grey = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("L")
+            grey = to_image(image).convert("L")
             thumb = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
             thumbs[done] = thumb.ravel()
             found[i] = _numbers(np.asarray(grey))

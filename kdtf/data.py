@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from .checks import UserError, require
 from .labels import label_notes, read_groups, read_labels, split_off
 from .npz import SPLITS, Named, map_npy, unpacked, write_npy
+from .predictor import to_image, to_pixels
 
 CHUNK_BYTES = 32 << 20  # of source pixels looked at in one go
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
@@ -280,8 +280,7 @@ def resize(pixels: np.ndarray, side: int | tuple[int, int]) -> np.ndarray:
     height, width = (side, side) if isinstance(side, int) else side
     out = np.empty((len(pixels), height, width, pixels.shape[3]), np.uint8)
     for i, image in enumerate(pixels):
-        source = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        out[i] = np.asarray(source.resize((width, height), Image.Resampling.BILINEAR)).reshape(out.shape[1:])
+        out[i] = to_pixels(to_image(image), out.shape[1:])
     return out
 
 

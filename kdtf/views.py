@@ -15,6 +15,7 @@ from PIL import Image
 from .config import ViewConfig
 from .data import Progress, Split, resize
 from .npz import map_npy, write_npy
+from .predictor import to_image
 
 CHUNK_BYTES = 4 << 20  # of unpadded pixels warped in one go
 
@@ -88,7 +89,7 @@ def _warp(pixels: np.ndarray, draws: np.ndarray, policy: ViewConfig) -> np.ndarr
     maps, curves = _affines(draws, height, width, pad, policy), _tone_curves(pixels, draws, policy)
     out = np.empty_like(pixels)
     for i in range(n):
-        image = Image.fromarray(padded[i, ..., 0] if channels == 1 else padded[i])
+        image = to_image(padded[i])
         warped = image.transform((width, height), Image.Transform.AFFINE, maps[i], Image.Resampling.BILINEAR)
         out[i] = curves[i][np.asarray(warped)].reshape(height, width, channels)
     return out

@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from .. import data
 from ..checks import require
 from ..npz import SPLITS
+from ..predictor import to_image
 from ..progress import Progress
 from .images import Picture
 from .plan import LAYOUTS, Item, Plan
@@ -45,4 +45,4 @@ def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Pr
 def _row(pixels: np.ndarray, row: int, sha: str) -> Picture:
     """Image `row` of pixels (N, H, W, 1 or 3) uint8."""
     image = np.ascontiguousarray(pixels[row])
-    return Picture(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), sha, None)
+    return Picture(to_image(image), sha, None)
