@@ -20,6 +20,7 @@ from .terminal import Terminal, print_summary
 PRESETS = Path(__file__).parent / "presets"
 
 INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from it."
+MORE_MEMORY = "Free some, or try smaller images or batches; what is finished stays."
 NO_DATA = (
     "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
@@ -145,7 +146,7 @@ def run_all(config: Config, demo: bool) -> None:
         if config.run.fresh:
             out.start_over()
         data = open_data(config, demo, out, shown)
-        pipeline = import_pipeline(config.run.threads)
+        pipeline = import_pipeline(config.run)
         pipeline.check(config)  # before the audit writes its tables: bad settings leave nothing behind
         found = look_over(config, data, out, shown)
         rows = pipeline.run_pipeline(config, data, found, out, shown)
@@ -161,15 +162,16 @@ def run_audit(config: Config, demo: bool) -> None:
 
 
 def run_status(config: Config, demo: bool) -> None:
-    """`main.py status`: what is finished in a results folder, and whether it still stands."""
-    from .run import finished_stages
+    """`main.py status`: what is finished or begun in a results folder, and whether it still stands."""
+    from .run import list_stages
 
     root = Path(config.run.results)
-    rows = finished_stages(root)
+    rows = list_stages(root)
     for row in rows:
         took = "" if row["seconds"] is None else f"{row['seconds']:9.1f} s"
         print(f"{row['name']:<48} {took:>11} {row['mebibytes']:9.1f} MiB  {row['state']}")
-    print(f"{root}: {len(rows)} finished stages.")
+    finished = sum(row["state"] == "stands" for row in rows)
+    print(f"{root}: {finished} finished stages, {len(rows) - finished} to be made.")
 
 
 def run_report(config: Config, demo: bool) -> None:
@@ -185,7 +187,7 @@ def run_report(config: Config, demo: bool) -> None:
 RUNS = {"audit": run_audit, "report": run_report, "status": run_status}
 
 
-def import_pipeline(threads: int | None):
+def import_pipeline(settings):
     """The pipeline, and with it TensorFlow, without its start-up noise."""
     from .quiet import native_noise, set_environment
 
@@ -198,9 +200,11 @@ def import_pipeline(threads: int | None):
         keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
         logging.set_verbosity(logging.ERROR)  # Keras logs through it that .h5 is an old format
         tf.get_logger().setLevel("ERROR")  # short trainings one after another look like retracing to it
-        if threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
+        if settings.threads:
+            tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+        if settings.deterministic:
+            tf.config.experimental.enable_op_determinism()
         tf.config.list_physical_devices()
         from . import pipeline
     return pipeline
@@ -223,6 +227,9 @@ def main(argv: list[str] | None = None) -> int:
         return 3
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("Error: Memory must hold the images of a step. It ran out. " + MORE_MEMORY, file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of stdout, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -235,6 +235,7 @@ class RunConfig(Section):
     results: str = option("Results", "folder of everything that is written", "DIR")
     fresh: bool = option(False, "forget the finished stages in --results and start over")
     seed: int = option(0, "seed of views, splits, initial weights and batches", "N")
+    deterministic: bool = option(False, "same command, same bytes: slower, and no timings in the tables")
     threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
 
     def check(self):

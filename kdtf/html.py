@@ -73,7 +73,7 @@ def answer(tables: dict) -> dict:
         ("accuracy on test", f"{best.accuracy:.3f}"),
         ("macro AUC", "" if pd.isna(best.auc) else f"{best.auc:.3f}"),
         ("size", f"{best.size_kib:,.0f} KiB"),
-        ("for one image, one thread", f"{best.latency_ms:.2f} ms"),
+        ("for one image, one thread", "" if pd.isna(best.latency_ms) else f"{best.latency_ms:.2f} ms"),
     ]
     file = f"{best.teacher}_Student_{best.recipe}.tflite"
     return {
@@ -335,7 +335,7 @@ def files(tables) -> pd.DataFrame:
     shown["points on val"] = 100 * (found.val_accuracy.to_numpy() - own.val_accuracy.to_numpy())
     shown["points on test"] = 100 * (found.accuracy.to_numpy() - own.accuracy.to_numpy())
     shown["ms/image"] = found.latency_ms
-    return shown
+    return shown.dropna(axis=1, how="all")
 
 
 def worst_layers(results: Path) -> pd.DataFrame:

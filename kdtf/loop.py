@@ -18,10 +18,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from .checks import UserError
 from .progress import Progress
 
+WHOLE = "whole network"  # the phase of a teacher that takes the most memory
 SECONDS = 45  # between two states on disk: a kill costs at most a minute
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
@@ -201,6 +203,19 @@ class Stop:
 STOP = Stop()
 
 
+@contextmanager
+def memory_errors(phase: str):
+    """Say what to do where memory runs out. Raises `UserError`."""
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        flag = "--fine-tune-batch-size" if phase == WHOLE else "--batch-size"
+        raise UserError(
+            f"Memory must hold a batch and the network in training ({phase}). It ran out. "
+            f"Try half of {flag}; what is finished stays."
+        ) from None
+
+
 def fit(
     model: keras.Model,
     stream: Callable,
@@ -227,7 +242,7 @@ def fit(
     if best:
         best.set_model(model)
     epoch, step = keeper.start
-    with progress.bar(title, epochs) as advance, STOP.waits():
+    with progress.bar(title, epochs) as advance, STOP.waits(), memory_errors(phase):
         advance(epoch)
         callbacks = [c for c in (best, Follow(advance, phase, rows), keeper) if c]
         while epoch < epochs and not (best and best.over()):

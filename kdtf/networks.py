@@ -7,10 +7,11 @@ import keras
 from keras import layers
 
 
-def conv_bn_relu(x, filters, kernel=3, strides=1, momentum=0.99):
-    """Conv (same padding, no bias), BatchNormalization, ReLU."""
-    x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
+def conv_bn_relu(x, filters, kernel=3, strides=1, momentum=0.99, number=None):
+    """Conv (same padding, no bias), BatchNormalization, ReLU; with a `number` named by it."""
+    conv, norm, relu = (number and f"{what}{number}" for what in ("conv", "norm", "relu"))
+    x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=conv)(x)
+    return layers.ReLU(name=relu)(layers.BatchNormalization(momentum=momentum, name=norm)(x))
 
 
 def cnn5(x, widths=(32, 64, 128, 256, 512), momentum=0.99):
@@ -19,8 +20,8 @@ def cnn5(x, widths=(32, 64, 128, 256, 512), momentum=0.99):
     Learns from random weights in minutes, where the large networks need pretrained ones or much data.
     """
     for block, filters in enumerate(widths):
-        x = layers.MaxPooling2D()(x) if block else x
-        x = conv_bn_relu(x, filters, momentum=momentum)
+        x = layers.MaxPooling2D(name=f"pool{block}")(x) if block else x
+        x = conv_bn_relu(x, filters, momentum=momentum, number=block + 1)
     return x
 
 

@@ -171,9 +171,11 @@ def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figu
 
 
 def pareto(rows: list[dict], *, synthetic=False) -> Figure:
-    """Accuracy on test against size and against latency, both on logarithmic scales."""
-    figure, axes = _figure("What accuracy costs", synthetic, (10, 4.4), 2)
-    for axis, column, label in ((axes[0], "size_kib", "size, KiB"), (axes[1], "latency_ms", "one image, ms")):
+    """Accuracy on test against size and, where it was measured, latency, both on logarithmic scales."""
+    costs = {"size_kib": "size, KiB", "latency_ms": "one image, ms"}
+    costs = {column: label for column, label in costs.items() if rows[0][column] is not None}
+    figure, axes = _figure("What accuracy costs", synthetic, (5 * len(costs), 4.4), len(costs))
+    for axis, (column, label) in zip(axes, costs.items(), strict=True):
         for row in rows:
             mark = MARKS.get(row["recipe"], "P")
             axis.scatter(

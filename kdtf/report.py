@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import pictures, plots
+from . import __version__, pictures, plots
+from .config import section_dict
 from .evaluate import record
 from .findings import Scored, curves_of, examples, of_one, reliability_of, study
 from .html import render
 from .metrics import classification_report, confusion
+from .run import file_digest
 
 SUMMARY = (
     "teacher", "model", "recipe", "accuracy", "precision", "recall", "f1", "auc", "loss", "size_kib",
@@ -22,6 +24,9 @@ SUMMARY = (
     "clean_images", "clean_accuracy", "clean_precision", "clean_recall", "clean_f1", "clean_auc",
     "clean_loss",
 )  # fmt: skip
+
+
+TIMINGS = ("latency_ms", "train_seconds")  # never twice the same
 
 
 def _row(job, model, recipe: str, **facts) -> dict:
@@ -38,6 +43,8 @@ def _row(job, model, recipe: str, **facts) -> dict:
     }
     clean = np.isin(np.arange(len(data.test.labels)), job.parts[-1].rows)
     scores = record(model.measured, data.val.labels, data.test.labels, clean, **described)
+    if job.config.run.deterministic:
+        scores = {name: value for name, value in scores.items() if name not in TIMINGS}
     return {name: scores.get(name) for name in SUMMARY}
 
 
@@ -67,11 +74,48 @@ MODELS = {
 }
 
 
-def teacher_files(job, teacher, students: list) -> None:
-    """A teacher's history, its pictures beside the students', and the warning it may deserve.
+def _reported(job, name: str, models: list, make) -> None:
+    """The stage NAME-report: files that `make` writes about `models`, and what else they depend on."""
+    settings = {
+        "version": __version__,
+        "evidence": section_dict(job.config.evidence),
+        "data": data_name(job.data),
+        "told": job.told,
+    }
+    said = [file_digest(model.scores / "measured.npz") for model in models]
+    job.run.written(f"{name}-report", settings, *(model.key for model in models), *said, make=make)
 
-    `students` are the one alone, the distilled one and, if there is one, the baseline.
+
+def untaught_files(job, student, files: dict) -> None:
+    """Everything about a student trained without a teacher and its `.tflite` files."""
+    models = [student, *files.values()]
+    _reported(job, student.teacher, models, lambda: _student_files(job, student, files))
+
+
+def taught_files(job, teacher, students: list, files: dict, attention: Path) -> None:
+    """Everything about a teacher, the student distilled from it and its `.tflite` files.
+
+    `students` are the one alone, the distilled one and, if there is one, the baseline; `attention` is
+    the folder of their Grad-CAM. Warns where the teacher is no better than the student alone.
     """
+    alone, distilled = students[:2]
+
+    def make():
+        _teacher_files(job, teacher, students)
+        _student_files(job, distilled, files)
+        _attention_files(job, {"teacher": teacher, "distilled": distilled, "alone": alone}, attention)
+
+    _reported(job, teacher.teacher, [teacher, *students, *files.values()], make)
+    taught, untaught = val_accuracy(job, teacher), val_accuracy(job, alone)
+    if taught <= untaught:
+        job.progress.warn(
+            f"The teacher {teacher.teacher} scores {taught:.3f} on val and the student trained alone "
+            f"{untaught:.3f}: distilling from it is unlikely to help."
+        )
+
+
+def _teacher_files(job, teacher, students: list) -> None:
+    """A teacher's history, and its pictures beside the students'."""
     name, origin = teacher.teacher, teacher.facts["teacher_weights"]
     job.run.write_csv(f"{name}_teachermodel.csv", [{**r, "teacher_weights": origin} for r in teacher.history])
     models = {"teacher": teacher, **{student.kind: student for student in students}}
@@ -87,12 +131,6 @@ def teacher_files(job, teacher, students: list) -> None:
         _curves(job, f"{name}_teacher_curves.png", f"teacher {name}, {origin}", {"teacher": teacher.history})
     _examples(job, f"{name}_teacher_examples.png", f"teacher {name}, {origin}", teacher)
     _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
-    taught, untaught = val_accuracy(job, teacher), val_accuracy(job, models["alone"])
-    if taught <= untaught:
-        job.progress.warn(
-            f"The teacher {name} scores {taught:.3f} on val and the student trained alone "
-            f"{untaught:.3f}: distilling from it is unlikely to help."
-        )
 
 
 def _curves(job, file: str, title: str, histories: dict) -> None:
@@ -116,7 +154,7 @@ def _examples(job, file: str, title: str, model) -> None:
     job.run.write(file, png(pictures.examples(rows, title, synthetic=job.data.synthetic)))
 
 
-def attention_files(job, models: dict, folder: Path) -> None:
+def _attention_files(job, models: dict, folder: Path) -> None:
     """Grad-CAM of a teacher and its students on the same test images, from `folder`'s `heat.npz`."""
     found = np.load(folder / "heat.npz", allow_pickle=False)
     probs = {kind: model.measured["test_probs"] for kind, model in models.items()}
@@ -163,7 +201,7 @@ def _tflite_row(job, student, recipe: str, file) -> dict:
     return _row(job, file, recipe, **sizes, sparsity=file.facts["sparsity"], **counts, **told)
 
 
-def student_files(job, student, files: dict) -> None:
+def _student_files(job, student, files: dict) -> None:
     """Everything about one student, float and as `.tflite`."""
     run, data, name = job.run, job.data, student.teacher
     labels, probs = data.test.labels, student.measured["test_probs"]
@@ -244,23 +282,14 @@ def closing_files(job, done: list[tuple]) -> list[dict]:
     `done` holds every (model, its `.tflite` files) of all seeds; the summary is of the first seed.
     """
     run, data = job.run, job.data
-    runs, models = [], []
+    every, runs, scored = [], [], []
     for model, files in done:
+        every += [model, *files.values()]
         runs.append(_float_row(job, model))
         runs += [_tflite_row(job, model, recipe, file) for recipe, file in files.items()]
-        models += [_scored(model, "keras"), *(_scored(file, recipe) for recipe, file in files.items())]
-    run.write_csv("runs.csv", runs, SUMMARY)
-    tables = study(models, data, job.parts, job.config.evidence.min_sensitivity)
-    for name, file in EVIDENCE.items():
-        run.write_csv(file, tables[name])
+        scored += [_scored(model, "keras"), *(_scored(file, recipe) for recipe, file in files.items())]
     rows = [row for row in runs if row["seed"] == job.config.run.seed]
-    run.write_csv("summary.csv", rows, SUMMARY)
-    tiny = [row for row in rows if row["recipe"] != "keras"]
-    columns = [c for c in SUMMARY if c != "train_seconds"]
-    run.write("labels.txt", "".join(f"{name}\n" for name in data.classes))
-    run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
-    run.write("comparison.png", png(plots.comparison(rows, synthetic=data.synthetic)))
-    run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))
+    _reported(job, "closing", every, lambda: _tables(job, runs, rows, scored))
     described = {
         "source": str(data.source),
         "name": data_name(data),
@@ -274,6 +303,22 @@ def closing_files(job, done: list[tuple]) -> list[dict]:
     run.write_manifest(job.config.to_dict(), described, weights, job.progress.warnings)
     run.write("report.html", render(run.root))
     return rows
+
+
+def _tables(job, runs: list[dict], rows: list[dict], models: list[Scored]) -> None:
+    """The tables of all seeds and of the first, and the two pictures over all models."""
+    run, data = job.run, job.data
+    run.write_csv("runs.csv", runs, SUMMARY)
+    tables = study(models, data, job.parts, job.config.evidence.min_sensitivity)
+    for name, file in EVIDENCE.items():
+        run.write_csv(file, tables[name])
+    run.write_csv("summary.csv", rows, SUMMARY)
+    tiny = [row for row in rows if row["recipe"] != "keras"]
+    columns = [c for c in SUMMARY if c != "train_seconds"]
+    run.write("labels.txt", "".join(f"{name}\n" for name in data.classes))
+    run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
+    run.write("comparison.png", png(plots.comparison(rows, synthetic=data.synthetic)))
+    run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))
 
 
 AUDIT = ("check", "split", "other", "name", "count", "of", "value")

@@ -69,6 +69,7 @@ REASONS = {
     errno.EEXIST: OCCUPIED,
 }
 CHECKPOINT = "checkpoint"
+NOTE = "stage.json"
 GOES_ON = "What is finished there stays valid; the same command goes on from it."
 
 
@@ -86,11 +87,12 @@ def disk_errors(folder, name: str = "--results", hint: str = GOES_ON):
 
 @dataclass(frozen=True)
 class Stage:
-    """A complete stage: its folder, its key, and whether it stood already."""
+    """A complete stage: its folder, its key, whether it stood already, and what making it took."""
 
     path: Path
     key: str
     reused: bool
+    seconds: float
 
 
 def _clear(folder: Path, keep: str | None = None, only: str | None = None) -> None:
@@ -103,20 +105,38 @@ def _clear(folder: Path, keep: str | None = None, only: str | None = None) -> No
 def damaged(folder: Path) -> list[str]:
     """The files of a stage's folder that are missing or not what was written, its note among them."""
     try:
-        written = json.loads((folder / "stage.json").read_text())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ["stage.json"]
+        written = json.loads((folder / NOTE).read_text())["sha256"]
+        return _changed(folder, written)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return [NOTE]
+
+
+def _changed(folder: Path, written: dict[str, str]) -> list[str]:
+    """Which files of a folder are missing or have another digest than `written`."""
     return [n for n, sha in written.items() if not (folder / n).is_file() or file_digest(folder / n) != sha]
 
 
-def finished_stages(root: Path) -> list[dict]:
-    """What is finished under a results folder, the oldest first: `name seconds mebibytes state`."""
-    folders = [p for p in (root / "work").glob("*-*") if p.is_dir() and not p.name.startswith(".")]
+PART = ".part"  # a stage that is not finished: its name hidden by a dot
+
+
+def list_stages(root: Path) -> list[dict]:
+    """What is under a results folder, the oldest first: `name seconds mebibytes state`.
+
+    `state` is "stands", "damaged: FILE" or, of a stage that was interrupted, "begun".
+    """
+    folders = [p for p in (root / "work").glob("*-*") if p.is_dir()]
     rows = []
     for folder in sorted(folders, key=lambda p: p.stat().st_mtime):
+        if folder.name.startswith("."):
+            kept = [f for f in folder.iterdir() if f.name.startswith(CHECKPOINT)]
+            size = sum(f.stat().st_size for f in kept) / 2**20
+            state = "begun, goes on from its checkpoint" if kept else "begun, starts over"
+            name = folder.name.removeprefix(".").removesuffix(PART)
+            rows.append({"name": name, "seconds": None, "mebibytes": size, "state": state})
+            continue
         wrong = damaged(folder)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
-        note = {} if "stage.json" in wrong else json.loads((folder / "stage.json").read_text())
+        note = {} if NOTE in wrong else json.loads((folder / NOTE).read_text())
         state = f"damaged: {wrong[0]}" if wrong else "stands"
         rows.append({"name": folder.name, "seconds": note.get("seconds"), "mebibytes": size, "state": state})
     return rows
@@ -201,7 +221,7 @@ class Run:
         started = time.perf_counter()
         if not reused:
             with disk_errors(self.root):
-                aside = self.work / f".{name}-{key}.part"
+                aside = self.work / f".{name}-{key}{PART}"
                 aside.mkdir(exist_ok=True)
                 try:
                     _clear(aside, keep=CHECKPOINT)
@@ -214,8 +234,37 @@ class Run:
                         _clear(aside, keep=CHECKPOINT)
                         with suppress(OSError):  # a checkpoint is in it
                             aside.rmdir()
-        self.stages[name] = {"key": key, **json.loads((final / "stage.json").read_text())}
-        return Stage(final, key, reused)
+        note = json.loads((final / NOTE).read_text())
+        self.stages[name] = {"key": key, **note}
+        return Stage(final, key, reused, note["seconds"])
+
+    def written(self, name: str, settings, *upstream: str, make: Callable[[], None]) -> Stage:
+        """A stage whose `make()` writes files of the results folder itself, by `write`.
+
+        It stands while they are as they were written, and until another stage of its name overwrites
+        them.
+        """
+
+        def noting(folder):
+            for other in self.work.glob(f"{name}-{'[0-9a-f]' * 16}"):
+                shutil.rmtree(other)
+            others, self.outputs = self.outputs, {}
+            try:
+                make()
+                (folder / "outputs.json").write_text(json.dumps(self.outputs))
+            finally:
+                self.outputs = {**others, **self.outputs}
+
+        stage = self.stage(name, settings, *upstream, make=noting)
+        if stage.reused:
+            made = json.loads((stage.path / "outputs.json").read_text())
+            wrong = _changed(self.root, made)
+            if wrong:
+                self.warn(f"{wrong[0]} is not as it was written and is made again.")
+                shutil.rmtree(stage.path)
+                return self.stage(name, settings, *upstream, make=noting)
+            self.outputs |= made
+        return stage
 
     def _stands(self, folder: Path) -> bool:
         """Whether a finished stage is as it was written; a damaged one is removed, with a warning."""
@@ -230,7 +279,7 @@ class Run:
         files = sorted(f for f in folder.rglob("*") if f.is_file())
         made = {f.relative_to(folder).as_posix(): file_digest(f) for f in files}
         note = {"settings": settings, "upstream": upstream, "seconds": round(seconds, 3), "sha256": made}
-        (folder / "stage.json").write_text(json.dumps(note, indent=1) + "\n")
+        (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n")
 
     def write_manifest(self, config: dict, data: dict, teachers: dict, warnings: list[str]) -> Path:
         """`manifest.json`: config, data, where each teacher's weights came from, versions, warnings,

@@ -16,7 +16,7 @@ import tensorflow as tf
 from .config import Config
 from .data import Dataset
 from .distiller import Distiller
-from .loop import KeepBest, fit
+from .loop import WHOLE, KeepBest, fit
 from .optim import build_optimizer
 from .progress import Progress
 from .students import build_student
@@ -186,7 +186,7 @@ def fine_tune(
         model,
         stream,
         epochs,
-        phase="whole network",
+        phase=WHOLE,
         title=title,
         progress=progress,
         validation=held(data.val.teacher_pixels, data.val.labels, batch_size=64),

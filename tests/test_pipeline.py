@@ -185,9 +185,12 @@ def monkeypatch_refusal(monkeypatch, module):
 
 
 def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tiny, monkeypatch):
-    from kdtf import pipeline
+    from kdtf import file_stages, report, student_stages, teacher_stages
 
-    monkeypatch_refusal(monkeypatch, pipeline)("train_teacher", "fit_student", "quantize")
+    monkeypatch_refusal(monkeypatch, teacher_stages)("build_base", "fit_head", "fine_tune")
+    monkeypatch_refusal(monkeypatch, student_stages)("fit_student", "batched")
+    monkeypatch_refusal(monkeypatch, file_stages)("quantize", "Predictor")
+    monkeypatch_refusal(monkeypatch, report)("study", "examples")
     before = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
     assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
     after = {p.name: file_digest(p) for p in finished.iterdir() if p.is_file() and p.name != "manifest.json"}
@@ -221,12 +224,12 @@ TUNED = [
 
 
 def test_fine_tuned_and_mixed_files_join_a_finished_run(finished, tiny, tmp_path, monkeypatch):
-    from kdtf import pipeline
+    from kdtf import file_stages, student_stages, teacher_stages
 
     shutil.copytree(finished, tmp_path / "r")
-    monkeypatch.setattr(pipeline, "MOST_LOST", -1)  # as if int8 had lost, whatever it did
-    refuse = monkeypatch_refusal(monkeypatch, pipeline)
-    refuse("train_teacher", "fit_student")
+    monkeypatch.setattr(file_stages, "MOST_LOST", -1)  # as if int8 had lost, whatever it did
+    monkeypatch_refusal(monkeypatch, teacher_stages)("fine_tune")
+    monkeypatch_refusal(monkeypatch, student_stages)("fit_student")
     argv = ["--data", str(tiny), "--results", str(tmp_path / "r"), *QUICK, *TUNED]
     assert main(argv) == 0
     rows = table(tmp_path / "r", "summary.csv").query("model == 'distilled'").set_index("recipe")
@@ -247,8 +250,8 @@ def test_fine_tuned_and_mixed_files_join_a_finished_run(finished, tiny, tmp_path
     assert f"the output of {bad} (" in told and "With that layer in float, int8-mixed loses" in told
     page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
     assert "What small files cost" in page and "int8-prune" in page
-    refuse("quantize")
-    monkeypatch.setattr(pipeline.qat, "fine_tune", pipeline.quantize)
+    monkeypatch_refusal(monkeypatch, file_stages)("quantize")
+    monkeypatch_refusal(monkeypatch, file_stages.qat)("fine_tune")
     assert main(argv) == 0
 
 
@@ -268,10 +271,11 @@ def test_frozen_features_take_the_short_way(tiny, tmp_path):
 
     base = build_base("mobilenet", (64, 64, 1), WeightSource("none"))
     teacher = with_head(base.model, build_head("mobilenet", (1024,), 4))
-    (stage,) = (tmp_path / "work").glob("mobilenet-teacher-*")
-    teacher.load_weights(stage / "teacher.weights.h5")
+    (head,) = (tmp_path / "work").glob("mobilenet-head-*")
+    (labels,) = (tmp_path / "work").glob("mobilenet-logits-*")
+    teacher.load_weights(head / "teacher.weights.h5")
     logits = batched(teacher)(np.load(tiny / "teacher" / "X_train.npy"))
-    assert np.allclose(np.load(stage / "logits.npy")[0], logits, atol=1e-4)
+    assert np.allclose(np.load(labels / "logits.npy")[0], logits, atol=1e-4)
 
 
 def test_it_runs_as_a_command_and_keeps_its_output_clean(tiny, tmp_path):

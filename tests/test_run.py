@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kdtf.checks import UserError
-from kdtf.run import Run, disk_errors, file_digest, finished_stages, stage_key
+from kdtf.run import Run, disk_errors, file_digest, list_stages, stage_key
 
 
 def test_a_key_names_everything_upstream():
@@ -121,11 +121,11 @@ def test_a_damaged_stage_is_noticed_and_made_again(tmp_path, harm):
     else:
         content = file.read_bytes()
         file.write_bytes(content[:50] if harm in ("truncate", "note") else b"y" + content[1:])
-    assert [row["state"][:7] for row in finished_stages(tmp_path)] == ["damaged"]
+    assert [row["state"][:7] for row in list_stages(tmp_path)] == ["damaged"]
     again = Run(tmp_path, heard.append).stage("x", {}, make=fill)
     assert not again.reused and (again.path / "a.bin").read_bytes() == b"x" * 100
     assert heard == [f"{stage.path.name} was damaged ({file.name}) and is made again."]
-    assert [row["state"] for row in finished_stages(tmp_path)] == ["stands"]
+    assert [row["state"] for row in list_stages(tmp_path)] == ["stands"]
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
@@ -152,7 +152,7 @@ def test_starting_over_forgets_the_stages(tmp_path):
     run.write("kept.csv", "1")
     run.stage("x", {}, make=fill)
     run.start_over()
-    assert finished_stages(tmp_path) == [] and (tmp_path / "kept.csv").exists()
+    assert list_stages(tmp_path) == [] and (tmp_path / "kept.csv").exists()
 
 
 def test_a_checkpoint_survives_an_interrupted_stage_and_goes_with_a_finished_one(tmp_path):
@@ -167,7 +167,7 @@ def test_a_checkpoint_survives_an_interrupted_stage_and_goes_with_a_finished_one
 
     with pytest.raises(KeyboardInterrupt):
         Run(tmp_path).stage("x", {}, make=killed)
-    assert finished_stages(tmp_path) == []
+    assert list_stages(tmp_path) == []
     stage = Run(tmp_path).stage("x", {}, make=finished)
     assert sorted(f.name for f in stage.path.iterdir()) == ["a.bin", "stage.json"]
     assert [f.name for f in (tmp_path / "work").iterdir()] == [stage.path.name]
