@@ -180,7 +180,16 @@ def run_report(config: Config, demo: bool) -> None:
     from .run import Run
 
     folder = Path(config.run.results)
-    page = render(folder)
+    try:
+        page = render(folder)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"--results must hold the tables of a finished run as it wrote them. {str(folder)!r} does not: "
+            f"{reason}. The run's own command makes them again."
+        ) from None
     print(f"Written: {Run(folder).write('report.html', page)}")
 
 

@@ -3,6 +3,7 @@
 Nothing here looks at what the numbers mean, unpickles anything, or holds more than one chunk in memory.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 from .checks import UserError, require
 
@@ -123,11 +125,21 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _unpack(archive: zipfile.ZipFile, key: str, target: Path, name: str) -> None:
+    """One array of an archive to a file, unless it is none or would fill the disk."""
+    size = archive.getinfo(f"{key}.npy").file_size  # no more than that is unpacked
     with written_aside(target) as file:
+        free = shutil.disk_usage(target.parent).free
+        hint = f"{key} in {name} unpacks to {size:,} bytes."
+        require(size < free, "--results", "on a disk with room left", f"{free:,} bytes free", hint)
         try:
             with archive.open(f"{key}.npy") as member:
+                start = member.read(len(MAGIC_PREFIX))
+                require(start == MAGIC_PREFIX, f"{key} in {name}", "an .npy array", start)
+                file.write(start)
                 shutil.copyfileobj(member, file, 1 << 20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise  # of the file that is written
             raise UserError(
                 f"{key} in {name} must be readable. Got: {error}. Is the file cut short?"
             ) from error

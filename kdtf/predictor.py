@@ -14,6 +14,7 @@ images with the same functions, so that a device sees what training saw.
 import csv
 import hashlib
 import json
+import math
 import os
 import struct
 import tokenize
@@ -31,6 +32,7 @@ IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 DICOM = {".dcm", ".dicom"}
 DICOM_MAGIC, DICOM_MAGIC_AT = b"DICM", 128  # bytes
 NPY_MAGIC = b"\x93NUMPY"
+MOST_SIDE = 8192  # px: what a card may ask images to be prepared to
 FULL_16_BIT = (0, 65535)
 BITS_12 = 4096
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
@@ -78,17 +80,25 @@ def read_bundle(path) -> tuple[bytes, dict]:
 def _describes_a_student(card) -> bool:
     """Has the card what running it needs, in the types it needs? Scaling and thresholds may be missing."""
     try:
-        sizes = [card["input"][k] for k in ("height", "width", "channels")]
-        prepared = card["input"].get("prepared", {})
+        taken, typical = card["input"], card.get("training_images", {})
+        prepared = taken.get("prepared", {})
         numbers = [
-            *(card.get("temperature", 1.0), prepared.get("side", 0), *prepared.get("window", ())),
-            *(*card.get("thresholds", {}).values(), *sizes),
-            *(value for ends in card.get("training_images", {}).values() for value in ends),
+            *(card.get("temperature", 1.0), *prepared.get("window", ())),
+            *card.get("thresholds", {}).values(),
+            *(value for ends in typical.values() for value in ends),
         ]
-        named = all(isinstance(name, str) for name in (card["sha256"], *card["classes"]))
-        fits = all(len(ends) == 3 for ends in card.get("training_images", {}).values())
-        return named and fits and bool(np.isfinite(numbers).all()) and card.get("temperature", 1.0) > 0
-    except (TypeError, KeyError, AttributeError):
+        sizes = [*(taken[k] for k in ("height", "width", "channels")), prepared.get("side", 0)]
+        return (
+            all(isinstance(name, str) for name in (card["sha256"], *card["classes"]))
+            and all(type(size) is int for size in sizes)
+            and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+            and all(len(ends) == 3 for ends in typical.values())
+            and len(prepared.get("window", ())) in (0, 2)
+            and 0 <= prepared.get("side", 0) <= MOST_SIDE
+            and isinstance(card.get("output_tensor", {}), dict)
+            and card.get("temperature", 1.0) > 0
+        )
+    except (TypeError, KeyError, AttributeError, OverflowError):
         return False
 
 

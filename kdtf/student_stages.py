@@ -1,10 +1,12 @@
 """A student's stages: its training, alone or distilled, and what it says of val and test."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 
+from .checks import UserError
 from .config import DistilConfig, section_dict
 from .job import Job, Model, evaluated, keep, read, stage_name
 from .plots import LABELS
@@ -75,5 +77,13 @@ def student_stage(
 
 
 def load_student(folder: Path) -> keras.Model:
-    """A finished student as it is shipped: pixels to probabilities."""
-    return keras.saving.load_model(folder / "student.keras", compile=False)
+    """A finished student as it is shipped: pixels to probabilities.
+
+    Raises `UserError` for any other file: in Keras' safe mode one that holds code is refused.
+    """
+    path = folder / "student.keras"
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, LookupError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path} must be a student as kdtf saves it. It is not: {reason}.") from None

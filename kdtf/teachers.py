@@ -5,6 +5,9 @@ array it is given and is easily applied twice. Building and weights only: `train
 """
 
 import os
+import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -80,6 +83,9 @@ class Teacher:
         return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
 
 
+# what Keras and h5py raise, between them, on files that do not fit or are damaged
+DAMAGED = (ValueError, TypeError, OSError, LookupError, RuntimeError, AttributeError, Warning)
+DAMAGED += (ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error)
 NOT_DOWNLOADED = "random weights, as ImageNet's could not be downloaded"
 _TF = "weights_tf_dim_ordering_tf_kernels"
 _ALPHAS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}
@@ -225,11 +231,15 @@ class WeightSource:
         path = self.path(name)
         arguments = row.files.get(path.name, {})
         try:
-            network = make(weights=str(path), **arguments)
+            with warnings.catch_warnings():
+                # of a damaged file Keras would load what it finds and leave the rest random
+                warnings.filterwarnings("error", "Skipping nested container|.*could not be loaded")
+                network = make(weights=str(path), **arguments)
+            require(all(map(_finite, network.get_weights())), "--weights", "finite numbers", path.name)
             if row.module == "efficientnet":
                 _scale_as_imagenet(network)
             return network, True, f"pretrained weights from {path.name}"
-        except (ValueError, OSError, KeyError) as error:
+        except DAMAGED as error:
             reason = " ".join(str(error).split())[:160]
             raise UserError(f"--weights must fit {name}. {path} does not: {reason}.") from None
 
@@ -248,6 +258,12 @@ def _scale_as_imagenet(network) -> None:
     mean, variance, *count = layer.get_weights()
     layer.set_weights([mean, variance * np.array(IMAGENET_STDDEV_RGB), *count])
     layer.finalize_state()
+
+
+def _finite(values) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(values).all())
 
 
 def _cached(row: Teacher) -> bool:

@@ -1,0 +1,70 @@
+"""Harmed files by the hundred, through the command line, held to the contract of `tests/hostile.py`.
+
+    python benchmarks/hostile.py RESULTS [--tries 100] [--seed 0] [--only KIND...]
+
+RESULTS is a finished results folder: its int8 student reads the harmed images, its tables are harmed
+for `report`. Every try is a process of its own in a folder of its own. Prints the failures and a table:
+kind, tries, how many ended with exit code 0 and 2, how many broke the contract, the most memory.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def preload() -> None:
+    """Import once what every try needs: processes are forked from this one."""
+    import ai_edge_litert.interpreter
+    import pandas
+    import pydicom
+    import sklearn.feature_extraction
+
+    import kdtf.audit
+    import kdtf.cli
+    import kdtf.textreport
+
+    assert all((ai_edge_litert.interpreter, pandas, pydicom, sklearn.feature_extraction, kdtf))
+
+
+def main():
+    import hostile
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results")
+    parser.add_argument("--tries", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=[*hostile.KINDS], default=[*hostile.KINDS])
+    args = parser.parse_args()
+    preload()
+    hostile.RESULTS["folder"] = Path(args.results).absolute()
+    bundle = next(hostile.RESULTS["folder"].glob("*_Student_int8.tflite"))
+    table, failures = [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for kind in args.only:
+            outcomes = []
+            for i in range(args.tries):
+                rng = random.Random(f"{args.seed} {kind} {i}")
+                folder = Path(scratch, "try")
+                what, outcome = hostile.attempt(kind, folder, bundle, rng)
+                shutil.rmtree(folder)
+                outcomes.append(outcome)
+                if wrong := outcome.broken():
+                    print(f"{kind} {i}, {what}: {wrong}", flush=True)
+            broken = sum(bool(o.broken()) for o in outcomes)
+            failures += broken
+            codes = [sum(o.code == code for o in outcomes) for code in (0, 2, 3)]
+            memory = max(o.memory for o in outcomes) / 2**20
+            table.append((kind, len(outcomes), *codes, broken, f"{memory:.0f} MiB"))
+            print("{:14}{:6} tries, exit 0: {}, 2: {}, 3: {}; broken: {}; {}".format(*table[-1]), flush=True)
+    print(f"{sum(row[1] for row in table)} tries, {failures} broke the contract")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""Harmed input and the contract it is held to, for test_hostile.py and benchmarks/hostile.py.
+
+The contract: exit code 2 and one line about it, or a correct result; never a traceback, a signal, a
+hang, more than 2 GiB of memory, or a change outside the folder a command was told to write to.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+SECONDS, MEMORY = 60, 2 * 2**30
+CLASSES = ("a", "b")
+SIDE = 8
+
+
+class Outcome(NamedTuple):
+    """What a command did: exit code (negative: the signal), stderr, seconds, bytes, files it changed."""
+
+    code: int
+    error: str
+    seconds: float
+    memory: int
+    changed: list[str]
+
+    def broken(self) -> str:
+        """Which part of the contract does not hold, or ""."""
+        lines = [line for line in self.error.splitlines() if line.startswith(("Error:", "Stopped:"))]
+        if "Traceback" in self.error or self.code not in (0, 2, 3):
+            return f"exit code {self.code}: {self.error[-600:]}"
+        if self.code == 2 and len(lines) != 1:
+            return f"not one line: {self.error[-600:]}"
+        if self.changed:
+            return f"changed {self.changed}"
+        if self.memory > MEMORY:
+            return f"{self.memory / 2**20:.0f} MiB"
+        return "" if self.seconds < SECONDS else f"{self.seconds:.0f} s"
+
+
+def snapshot(folder: Path, out: Path) -> dict[str, str]:
+    """{file: digest} of everything in `folder` but what lies in `out`."""
+    files = (p for p in folder.rglob("*") if p.is_file() and out not in p.parents)
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def obey(argv: list[str], folder: Path, out: Path) -> Outcome:
+    """`main(argv)` in a forked process in `folder`; it may write to `out` alone."""
+    before, started = snapshot(folder, out), time.monotonic()
+    told = folder.parent / f"{folder.name}.stderr"
+    child = os.fork()
+    if not child:
+        _child(argv, folder, told)
+    with contextlib.suppress(ChildProcessError):
+        _, status, usage = os.wait4(child, 0)
+    after = snapshot(folder, out)
+    changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    error = told.read_text(errors="replace")
+    told.unlink()
+    seconds = time.monotonic() - started
+    return Outcome(os.waitstatus_to_exitcode(status), error, seconds, usage.ru_maxrss * 1024, changed)
+
+
+def _child(argv, folder, told):
+    code = 99
+    try:
+        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for number, path, how in ((1, os.devnull, os.O_WRONLY), (2, told, os.O_WRONLY | os.O_CREAT)):
+            os.dup2(os.open(path, how), number)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w", closefd=False)) for n in (1, 2))
+        os.chdir(folder)
+        from kdtf.cli import main
+
+        code = main(argv)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+# Harm
+
+
+def harm(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """What was done to a file, and its bytes then."""
+    size, data = len(content), bytearray(content)
+    how = rng.choice(("cut", "flip", "flips", "zeros", "noise", "extreme", "twice", "gap", "empty", "head"))
+    at = rng.randrange(max(size, 1))
+    length = rng.randrange(1, max(2, min(size, 64)))
+    match how:
+        case "cut":
+            return how, content[:at]
+        case "flip" | "flips":
+            for _ in range(1 if how == "flip" else rng.randrange(2, 40)):
+                if size:
+                    data[rng.randrange(size)] ^= 1 << rng.randrange(8)
+        case "zeros":
+            data[at : at + length] = bytes(length)
+        case "noise":
+            data[at : at + length] = rng.randbytes(length)
+        case "extreme":
+            number = rng.choice((0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0, 1, 0xFFFF))
+            data[at : at + 4] = struct.pack(rng.choice("<>") + "I", number)
+        case "twice":
+            data[at:at] = content[at : at + length]
+        case "gap":
+            del data[at : at + length]
+        case "empty":
+            data = bytearray()
+        case "head":
+            data = bytearray(content[:16] + rng.randbytes(64))
+    return how, bytes(data)
+
+
+# Good input: every kind makes some in a folder and returns the files that may be harmed and the command
+
+
+def arrays(folder: Path) -> Path:
+    """A folder of arrays with every optional file."""
+    rng = np.random.default_rng(0)
+    data = folder / "data"
+    (data / "teacher").mkdir(parents=True)
+    for split, count in (("train", 24), ("val", 8), ("test", 8)):
+        np.save(data / f"X_{split}.npy", rng.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8))
+        np.save(data / f"y_{split}.npy", np.arange(count) % 2)
+        np.save(data / f"groups_{split}.npy", np.array([f"{split}{i // 2}" for i in range(count)]))
+        shape = (count, 2 * SIDE, 2 * SIDE, 3)
+        np.save(data / "teacher" / f"X_{split}.npy", rng.integers(0, 256, shape, dtype=np.uint8))
+    (data / "classes.txt").write_text("\n".join(CLASSES))
+    return data
+
+
+def npy(folder: Path, bundle: Path):
+    data = arrays(folder)
+    files = [p for p in data.rglob("*") if p.is_file()]
+    return files, ["audit", "--data", str(data), "--results", "out"]
+
+
+def npz(folder: Path, bundle: Path):
+    data = arrays(folder)
+    parts = {}
+    for split in ("train", "val", "test"):
+        parts[f"{split}_images"] = np.load(data / f"X_{split}.npy")
+        parts[f"{split}_labels"] = np.load(data / f"y_{split}.npy")[:, None]
+    shutil.rmtree(data)
+    np.savez_compressed(folder / "data.npz", **parts)
+    return [folder / "data.npz"], ["audit", "--data", "data.npz", "--results", "out"]
+
+
+def _picture(ending: str, **options):
+    def make(folder: Path, bundle: Path):
+        values = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        path = folder / f"image.{ending}"
+        Image.fromarray(values if ending != "bmp" else values[..., 0]).save(path, **options)
+        return [path], ["predict", str(bundle), path.name, "--csv", "out/p.csv"]
+
+    return make
+
+
+def dicom(folder: Path, bundle: Path):
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["kdtf"])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("x", {}, file_meta=meta, preamble=bytes(128))
+    data.PatientName, data.Rows, data.Columns = "Secret^Name", 20, 24
+    data.SamplesPerPixel, data.BitsAllocated, data.BitsStored, data.HighBit = 1, 16, 12, 11
+    data.PixelRepresentation, data.PhotometricInterpretation = 0, "MONOCHROME2"
+    data.RescaleSlope, data.RescaleIntercept, data.WindowCenter, data.WindowWidth = 1, -1024, 40, 400
+    data.PixelData = np.random.default_rng(0).integers(0, 4096, (20, 24), dtype=np.uint16).tobytes()
+    data.save_as(folder / "image.dcm", enforce_file_format=True)
+    return [folder / "image.dcm"], ["predict", str(bundle), "image.dcm", "--csv", "out/p.csv"]
+
+
+def array_image(folder: Path, bundle: Path):
+    np.save(folder / "image.npy", np.random.default_rng(0).integers(0, 256, (3, 9, 9), dtype=np.uint8))
+    return [folder / "image.npy"], ["predict", str(bundle), "image.npy", "--csv", "out/p.csv"]
+
+
+def prepare(folder: Path, bundle: Path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in CLASSES:
+            (folder / "images" / split / name).mkdir(parents=True)
+            for i, ending in enumerate(("png", "jpg", "tif", "png", "png")):
+                values = rng.integers(0, 256, (12, 12), dtype=np.uint8)
+                Image.fromarray(values).save(folder / "images" / split / name / f"{i}.{ending}")
+    files = [p for p in (folder / "images").rglob("*") if p.is_file()]
+    return files, ["prepare", "images", "--out", "out/F", "--size", "8", "--workers", "1"]
+
+
+def toml(folder: Path, bundle: Path):
+    data = arrays(folder)
+    text = "[data]\nstrict = true\n[student]\nepochs = 3\nlearning_rate = 1e-3\n"
+    text += '[teacher]\nteachers = ["vgg16"]\n[distil]\nalphas = [0.1, 0.5]\n'
+    (folder / "settings.toml").write_text(text)
+    argv = ["audit", "--config", "settings.toml", "--data", str(data), "--results", "out"]
+    return [folder / "settings.toml"], argv
+
+
+def table(folder: Path, bundle: Path):
+    rows = [
+        f'{i},"finding {chr(97 + i % 26) * 3} heart {i}","clear word{i}",{"ab"[i % 2]}' for i in range(60)
+    ]
+    text = "id,findings,impression,label\n" + "\n".join(rows).replace(",a\n", ",normal\n")
+    text = text.replace(",b\n", ",abnormal\n").removesuffix(",b") + ",abnormal\n"
+    (folder / "reports.csv").write_text(text)
+    return [folder / "reports.csv"], ["reports", "reports.csv", "--folds", "2", "--results", "out"]
+
+
+def _own_bundle(folder: Path, bundle: Path) -> Path:
+    for suffix in (".tflite", ".json"):
+        shutil.copy(bundle.with_suffix(suffix), folder / f"own{suffix}")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / "image.png")
+    return folder / "own.tflite"
+
+
+def tflite(folder: Path, bundle: Path):
+    own = _own_bundle(folder, bundle)
+    return [own], ["predict", own.name, "image.png", "--csv", "out/p.csv"]
+
+
+def tflite_alone(folder: Path, bundle: Path):
+    own = _own_bundle(folder, bundle)
+    return [own], ["bench", own.name, "--results", "out", "--threads", "1"]
+
+
+def card(folder: Path, bundle: Path):
+    own = _own_bundle(folder, bundle)
+    return [own.with_suffix(".json")], ["predict", own.name, "image.png", "--csv", "out/p.csv"]
+
+
+def c_array(folder: Path, bundle: Path):
+    own = _own_bundle(folder, bundle)
+    return [own, own.with_suffix(".json")], ["c-array", own.name, "--out", "out"]
+
+
+def finished(folder: Path, bundle: Path):
+    """A finished results folder, which `report` reads; the page is all it may write."""
+    shutil.copytree(RESULTS["folder"], folder / "r", ignore=shutil.ignore_patterns("work", "*.h5", "*.keras"))
+    files = [p for p in (folder / "r").glob("*") if p.suffix in (".csv", ".json", ".png")]
+    return files, ["report", "--results", "r"]
+
+
+RESULTS: dict[str, Path] = {}  # "folder": a finished run, where there is one
+KINDS: dict[str, Callable] = {
+    "npy": npy,
+    "npz": npz,
+    "png": _picture("png"),
+    "jpeg": _picture("jpg"),
+    "tiff": _picture("tif"),
+    "bmp": _picture("bmp"),
+    "dicom": dicom,
+    "image npy": array_image,
+    "prepare": prepare,
+    "toml": toml,
+    "csv": table,
+    "tflite": tflite,
+    "tflite alone": tflite_alone,
+    "tflite resigned": tflite,
+    "card": card,
+    "c-array": c_array,
+    "report": finished,
+}
+
+
+def attempt(kind: str, folder: Path, bundle: Path, rng: random.Random) -> tuple[str, Outcome]:
+    """One harmed input of a kind, in `folder`: what was done, and what came of it."""
+    folder.mkdir(parents=True)
+    (folder / "out").mkdir()
+    files, argv = KINDS[kind](folder, bundle)
+    path = rng.choice(sorted(files))
+    how, content = harm(path.read_bytes(), rng)
+    path.write_bytes(content)
+    if kind == "tflite resigned":
+        resigned(path)
+    out = folder / ("r" if kind == "report" else "out")
+    return f"{path.name} {how}", obey(argv, folder, out)
+
+
+# Made by hand: what no flipped bit would find
+
+
+def header(shape, descr="|u1") -> bytes:
+    """An .npy header without its data."""
+    out = io.BytesIO()
+    np.lib.format.write_array_header_2_0(out, {"descr": descr, "fortran_order": False, "shape": shape})
+    return out.getvalue()
+
+
+class _Runs:
+    def __reduce__(self):
+        return os.mkdir, ("pickle-ran",)
+
+
+def pickled() -> bytes:
+    """An .npy file of objects that would make a folder when unpickled."""
+    out = io.BytesIO()
+    np.save(out, np.array([_Runs()], dtype=object), allow_pickle=True)
+    return out.getvalue()
+
+
+def bomb(names: dict[str, int]) -> bytes:
+    """An archive of entries that unpack to so many zeros."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, size in names.items():
+            with archive.open(name, "w", force_zip64=True) as member:
+                for _ in range(0, size, 1 << 24):
+                    member.write(bytes(min(size, 1 << 24)))
+    return out.getvalue()
+
+
+def resigned(own: Path) -> None:
+    """Make a card fit its harmed `.tflite`, as whoever harmed it on purpose would."""
+    facts = json.loads(own.with_suffix(".json").read_text())
+    facts["sha256"] = hashlib.sha256(own.read_bytes()).hexdigest()
+    own.with_suffix(".json").write_text(json.dumps(facts))
