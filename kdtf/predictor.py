@@ -578,7 +578,7 @@ def read_dicom(path: Path, window: tuple[float, ...] = ()) -> Picture:
     """
     try:
         from pydicom import dcmread
-        from pydicom.errors import InvalidDicomError
+        from pydicom.errors import BytesLengthException, InvalidDicomError
     except ImportError:
         raise Unusable("DICOM is read by pydicom, which is missing: pip install pydicom") from None
     try:
@@ -589,7 +589,7 @@ def read_dicom(path: Path, window: tuple[float, ...] = ()) -> Picture:
             return Picture(_grey(data, window) if grey else _colour(data), None)
     except InvalidDicomError:
         raise Unusable("not a DICOM file") from None
-    except UNREADABLE as error:
+    except (BytesLengthException, *UNREADABLE) as error:
         raise Unusable(f"pydicom cannot decode it ({type(error).__name__})") from None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import hostile
 import keras
@@ -14,7 +15,7 @@ from PIL import Image
 
 from kdtf.checks import UserError
 from kdtf.data import load
-from kdtf.predictor import BundleError, Predictor, Unusable, map_images, read_image
+from kdtf.predictor import BundleError, Predictor, Unusable, map_images, read_dicom, read_image
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -246,3 +247,15 @@ def test_any_card_is_used_or_told(data, student, tmp_path_factory):
 def image(folder):
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(folder / "i.png")
     return folder / "i.png"
+
+
+FINDINGS = sorted((Path(__file__).parent / "findings").iterdir())
+
+
+@pytest.mark.parametrize("path", FINDINGS, ids=lambda path: path.name)
+def test_what_the_fuzzer_found_stays_mended(path):
+    """Inputs kept from `benchmarks/fuzz.py`, which name their target."""
+    read = {"dicom": read_dicom, "image": read_image}[path.name.partition("-")[0]]
+    with pytest.raises(Unusable) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)

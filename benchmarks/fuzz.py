@@ -1,0 +1,188 @@
+"""A coverage-guided fuzzer (atheris, `pip install atheris`) on everything of ours that reads a file.
+
+    python benchmarks/fuzz.py all --student S.tflite --seconds 200 --out findings   # every target in turn
+    python benchmarks/fuzz.py card --student S.tflite --out findings                # one, until stopped
+
+A target reads bytes as one kind of file and may refuse them with the exceptions meant for that;
+whatever else comes out is a finding, kept in `--out` with the input that made it, and so are more than
+2 GiB of memory and 25 s for one input. Starts from the good files of `tests/hostile.py` and goes on
+from `--out`'s corpus.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def _file(content: bytes, name: str) -> Path:
+    path = SCRATCH / name
+    path.write_bytes(content)
+    return path
+
+
+def array(content: bytes) -> None:
+    """.npy: as an image, and as labels or pixels."""
+    for read in (lambda p: predictor.map_images(p), lambda p: npz.map_npy(p, "X")):
+        refused(lambda read=read: read(_file(content, "a.npy")))
+
+
+def archive(content: bytes) -> None:
+    """.npz with MedMNIST's or Keras' keys."""
+
+    def read():
+        with npz.unpacked(_file(content, "a.npz"), SCRATCH / "work") as files:
+            for name, path in files.values():
+                npz.map_npy(path, name)
+
+    refused(read)
+    for path in (SCRATCH / "work").glob("*"):
+        path.unlink()
+
+
+def image(content: bytes) -> None:
+    """PNG, JPEG, TIFF, BMP, all the way to pixels."""
+    refused(lambda: predictor.to_pixels(predictor.read_image(_file(content, "a.png")).image, (8, 8, 3), True))
+
+
+def dicom(content: bytes) -> None:
+    """DICOM, all the way to pixels."""
+    refused(lambda: predictor.to_pixels(predictor.read_dicom(_file(content, "a.dcm")).image, (8, 8, 1), True))
+
+
+def card(content: bytes) -> None:
+    """A bundle's .json, and one image by it; the checksum is made to fit."""
+
+    def read():
+        try:
+            facts = json.loads(content)
+            facts["sha256"] = SHA256
+        except (ValueError, TypeError, RecursionError):
+            text = content
+        else:
+            text = json.dumps(facts).encode()
+        _file(text, "s.json")
+        student = predictor.Predictor(SCRATCH / "s.tflite")
+        list(student.rows([SCRATCH / "zeros.npy"]))
+
+    refused(read)
+
+
+def table(content: bytes) -> None:
+    """Reports as CSV."""
+    refused(lambda: texts.read(_file(content, "a.csv"), texts.TextConfig(folds=2)))
+
+
+def groups(content: bytes) -> None:
+    """A table of patients."""
+    refused(lambda: by_table(["a/1.png", "b/2.png"], _file(content, "g.csv")))
+
+
+def model(content: bytes) -> None:
+    """A text model as JSON."""
+    refused(lambda: textmodel.load(_file(content, "m.json")).probabilities(["no effusion"]))
+
+
+def settings(content: bytes) -> None:
+    """TOML settings."""
+    refused(lambda: config.Config.from_dict(config.read_toml(_file(content, "s.toml"))))
+
+
+def stage(content: bytes) -> None:
+    """The note of a finished stage."""
+    (SCRATCH / "r" / "work" / "x-1").mkdir(parents=True, exist_ok=True)
+    _file(content, "r/work/x-1/stage.json")
+    run.list_stages(SCRATCH / "r")
+
+
+SHA256 = CARD = ""  # of the student the cards are for
+TARGETS = {f.__name__: f for f in (array, archive, image, dicom, card, table, groups, model, settings, stage)}
+
+
+def refused(read) -> None:
+    """Call; what a command would tell in one line is no finding."""
+    try:
+        read()
+    except (UserError, predictor.BundleError, predictor.Unusable) as error:
+        assert "\n" not in str(error), repr(str(error))
+
+
+def seeds(target: str, corpus: Path) -> None:
+    """Good files to begin with."""
+    import hostile
+
+    kinds = {"array": ("image npy",), "archive": ("npz",), "image": ("png", "jpeg", "tiff", "bmp")}
+    kinds |= {"dicom": ("dicom",), "table": ("csv",), "settings": ("toml",)}
+    for kind in kinds.get(target, ()):
+        with tempfile.TemporaryDirectory() as folder:
+            files, _ = hostile.KINDS[kind](Path(folder), Path("none.tflite"))
+            for i, path in enumerate(files):
+                (corpus / f"good-{kind}-{i}".replace(" ", "-")).write_bytes(path.read_bytes())
+    texts_of = {
+        "card": CARD,
+        "groups": "file,group\na/1.png,p1\nb/2.png,p2\n",
+        "stage": '{"settings": {}, "upstream": [], "seconds": 1.5, "sha256": {"a": "b"}}',
+        "model": json.dumps(
+            {"format": textmodel.FORMAT, "settings": {}, "stop_words": ["the"], "vocabulary": ["a", "b"]}
+            | {"log_prior": [-0.7, -0.7], "log_likelihood": [[-0.7, -0.7], [-0.7, -0.7]]}
+        ),
+    }
+    if target in texts_of:
+        (corpus / "good").write_text(texts_of[target])
+
+
+def fuzz_all(args) -> int:
+    failed = []
+    for target in TARGETS:
+        argv = [sys.executable, __file__, target, "--out", args.out, "--seconds", str(args.seconds)]
+        argv += ["--student", args.student]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        last = [line for line in done.stderr.splitlines() if "cov:" in line or "DONE" in line][-1:]
+        print(f"{target}: exit code {done.returncode}; {' '.join(last)}", flush=True)
+        if done.returncode:
+            failed.append(target)
+            print(done.stderr[-3000:], flush=True)
+    print(f"{len(TARGETS)} targets, {args.seconds} s each; findings in: {', '.join(failed) or 'none'}")
+    return len(failed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--seconds", type=int, default=0, help="of each target; 0 is until stopped")
+    parser.add_argument("--student", required=True, help="a .tflite with its .json, small")
+    parser.add_argument("--out", required=True, help="folder for the corpus and the findings")
+    args = parser.parse_args()
+    if args.target == "all":
+        sys.exit(fuzz_all(args) > 0)
+    global SHA256, CARD
+    CARD = Path(args.student).with_suffix(".json").read_text()
+    facts = json.loads(CARD)
+    SHA256 = facts["sha256"]
+    shutil.copy(args.student, SCRATCH / "s.tflite")
+    np.save(SCRATCH / "zeros.npy", np.zeros((2, 9, 9), np.uint8))
+    corpus = Path(args.out, args.target)
+    corpus.mkdir(parents=True, exist_ok=True)
+    seeds(args.target, corpus)
+    flags = [f"-artifact_prefix={args.out}/{args.target}-", "-rss_limit_mb=2048", "-timeout=25"]
+    flags += ["-max_len=32768", f"-max_total_time={args.seconds}", str(corpus)]
+    atheris.Setup([sys.argv[0], *flags], TARGETS[args.target])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    import atheris
+    import numpy as np
+
+    with atheris.instrument_imports(include=["kdtf"]):
+        from kdtf import config, npz, predictor, run, textmodel, texts
+        from kdtf.checks import UserError
+        from kdtf.prepare.groups import by_table
+    SCRATCH = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    main()
