@@ -12,6 +12,7 @@ results folder but the manifest, which holds seconds, must then be byte for byte
     readonly  a results folder on a file system that became read-only (needs root)
     damage    a file of the finished folder cut short, with a flipped bit, or gone
     nan       a learning rate that loses the loss: exit code 2, then a lower one
+    together  two runs side by side, and a third that wants the first's folder and is refused
     memory    an address space too small for the run: one line, exit code 2, then enough
 
 Prints a line a try and a count; exit code 1 if any try failed. Tries are drawn from `--seed`, but when
@@ -213,7 +214,22 @@ def memory(work: Work, rng: random.Random, results: Path, number: int) -> tuple[
     return what, wrong or work.goes_on(results)
 
 
-FAULTS = {f.__name__: f for f in (kill, stop, disk, readonly, damage, nan, memory)}
+def together(work: Work, rng: random.Random, results: Path, number: int) -> tuple[str, str]:
+    other = results.parent / "other" / "r"
+    other.parent.mkdir()
+    started = [work.start(results), work.start(other), work.start(results)]
+    time.sleep(0.1)
+    ended = [(process, *process.communicate(timeout=600)) for process in started]
+    codes = sorted(process.returncode for process, *_ in ended)
+    wrong = "" if codes == [0, 0, 2] else f"exit codes {codes}"
+    refused = next((error for process, _, error in ended if process.returncode == 2), "")
+    wrong = wrong or ("" if "that no other run is using" in refused else refused[-300:])
+    return "two side by side, a third into the first's folder", wrong or work.same(results) or work.same(
+        other
+    )
+
+
+FAULTS = {f.__name__: f for f in (kill, stop, disk, readonly, damage, nan, memory, together)}
 
 
 def main():

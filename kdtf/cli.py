@@ -5,6 +5,7 @@ read, after all others), 3 leakage with --strict, 130 and 143 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
+import logging
 import os
 import sys
 from dataclasses import fields
@@ -204,10 +205,9 @@ def import_pipeline(settings):
     with native_noise():
         import keras
         import tensorflow as tf
-        from absl import logging
 
         keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
-        logging.set_verbosity(logging.ERROR)  # Keras logs through it that .h5 is an old format
+        logging.getLogger("absl").setLevel("ERROR")  # Keras logs through it that .h5 is an old format
         tf.get_logger().setLevel("ERROR")  # short trainings one after another look like retracing to it
         if settings.threads:
             tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
