@@ -16,7 +16,7 @@ from .arguments import Parser, add_section, new_parser
 from .checks import UserError, require_known
 from .commands import COMMANDS
 from .config import Config, read_toml
-from .terminal import Terminal, print_summary
+from .terminal import Terminal, one_line, print_summary
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -86,7 +86,8 @@ def start(config: Config, demo: bool):
     if not demo and config.data.data == default and not (Path(default) / "X_train.npy").exists():
         raise UserError(NO_DATA)
     shown = Terminal()
-    return Run(config.run.results, shown.warn), shown
+    # on the console alone: the report is the same whether or not a run was interrupted
+    return Run(config.run.results, lambda text: shown.say(f"Warning: {text}")), shown
 
 
 def open_data(config: Config, demo: bool, out, shown: Terminal):
@@ -232,10 +233,10 @@ def main(argv: list[str] | None = None) -> int:
             RUNS.get(name, run_all)(*read_config(rest))
         return 0
     except Leakage as error:
-        print(f"Stopped: {error}", file=sys.stderr)
+        print(f"Stopped: {one_line(str(error))}", file=sys.stderr)
         return 3
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except MemoryError:
         print("Error: Memory must hold the images of a step. It ran out. " + MORE_MEMORY, file=sys.stderr)

@@ -83,9 +83,8 @@ def _keys(found: list[str], path: Path) -> dict[tuple[str, str], str]:
         if all(key in found for (_, split), key in keys.items() if split != "val"):
             return {at: key for at, key in keys.items() if key in found}
     expected = "train_images, train_labels, test_images, test_labels or x_train, y_train, x_test, y_test"
-    raise UserError(
-        f"{path.name} must hold {expected} (val is optional). Got {', '.join(found) or 'no array'}."
-    )
+    got = ", ".join(map(repr, found[:12])) or "no array"  # a name may hold anything
+    raise UserError(f"{path.name} must hold {expected} (val is optional). Got {got}.")
 
 
 @contextmanager

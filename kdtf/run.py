@@ -70,6 +70,11 @@ REASONS = {
 }
 CHECKPOINT = "checkpoint"
 NOTE = "stage.json"
+RUNNING = "running"  # what only a process that died leaves behind
+CUT_OFF = (
+    "{} was cut off the last time without a word: killed, or out of memory. If it was memory, try half of "
+    "--batch-size or --fine-tune-batch-size."
+)
 GOES_ON = "What is finished there stays valid; the same command goes on from it."
 
 
@@ -223,9 +228,13 @@ class Run:
             with disk_errors(self.root):
                 aside = self.work / f".{name}-{key}{PART}"
                 aside.mkdir(exist_ok=True)
+                if (aside / RUNNING).exists():
+                    self.warn(CUT_OFF.format(name))
                 try:
                     _clear(aside, keep=CHECKPOINT)
+                    (aside / RUNNING).touch()
                     make(aside)
+                    (aside / RUNNING).unlink()
                     _clear(aside, only=CHECKPOINT)
                     self._note(aside, settings, upstream, time.perf_counter() - started)
                     os.replace(aside, final)

@@ -80,6 +80,7 @@ ARCHIVES = {
     "paths that lead outside": lambda: hostile.bomb({f"../../{name}": 9 for name in NAMES}),
     "absolute paths": lambda: hostile.bomb({f"/tmp/kdtf-{name}": 9 for name in NAMES}),
     "no array": lambda: hostile.bomb({"readme.txt": 9}),
+    "a name of two lines": lambda: hostile.bomb({"X\nError: none.npy": 9}),  # the fuzzer's
 }
 
 

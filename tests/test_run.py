@@ -162,7 +162,7 @@ def test_a_checkpoint_survives_an_interrupted_stage_and_goes_with_a_finished_one
         raise KeyboardInterrupt
 
     def finished(folder):
-        assert [f.name for f in folder.iterdir()] == ["checkpoint.npz"]
+        assert sorted(f.name for f in folder.iterdir()) == ["checkpoint.npz", "running"]
         fill(folder)
 
     with pytest.raises(KeyboardInterrupt):
@@ -172,3 +172,19 @@ def test_a_checkpoint_survives_an_interrupted_stage_and_goes_with_a_finished_one
     stage = Run(tmp_path).stage("x", {}, make=finished)
     assert sorted(f.name for f in stage.path.iterdir()) == ["a.bin", "stage.json"]
     assert [f.name for f in (tmp_path / "work").iterdir()] == [stage.path.name]
+
+
+def test_a_stage_that_was_cut_off_says_so_the_next_time(tmp_path):
+    code = (
+        "import os; from kdtf.run import Run\n"
+        f"Run({str(tmp_path)!r}).stage('x', {{}}, make=lambda folder: os.kill(os.getpid(), 9))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    assert done.returncode == -9
+    heard = []
+    for _ in range(2):
+        stage = Run(tmp_path, heard.append).stage("x", {}, make=fill)
+    assert (
+        len(heard) == 1 and heard[0].startswith("x was cut off the last time") and "--batch-size" in heard[0]
+    )
+    assert sorted(f.name for f in stage.path.iterdir()) == ["a.bin", "stage.json"]
