@@ -20,6 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
+KINDS = {  # what a stage's last word says it is
+    **dict.fromkeys(("start", "features", "head", "whole", "logits"), "teachers"),
+    "student": "students",
+    "evaluation": "scores",
+    "gradcam": "Grad-CAM",
+    "report": "reports",
+    **dict.fromkeys(("audit", "views"), "audit, views"),
+}
 PLAIN = """
 import sys, time
 sys.path.insert(0, {root!r})
@@ -76,9 +84,8 @@ def main():
         stages = json.loads(Path(f"{work}/r/manifest.json").read_text())["stages"]
     kinds = Counter()
     for name, stage in stages.items():
-        kind = name.rpartition("-")[2]
-        kinds[kind if kind in ("teacher", "student", "views") else "tflite files"] += stage["seconds"]
-    kinds["start-up, scores, reports"] = whole - sum(kinds.values())
+        kinds[KINDS.get(name.rpartition("-")[2], ".tflite files")] += stage["seconds"]
+    kinds["start-up and the rest"] = whole - sum(kinds.values())
     yardstick = 8 * args.epochs * (before + after) / 2
     for kind, seconds in kinds.most_common():
         print(f"{kind:28} {seconds:8.1f} s")
