@@ -197,6 +197,32 @@ def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tin
     assert before == after
 
 
+OF_MOBILENET = {f"mobilenet-{recipe}" for recipe in RECIPES}
+CHANGES = {  # a flag and what depends on it; scores and reports follow
+    ("--temperature", "3"): {"mobilenet-student", "mobilenet-gradcam"} | OF_MOBILENET,
+    ("--calibration-images", "9"): {"alone-int8", "mobilenet-int8"},
+}
+
+
+@pytest.mark.parametrize("flag", CHANGES, ids=lambda flag: flag[0])
+def test_a_changed_setting_redoes_what_depends_on_it_and_nothing_else(flag, finished, tiny, tmp_path):
+    shutil.copytree(finished, tmp_path / "r")
+    assert main(["--data", str(tiny), "--results", str(tmp_path / "r"), *QUICK, *flag]) == 0
+    keys = [
+        {
+            name: stage["key"]
+            for name, stage in json.loads((folder / "manifest.json").read_text())["stages"].items()
+        }
+        for folder in (finished, tmp_path / "r")
+    ]
+    assert keys[0].keys() == keys[1].keys()
+    redone = {name for name in keys[0] if keys[0][name] != keys[1][name]}
+    made = CHANGES[flag]
+    scored = {f"{name}-evaluation" for name in made if "gradcam" not in name}
+    reports = {f"{name.partition('-')[0]}-report" for name in made} | {"closing-report"}
+    assert redone == made | scored | reports
+
+
 def test_seeds_repeat_the_students_and_keep_the_first_ones_files(finished, tiny, tmp_path):
     argv = ["--data", str(tiny), "--results", str(tmp_path), *QUICK, "--recipes", "int8", "--seeds", "2"]
     assert main(argv) == 0
