@@ -116,7 +116,7 @@ def tuned_files(student, kind, folder, work, views, data, hows, images) -> dict[
     noted = json.loads((folder / "stage.json").read_text())
     settings = {k: v for k, v in noted["settings"].get("distil", {}).items()}
     config, cached = Config().with_values(settings), {}
-    for teacher in stages(work, f"{re.escape(kind)}-teacher(-seed\\d+)?"):
+    for teacher in stages(work, f"{re.escape(kind)}-logits(-seed\\d+)?"):
         if teacher.name.rpartition("-")[2] in noted["upstream"]:
             cached = {
                 "logits": np.load(teacher / "logits.npy"),
