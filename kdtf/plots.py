@@ -10,6 +10,7 @@ matplotlib.use("Agg")  # no screen is needed, nor looked for
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73", "baseline": "#CC79A7"}
@@ -207,7 +208,8 @@ def comparison(rows: list[dict], *, synthetic=False) -> Figure:
     for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
         heights = [value[t, model] for t in teachers]
         bars = axis.bar(places + offset, heights, 0.38, color=COLOURS[model], label=LABELS[model])
-        axis.bar_label(bars, fmt="%.3f", fontsize=8, padding=1)
+        halo = [withStroke(linewidth=2.5, foreground="white")]  # a line may pass behind the figures
+        axis.bar_label(bars, fmt="%.3f", fontsize=8, padding=1, path_effects=halo, zorder=5)
     for model in ("alone", "baseline"):
         height = value.get((model, model))
         if height is not None:
@@ -215,5 +217,5 @@ def comparison(rows: list[dict], *, synthetic=False) -> Figure:
     axis.set_xticks(places, teachers)
     axis.set_ylim(0, 1.08)
     _finish(axis, "teacher", "accuracy")
-    axis.legend(fontsize=8, loc="lower right", framealpha=1)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, 1 + len(teachers)))
     return figure
