@@ -9,6 +9,7 @@ kind, tries, how many ended with exit code 0 and 2, how many broke the contract,
 
 import argparse
 import random
+import resource
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,45 @@ def preload() -> None:
     import kdtf.textreport
 
     assert all((ai_edge_litert.interpreter, pandas, pydicom, sklearn.feature_extraction, kdtf))
+
+
+def teachers_weights(tries: int, seed: int) -> int:
+    """Harmed weights of a teacher, read in this process: TensorFlow does not outlive a fork."""
+    import keras
+    from hostile import harm
+
+    from kdtf.checks import UserError
+    from kdtf.teachers import WeightSource, build_base
+
+    def build(source: str):
+        keras.utils.clear_session()
+        return build_base("cnn5", (32, 32, 1), WeightSource(source)).model
+
+    broken = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for suffix in (".weights.h5", ".h5", ".keras"):
+            good, bad = Path(scratch, f"good{suffix}"), Path(scratch, f"bad{suffix}")
+            network = build("none")
+            (network.save_weights if suffix == ".weights.h5" else network.save)(good)
+            refused = 0
+            for i in range(tries):
+                what, content = harm(good.read_bytes(), random.Random(f"{seed} {suffix} {i}"))
+                bad.write_bytes(content)
+                try:
+                    build(str(bad))
+                except UserError as error:
+                    refused += 1
+                    wrong = "\n" in str(error)
+                except Exception as error:
+                    wrong = True
+                    print(f"{suffix} {i}, {what}: {type(error).__name__}: {error}", flush=True)
+                else:
+                    wrong = False
+                broken += wrong
+            print(f"teacher's {suffix}: {tries} tries, taken: {tries - refused}, refused: {refused}")
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"teachers' weights: {3 * tries} tries, {broken} broke the contract; {memory:.0f} MiB")
+    return broken
 
 
 def main():
@@ -63,6 +103,8 @@ def main():
             table.append((kind, len(outcomes), *codes, broken, f"{memory:.0f} MiB"))
             print("{:14}{:6} tries, exit 0: {}, 2: {}, 3: {}; broken: {}; {}".format(*table[-1]), flush=True)
     print(f"{sum(row[1] for row in table)} tries, {failures} broke the contract")
+    if args.only == [*hostile.KINDS]:
+        failures += teachers_weights(args.tries, args.seed)
     sys.exit(failures > 0)
 
 

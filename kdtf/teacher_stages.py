@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from .checks import require
 from .config import section_dict
 from .job import Job, Model, evaluated, keep, read, stage_name
 from .metrics import softmax
@@ -38,6 +39,7 @@ class TeacherStages:
         self.job, self.views_key, self.pixels = job, views_key, views.teacher_pixels
         self.name, self.source, self.seed = name, source, seed
         self.settings, self.classes = job.config.teacher, len(job.data.classes)
+        self.origin: dict | None = None  # once it is known where the weights come from
         self.base = cache(self._base)
 
     def _stage(self, what: str, settings: dict, *upstream: str, make) -> Stage:
@@ -51,8 +53,8 @@ class TeacherStages:
 
     def finished(self) -> Model:
         """The fitted teacher: its labels over every view (V, N, K) and val (n, K), and its scores."""
-        start = self._start()
-        (origin, _), trained = read(start), []
+        start, trained = self._start(), []
+        self.origin = origin = read(start)[0]
         if origin["teacher_weights"] == NOT_DOWNLOADED:
             self.source.fell_back()
         features, epochs, upstream = None, self.settings.scratch_epochs, start
@@ -82,10 +84,15 @@ class TeacherStages:
         )
 
     def _base(self) -> Base:
-        """The base as the run starts it."""
-        shape, settings = self.pixels.shape[2:], self.settings
+        """The base as the run starts it, and as it started where the run goes on. Raises `UserError`."""
+        shape, settings, origin = self.pixels.shape[2:], self.settings, self.origin
         more = {"size": settings.teacher_size, "momentum": settings.teacher_momentum, "seed": self.seed}
-        return build_base(self.name, shape, self.source, **more)
+        random = origin and origin["teacher_weights"] == NOT_DOWNLOADED  # they might be had by now
+        base = build_base(self.name, shape, WeightSource("none") if random else self.source, **more)
+        same = origin is None or base.pretrained == origin["pretrained"]
+        rule = f"able to give {self.name} the weights it began with"
+        require(same, "--weights", rule, base.origin, "Try again when they can be had, or with --fresh.")
+        return base
 
     def _start(self) -> Stage:
         """Where the weights come from: with `auto` that depends on the day."""
