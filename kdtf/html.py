@@ -264,7 +264,11 @@ def models(tables) -> pd.DataFrame:
 def origins(tables) -> str:
     """A sentence on where the teachers' weights came from."""
     found = tables["summary"].query("model == 'teacher'")
-    return "Teachers: " + "; ".join(f"{r.teacher}, {r.teacher_weights}" for r in found.itertuples()) + "."
+    told = [
+        f"{', '.join(rows.teacher)}: {origin}"
+        for origin, rows in found.groupby("teacher_weights", sort=False)
+    ]
+    return "Teachers: " + "; ".join(told) + "."
 
 
 def comparisons(tables) -> pd.DataFrame:

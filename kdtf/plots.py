@@ -179,11 +179,12 @@ def pareto(rows: list[dict], *, synthetic=False) -> Figure:
     for axis, (column, label) in zip(axes, costs.items(), strict=True):
         for row in rows:
             mark = MARKS.get(row["recipe"], "P")
-            axis.scatter(
-                row[column], row["accuracy"], marker=mark, s=46, color=COLOURS[row["model"]], alpha=0.75
-            )
+            above = 2 + (row["model"] == "alone")  # the one all others are compared with
+            look = {"marker": mark, "s": 46, "color": COLOURS[row["model"]], "alpha": 0.75, "zorder": above}
+            axis.scatter(row[column], row["accuracy"], **look)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        spread = max(row[column] for row in rows) / min(row[column] for row in rows)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 30 else (1, 3)))
         axis.xaxis.set_major_formatter("{x:,g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         _finish(axis, label, "accuracy" if column == "size_kib" else "")
