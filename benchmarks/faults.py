@@ -68,6 +68,7 @@ class Work:
     def start(self, results: Path, *more: str, **how) -> subprocess.Popen:
         pipe = subprocess.PIPE
         how |= {"stdout": pipe, "stderr": pipe, "text": True, "cwd": results.parent}
+        how.setdefault("preexec_fn", heard)
         return subprocess.Popen(self.command(results, *more), **how)
 
     def finish(self, results: Path, *more: str, **how) -> subprocess.CompletedProcess:
@@ -87,6 +88,11 @@ class Work:
         if done.returncode or LOST in done.stderr:
             return f"exit code {done.returncode}: {done.stderr[-300:]}"
         return self.same(results)
+
+
+def heard() -> None:
+    """A command in the background of a shell ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def digests(results: Path) -> dict[str, str]:

@@ -190,7 +190,8 @@ class Stop:
         """In this block signals wait for the end of a batch."""
         old = {}
         if threading.current_thread() is threading.main_thread():
-            old = {n: signal.signal(n, self) for n in (signal.SIGINT, signal.SIGTERM)}
+            heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+            old = {n: signal.signal(n, self) for n in heard}  # what is ignored, as SIGINT by `&`, stays so
         self.training += 1
         try:
             yield
@@ -258,7 +259,8 @@ def fit(
                 shuffle=False,  # `stream` shuffles
             )
             epoch, step = last, 0
-    keeper.write((epochs, 0))
+        keeper.write((epochs, 0))
+        STOP.obey()  # a signal that came after the last batch
     if best:
         best.restore()
     return rows

@@ -135,6 +135,22 @@ def test_a_signal_waits_for_the_batch_and_leaves_the_state(number, error, whole,
     assert same(student(tmp_path / "state.npz"), whole[student])
 
 
+def test_a_signal_after_the_last_batch_is_not_lost(whole, tmp_path, monkeypatch):
+    epoch_end = Checkpoint.on_epoch_end
+
+    def signalled(self, epoch, logs=None):
+        epoch_end(self, epoch, logs)
+        if epoch == CONFIG.student.epochs - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        student(tmp_path / "state.npz")
+    assert STOP.asked is None
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", epoch_end)
+    assert same(student(tmp_path / "state.npz"), whole[student])
+
+
 def test_a_lost_loss_leaves_no_lost_state(tmp_path, kill):
     bad = LOGITS.copy()
     bad[1] = np.nan  # the second view of every image
