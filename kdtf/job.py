@@ -68,6 +68,11 @@ def read(stage: Stage) -> tuple[dict, list[dict]]:
     return facts, history
 
 
+def room_for(model) -> int:
+    """Bytes that a Keras model takes on disk, generously."""
+    return int(1.1 * sum(w.nbytes for w in model.get_weights())) + 2**20
+
+
 def stage_name(job: Job, teacher: str, what: str, seed: int) -> str:
     """`vgg16-student`, and `vgg16-student-seed3` for the repeats."""
     return f"{teacher}-{what}" + (f"-seed{seed}" if seed != job.config.run.seed else "")

@@ -90,6 +90,12 @@ def disk_errors(folder, name: str = "--results", hint: str = GOES_ON):
         raise UserError(f"{name} must be {rule}. Got {str(folder)!r} ({error.strerror}). {hint}") from None
 
 
+def make_room(folder: Path, size: int) -> None:
+    """Raise `OSError` where `size` bytes do not fit: HDF5 ends the process where a disk fills under it."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @dataclass(frozen=True)
 class Stage:
     """A complete stage: its folder, its key, whether it stood already, and what making it took."""

@@ -8,9 +8,9 @@ import keras
 
 from .checks import UserError
 from .config import DistilConfig, section_dict
-from .job import Job, Model, evaluated, keep, read, stage_name
+from .job import Job, Model, evaluated, keep, read, room_for, stage_name
 from .plots import LABELS
-from .run import CHECKPOINT
+from .run import CHECKPOINT, make_room
 from .students import exported, save_undated
 from .train import batched, fit_student
 from .views import Views
@@ -58,6 +58,7 @@ def student_stage(
             **cached,
         )
         shipped = exported(student)
+        make_room(folder, 2 * room_for(shipped))
         save_undated(shipped, folder / "student.keras")
         shipped.save(folder / "student.h5")
         facts = {

@@ -12,9 +12,9 @@ import numpy as np
 
 from .checks import require
 from .config import section_dict
-from .job import Job, Model, evaluated, keep, read, stage_name
+from .job import Job, Model, evaluated, keep, read, room_for, stage_name
 from .metrics import softmax
-from .run import CHECKPOINT, Stage, file_digest
+from .run import CHECKPOINT, Stage, file_digest, make_room
 from .teachers import NOT_DOWNLOADED, Base, WeightSource, build_base, build_head, with_head
 from .train import batched, fine_tune, fit_head, over_views
 from .views import Views
@@ -197,6 +197,7 @@ class TeacherStages:
         return head, whole
 
     def _keep(self, folder, whole, history: list[dict]) -> None:
+        make_room(folder, room_for(whole))
         # saved through a copy that was never compiled: the optimizer's moments would treble the file
         keras.Model(whole.input, whole.output, name=whole.name).save_weights(folder / WEIGHTS)
         facts = {

@@ -101,16 +101,19 @@ def batched(model: keras.Model, batch_size: int = 64) -> Callable[[np.ndarray], 
 
 
 def over_views(predict, views, out, progress: Progress, title: str):
-    """`predict` over views (V, N, ...), kept at `out` as a memory-mapped .npy (V, N, D) float32."""
-    kept = None
-    with progress.bar(title, len(views)) as advance:
+    """`predict` over views (V, N, ...), kept at `out` as a .npy (V, N, D) float32; returns it mapped.
+
+    A plain stream: a disk that fills up kills a process that writes through a map.
+    """
+    with progress.bar(title, len(views)) as advance, open(out, "wb") as file:
         for v, pixels in enumerate(views):
-            values = predict(pixels)
-            if kept is None:
-                kept = np.lib.format.open_memmap(out, "w+", np.float32, (len(views), *values.shape))
-            kept[v] = values
+            values = np.ascontiguousarray(predict(pixels), "<f4")
+            if not v:
+                shape = (len(views), *values.shape)
+                told = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_2_0(file, told)
+            file.write(values.data)
             advance(v + 1)
-    kept.flush()
     return np.load(out, mmap_mode="r")
 
 
