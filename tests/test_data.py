@@ -236,7 +236,7 @@ def test_npz_unpacked_is_removed_when_a_check_fails(tmp_path, work):
 def test_npz_faults(tmp_path, work):
     np.savez(tmp_path / "keys.npz", images=np.zeros(3), labels=np.zeros(3))
     with pytest.raises(
-        UserError, match=r"keys\.npz must hold train_images.* or x_train.*Got images, labels\."
+        UserError, match=r"keys\.npz must hold train_images.* or x_train.*Got 'images', 'labels'\."
     ):
         load(tmp_path / "keys.npz", work)
     (tmp_path / "a.npz").write_bytes(b"not a zip")
