@@ -78,6 +78,14 @@ def teacher(checkpoint=None):
     return model.get_weights(), rows
 
 
+@pytest.fixture
+def heard():
+    """A command in the background of a shell ignores SIGINT, and so would these tests."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
 @pytest.fixture(scope="module")
 def whole():
     return {train: train() for train in (student, teacher)}
@@ -118,7 +126,9 @@ def test_a_state_that_does_not_fit_is_ignored(harm, whole, tmp_path):
 
 
 @pytest.mark.parametrize("number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_a_signal_waits_for_the_batch_and_leaves_the_state(number, error, whole, tmp_path, monkeypatch):
+def test_a_signal_waits_for_the_batch_and_leaves_the_state(
+    number, error, whole, tmp_path, monkeypatch, heard
+):
     batch_end = Checkpoint.on_train_batch_end
 
     def signalled(self, batch, logs=None):
@@ -135,7 +145,7 @@ def test_a_signal_waits_for_the_batch_and_leaves_the_state(number, error, whole,
     assert same(student(tmp_path / "state.npz"), whole[student])
 
 
-def test_a_signal_after_the_last_batch_is_not_lost(whole, tmp_path, monkeypatch):
+def test_a_signal_after_the_last_batch_is_not_lost(whole, tmp_path, monkeypatch, heard):
     epoch_end = Checkpoint.on_epoch_end
 
     def signalled(self, epoch, logs=None):
