@@ -35,28 +35,23 @@ def preload() -> None:
 
 def teachers_weights(tries: int, seed: int) -> int:
     """Harmed weights of a teacher, read in this process: TensorFlow does not outlive a fork."""
-    import keras
     from hostile import harm
 
     from kdtf.checks import UserError
-    from kdtf.teachers import WeightSource, build_base
-
-    def build(source: str):
-        keras.utils.clear_session()
-        return build_base("cnn5", (32, 32, 1), WeightSource(source)).model
+    from kdtf.teachers import WeightSource, build_base, row_of
 
     broken = 0
     with tempfile.TemporaryDirectory() as scratch:
         for suffix in (".weights.h5", ".h5", ".keras"):
             good, bad = Path(scratch, f"good{suffix}"), Path(scratch, f"bad{suffix}")
-            network = build("none")
+            network = row_of("cnn5").build(input_shape=(32, 32, 3), weights=None)
             (network.save_weights if suffix == ".weights.h5" else network.save)(good)
             refused = 0
             for i in range(tries):
                 what, content = harm(good.read_bytes(), random.Random(f"{seed} {suffix} {i}"))
                 bad.write_bytes(content)
                 try:
-                    build(str(bad))
+                    build_base("cnn5", (32, 32, 1), WeightSource(str(bad)))
                 except UserError as error:
                     refused += 1
                     wrong = "\n" in str(error)

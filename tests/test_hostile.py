@@ -153,11 +153,12 @@ def test_a_lambda_in_a_student_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
 def test_harmed_weights_are_refused_in_one_line(suffix, tmp_path):
-    from kdtf.teachers import WeightSource, build_base
+    from kdtf.teachers import WeightSource, build_base, row_of
 
     good = tmp_path / f"good{suffix}"
-    network = build_base("cnn5", (32, 32, 1), WeightSource("none")).model
+    network = row_of("cnn5").build(input_shape=(32, 32, 3), weights=None)
     (network.save_weights if suffix == ".weights.h5" else network.save)(good)
+    assert build_base("cnn5", (32, 32, 1), WeightSource(str(good))).pretrained
     for i in range(8):
         bad = tmp_path / f"{i}{suffix}"
         bad.write_bytes(hostile.harm(good.read_bytes(), random.Random(i))[1])
