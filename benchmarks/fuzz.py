@@ -96,8 +96,9 @@ def settings(content: bytes) -> None:
 
 def stage(content: bytes) -> None:
     """The note of a finished stage."""
-    (SCRATCH / "r" / "work" / "x-1").mkdir(parents=True, exist_ok=True)
-    _file(content, "r/work/x-1/stage.json")
+    folder = SCRATCH / "r" / "work" / "x-1"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / run.NOTE).write_bytes(content)
     run.list_stages(SCRATCH / "r")
 
 

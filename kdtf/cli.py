@@ -185,8 +185,6 @@ def run_report(config: Config, demo: bool) -> None:
     try:
         page = render(folder)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"--results must hold the tables of a finished run as it wrote them. {str(folder)!r} does not: "

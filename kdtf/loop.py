@@ -174,10 +174,9 @@ class Stop:
         self.asked, self.training = None, 0
 
     def __call__(self, number, frame):
-        if self.asked or not self.training:
-            self.asked = None
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        self.asked = number
+        again, self.asked = self.asked, number
+        if again or not self.training:
+            self.obey()
 
     def obey(self) -> None:
         """Raise what the signal asked for, if one came."""
