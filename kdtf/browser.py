@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .checks import UserError, require
+from .predictor import BundleError, Predictor, likeness, open_interpreter, quantized
 
 SCORES = {"accuracy": "Accuracy on test", "auc": "AUC on test", "ece": "ECE on test, before the temperature"}
 MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # of a card edited by hand
@@ -20,8 +21,6 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
 
     `number` names its file. Raises `UserError`.
     """
-    from .predictor import BundleError, Predictor, open_interpreter, quantized
-
     require(path.suffix == ".tflite", "A bundle", "a .tflite file with its .json beside it", str(path))
     try:
         predictor = Predictor(path)
@@ -34,7 +33,7 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
         shown = card(path, predictor.card, pixels)
     except MALFORMED:
         raise UserError(f"{path.with_suffix('.json')} must be a card as kdtf wrote it. It is not.") from None
-    answer = predictor(picture(shown["input"])[None])[0]
+    answer = predictor(predictor.pixels(picture(shown["input"]))[None])[0]
     require(
         np.isfinite(answer).all(), "A bundle", f"a student of finite probabilities: {path}", answer.tolist()
     )
@@ -74,13 +73,29 @@ def card(path: Path, told: dict, pixels: dict) -> dict:
     between = all(isinstance(cut, int | float) and 0 <= cut <= 1 for cut in cuts.values())
     require(between, f"{path}: thresholds", "between 0 and 1, by class", cuts)
     return {
-        "input": dict(zip(("height", "width", "channels"), shape[1:], strict=True)),
+        "input": dict(zip(("height", "width", "channels"), shape[1:], strict=True)) | _prepared(told),
         "classes": list(told["classes"]),
         "temperature": told.get("temperature", 1.0),
         "thresholds": cuts,
+        "usual": _usual(told.get("training_images") or {}),
         "synthetic": bool(told.get("synthetic_data")),
         "facts": facts(told, shape[1:]),
     }
+
+
+def _prepared(told: dict) -> dict:
+    """How the predictor makes a file's image into the student's, for the page to do the same."""
+    how = told["input"].get("prepared", {})
+    return {
+        "side": how.get("side", 0),
+        "keepAspect": bool(how.get("keep_aspect")),
+        "windowed": bool(how.get("window")),
+    }
+
+
+def _usual(typical: dict) -> dict[str, list[float]]:
+    """{statistic: [low, high, least, most]}: of the training images, and beyond which an image is unlike."""
+    return {name: [*typical[name][::2], *ends] for name, ends in likeness(typical).items()}
 
 
 def facts(told: dict, shape: list[int]) -> dict[str, str]:
@@ -108,11 +123,8 @@ def facts(told: dict, shape: list[int]) -> dict[str, str]:
     return {term: str(value) for term, value in found.items() if value is not None}
 
 
-def picture(sides: dict) -> np.ndarray:
-    """The test picture as a student takes it, (H, W, C) uint8; student.js draws the same one."""
+def picture(sides: dict) -> Image.Image:
+    """The test picture of a student of these sides; student.js draws the same one."""
     height, width = sides["height"], sides["width"]
     y, x, c = np.ogrid[: 3 * height + 1, : 2 * width + 1, :3]
-    image = Image.fromarray(((3 * x + 5 * y) * (c + 1) % 256).astype(np.uint8))
-    image = image.convert("L") if sides["channels"] == 1 else image
-    small = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(small).reshape(height, width, -1)
+    return Image.fromarray(((3 * x + 5 * y) * (c + 1) % 256).astype(np.uint8))

@@ -266,13 +266,12 @@ class Predictor:
     def unlike(self, pixels: np.ndarray) -> list[str]:
         """For each of pixels (N, H, W, C): in what it lies far outside the training images, or ""."""
         known = self.card.get("training_images", {})
-        found = {name: values for name, values in statistics(pixels).items() if name in known}
+        found = statistics(pixels)
         said = [[] for _ in pixels]
-        for name, values in found.items():
+        for name, (least, most) in likeness(known).items():
             low, _, high = known[name]
-            slack = SPREAD * (high - low) + LEVELS
-            for i, value in enumerate(values):
-                if not low - slack <= value <= high + slack:
+            for i, value in enumerate(found[name]):
+                if not least <= value <= most:
                     rule = f"training images {low:.0f} to {high:.0f}"
                     said[i].append(f"unlike the training images: {name} {value:.0f}, {rule}")
         return ["; ".join(parts) for parts in said]
@@ -294,15 +293,19 @@ class Predictor:
             # pydicom's quote headers, and a header holds the patient; Pillow's bomb is refused by its size
             warnings.simplefilter("ignore")
             picture = read(file, tuple(prepared.get("window", ())))
-        height, width, channels = self.shape
-        image, side = picture.image, prepared.get("side", 0)
-        if side and (side, side) != (height, width):  # the run made its input of larger arrays
-            image = to_image(to_pixels(image, (side, side, channels), prepared.get("keep_aspect", False)))
-        pixels = to_pixels(image, self.shape, prepared.get("keep_aspect", False))
+        pixels = self.pixels(picture.image)
         said = [_small(picture.image.size, self.shape)]
         if picture.peak is not None and picture.peak < BITS_12:
             said.append(f"16 bits, but nothing above {picture.peak}: 12-bit data look almost black")
         return Waiting(str(file), 0, pixels, "; ".join(filter(None, said)))
+
+    def pixels(self, image) -> np.ndarray:
+        """A Pillow image of mode L or RGB as (H, W, C) uint8, made as `prepare` made the training images."""
+        prepared = self.card["input"].get("prepared", {})
+        side, keep_aspect = prepared.get("side", 0), prepared.get("keep_aspect", False)
+        if side and (side, side) != self.shape[:2]:  # the run made its input of larger arrays
+            image = to_image(to_pixels(image, (side, side, self.shape[2]), keep_aspect))
+        return to_pixels(image, self.shape, keep_aspect)
 
     def _array_images(self, file: Path) -> Iterator[Waiting]:
         array, scale = map_images(file)
@@ -352,6 +355,7 @@ def tempered(probs: np.ndarray, t: float) -> np.ndarray:
 
 # What images look like, in three numbers
 
+STATISTICS = ("brightness", "contrast", "colour")
 SPREAD, LEVELS = 0.1, 2  # an image is unlike the others beyond their range by a tenth of it and two levels
 
 
@@ -362,11 +366,15 @@ def statistics(pixels: np.ndarray) -> dict[str, np.ndarray]:
     """
     values = pixels.astype(np.float32)
     grey = values.mean(axis=3)  # (N, H, W)
-    return {
-        "brightness": grey.mean(axis=(1, 2)),
-        "contrast": grey.std(axis=(1, 2)),
-        "colour": (values.max(axis=3) - values.min(axis=3)).mean(axis=(1, 2)),
-    }
+    colour = (values.max(axis=3) - values.min(axis=3)).mean(axis=(1, 2))
+    return dict(zip(STATISTICS, (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), colour), strict=True))
+
+
+def likeness(typical: dict) -> dict[str, tuple[float, float]]:
+    """Of a card's {statistic: [low, median, high]}: the least and the most an image like those has."""
+    ends = {name: typical[name] for name in STATISTICS if name in typical}
+    slacks = {name: SPREAD * (high - low) + LEVELS for name, (low, _, high) in ends.items()}
+    return {name: (ends[name][0] - slack, ends[name][2] + slack) for name, slack in slacks.items()}
 
 
 def _small(size: tuple[int, int], shape: tuple[int, int, int]) -> str:

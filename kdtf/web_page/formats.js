@@ -8,16 +8,17 @@ export const MAX_SIDE = 16384; // the widest canvas that every browser reads bac
 /** A file or an image that cannot be used. Its message is one line for the visitor. */
 export class Unusable extends Error {}
 
-/** The MIME type of a file's bytes. Throws `Unusable` for what is not a whole PNG or JPEG of bearable size. */
+/** {type, deep} of a file's bytes: its MIME type, and whether it is grey in 16 bits. Throws `Unusable` for what
+ * is not a whole PNG or JPEG of one image of bearable size. */
 export function inspect(bytes) {
   const [type, read] = kind(bytes);
-  const { width, height } = read(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes);
+  const { width, height, deep } = read(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), bytes);
   if (!width || !height) throw new Unusable("has no pixels");
   if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
     const most = `at most ${MAX_PIXELS / 1e6} million, and ${MAX_SIDE} a side, are read`;
     throw new Unusable(`has ${width} × ${height} pixels; ${most}`);
   }
-  return type;
+  return { type, deep: Boolean(deep) };
 }
 
 function kind(bytes) {
@@ -44,8 +45,10 @@ function png(view, bytes) {
     if (view.getUint32(end) !== crc(bytes.subarray(at + 4, end))) throw new Unusable("is damaged");
     if (!size) {
       if (type !== "IHDR" || length !== 13) throw new Unusable("is damaged");
-      size = { width: view.getUint32(at + 8), height: view.getUint32(at + 12) };
+      const deep = bytes[at + 16] === 16 && bytes[at + 17] === 0; // bits, and colour type: grey
+      size = { width: view.getUint32(at + 8), height: view.getUint32(at + 12), deep };
     }
+    if (type === "acTL" && length >= 4 && view.getUint32(at + 8) > 1) throw new Unusable("holds several images");
     at = end + 4;
   }
   return size;

@@ -2,7 +2,7 @@
 
 import { Unusable } from "./formats.js";
 import { decode, pixelsOf } from "./picture.js";
-import { judge, load, start } from "./student.js";
+import { judge, load, start, warnings } from "./student.js";
 
 const PREVIEW = 352; // pixels of the longer side
 const id = (name) => document.getElementById(name);
@@ -85,8 +85,11 @@ async function show(students, file) {
     const [judged, sized] = [[], {}];
     for (const student of students) {
       const sides = student.card.input;
+      if (picture.deep && sides.windowed) {
+        throw new Unusable(`is grey in 16 bits, which ${student.name} reads through a window: use kdtf's predict`);
+      }
       const pixels = (sized[Object.values(sides)] ??= pixelsOf(picture, sides)); // students of a size share them
-      judged.push({ student, pixels, ...(await judge(student, pixels)) });
+      judged.push({ student, pixels, unlike: warnings(student, pixels, picture), ...(await judge(student, pixels)) });
     }
     const size = `${picture.width} × ${picture.height} px`;
     const made = element("article", { className: "card image" });
@@ -95,7 +98,7 @@ async function show(students, file) {
     made.append(preview(picture, file.name), element("div", { className: "verdicts" }, ...judged.map(verdict)));
     id("list").append(made);
     id("found").hidden = false;
-    return judged.map((one) => `${one.student.name}: ${inWords(one)}`).join(" ");
+    return judged.flatMap((one) => [`${one.student.name}: ${inWords(one)}`, ...one.unlike.map(sentence)]).join(" ");
   } finally {
     picture.close();
   }
@@ -106,6 +109,8 @@ function inWords({ student, probs, top, threshold, uncertain }) {
   return uncertain ? `Uncertain. Likeliest: ${nearest}, below its threshold of ${percent(threshold)}.` : `${nearest}.`;
 }
 
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
 function agreement(judged) {
   const found = new Set(judged.map(({ student, top }) => student.card.classes[top]));
   const unsure = judged.filter((one) => one.uncertain).length;
@@ -114,13 +119,15 @@ function agreement(judged) {
 }
 
 function verdict(one) {
-  const { student, pixels, uncertain } = one;
+  const { student, pixels, uncertain, unlike } = one;
   const { height, width } = student.card.input;
+  const doubts = unlike.map((text) => element("li", {}, sentence(text)));
   return element(
     "section",
     { ariaLabel: student.name },
     element("h4", {}, student.name),
     element("p", { className: uncertain ? "verdict uncertain" : "verdict" }, inWords(one)),
+    element("ul", { className: "warn" }, ...doubts),
     table(one),
     element("p", { className: "seen soft" }, seen(pixels, student.card.input), `What it sees: ${width} × ${height} px`),
   );

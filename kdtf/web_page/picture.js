@@ -1,12 +1,12 @@
 // A file -> an upright picture -> the pixels a student takes, as kdtf's predictor reads them.
 
 import { inspect, MAX_BYTES, Unusable } from "./formats.js";
-import { horizontal, steps, vertical } from "./resize.js";
+import { horizontal, inside, padded, resize, steps, vertical } from "./resize.js";
 
 const STRIP = 1 << 20; // pixels read at once: phones refuse a canvas of a whole large image
 const AS_STORED = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
 
-/** The decoded picture of a file. Throws `Unusable`. The caller closes it. */
+/** The decoded picture of a file; `deep` where it was grey in 16 bits. Throws `Unusable`. The caller closes it. */
 export async function decode(file) {
   if (file.size > MAX_BYTES) throw new Unusable(`is larger than ${MAX_BYTES / 2 ** 20} MB`);
   let bytes;
@@ -15,9 +15,9 @@ export async function decode(file) {
   } catch {
     throw new Unusable("cannot be read: it is a folder, or it was moved");
   }
-  const type = inspect(bytes);
+  const { type, deep } = inspect(bytes);
   try {
-    return await createImageBitmap(new Blob([bytes], { type }), AS_STORED);
+    return Object.assign(await createImageBitmap(new Blob([bytes], { type }), AS_STORED), { deep });
   } catch {
     throw new Unusable("is damaged");
   }
@@ -33,8 +33,21 @@ export async function painted(width, height, colour) {
   return createImageBitmap(image, AS_STORED);
 }
 
-/** A picture as (height, width, channels) bytes, transparent parts on black, `channels` 1 or 3. */
-export function pixelsOf(picture, { height, width, channels }) {
+/**
+ * A picture as (height, width, channels) bytes, transparent parts on black, `channels` 1 or 3. By way of a
+ * square of `side` where the training images were prepared to one of another size than the student's.
+ */
+export function pixelsOf(picture, { height, width, channels, side, keepAspect }) {
+  const last = [height, width];
+  const first = side && (side !== height || side !== width) ? [side, side] : last;
+  const box = inside([picture.height, picture.width], first, keepAspect);
+  const made = padded(shrunk(picture, ...box, channels), [...box, channels], first);
+  // squares may end as oblongs: the aspect is kept in each step
+  const again = inside(first, last, keepAspect);
+  return first === last ? made : padded(resize(made, [...first, channels], again), [...again, channels], last);
+}
+
+function shrunk(picture, height, width, channels) {
   const rows = Math.max(1, Math.floor(STRIP / picture.width));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [picture.width, Math.min(rows, picture.height)];

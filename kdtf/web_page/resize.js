@@ -57,6 +57,31 @@ function weighted(pixels, start, stride, weights) {
   return Math.min(255, sum >> PRECISION);
 }
 
+/** A whole number, halves to the even one, as Python's round. */
+function rounded(value) {
+  const up = Math.floor(value + 0.5);
+  return up - value === 0.5 && up % 2 ? up - 1 : up;
+}
+
+/** [height, width] of a picture inside `to`: all of it, or as much as its aspect leaves. */
+export function inside([height, width], [toHeight, toWidth], keepAspect) {
+  if (!keepAspect) return [toHeight, toWidth];
+  if (width * toHeight >= height * toWidth) return [Math.max(1, rounded((toWidth * height) / width)), toWidth];
+  return [toHeight, Math.max(1, rounded((toHeight * width) / height))];
+}
+
+/** (height, width, channels) bytes in the middle of black ones, (toHeight, toWidth, channels). */
+export function padded(pixels, [height, width, channels], [toHeight, toWidth]) {
+  if (height === toHeight && width === toWidth) return pixels;
+  const made = new Uint8Array(toHeight * toWidth * channels);
+  const [top, left] = [(toHeight - height) >> 1, (toWidth - width) >> 1];
+  for (let row = 0; row < height; row++) {
+    const line = pixels.subarray(row * width * channels, (row + 1) * width * channels);
+    made.set(line, ((top + row) * toWidth + left) * channels);
+  }
+  return made;
+}
+
 /** (height, width, channels) bytes to (toHeight, toWidth, channels). */
 export function resize(pixels, [height, width, channels], [toHeight, toWidth]) {
   const narrow = horizontal(pixels, width, channels, steps(width, toWidth));

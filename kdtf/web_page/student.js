@@ -64,6 +64,37 @@ export function tempered(probs, t) {
   return powers.map((p) => p / total);
 }
 
+/** Mean grey level, its standard deviation and mean colour of pixels, 0..255: kdtf's `statistics`. */
+function statistics(pixels, channels) {
+  const count = pixels.length / channels;
+  let [sum, squares, colour] = [0, 0, 0];
+  for (let at = 0; at < pixels.length; at += channels) {
+    const own = pixels.subarray(at, at + channels);
+    const grey = own.reduce((total, value) => total + value, 0) / channels;
+    sum += grey;
+    squares += grey * grey;
+    colour += Math.max(...own) - Math.min(...own);
+  }
+  const mean = sum / count;
+  return { brightness: mean, contrast: Math.sqrt(Math.max(0, squares / count - mean * mean)), colour: colour / count };
+}
+
+/** What is to be said of an image besides its class, in the predictor's words: [] where it is like the others. */
+export function warnings({ card }, pixels, picture) {
+  const { width, height, channels } = card.input;
+  const said = [];
+  if (picture.width < width || picture.height < height) {
+    said.push(`tiny: ${picture.width} x ${picture.height} px, enlarged to ${width} x ${height}`);
+  }
+  const found = statistics(pixels, channels);
+  for (const [name, [low, high, least, most]] of Object.entries(card.usual)) {
+    if (least <= found[name] && found[name] <= most) continue;
+    const [value, from, to] = [found[name], low, high].map((level) => level.toFixed(0));
+    said.push(`unlike the training images: ${name} ${value}, training images ${from} to ${to}`);
+  }
+  return said;
+}
+
 /** {probs, top, threshold, uncertain} of pixels: the top class's calibrated probability under its threshold. */
 export async function judge(student, pixels) {
   const probs = tempered(await probabilities(student, pixels), student.card.temperature);
