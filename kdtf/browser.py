@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .checks import UserError, require
-from .predictor import BundleError, Predictor, likeness, open_interpreter, quantized
+from .predictor import BundleError, Predictor, likeness, open_interpreter, patterns_of, quantized
 
 SCORES = {"accuracy": "Accuracy on test", "auc": "AUC on test", "ece": "ECE on test, before the temperature"}
 MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # of a card edited by hand
@@ -78,6 +78,7 @@ def card(path: Path, told: dict, pixels: dict) -> dict:
         "temperature": told.get("temperature", 1.0),
         "thresholds": cuts,
         "usual": _usual(told.get("training_images") or {}),
+        "patterns": patterns_of(told).round(6).tolist(),
         "synthetic": bool(told.get("synthetic_data")),
         "facts": facts(told, shape[1:]),
     }

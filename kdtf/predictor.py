@@ -11,6 +11,7 @@ images with the same functions, so that a device sees what training saw.
     probs = predictor(pixels)    # arrays (N, H, W, C) 0..255 -> (N, K), as the file gives them
 """
 
+import base64
 import csv
 import hashlib
 import json
@@ -96,9 +97,10 @@ def _describes_a_student(card) -> bool:
             and len(prepared.get("window", ())) in (0, 2)
             and 0 <= prepared.get("side", 0) <= MOST_SIDE
             and isinstance(card.get("output_tensor", {}), dict)
+            and patterns_of(card).shape[1] == THUMBNAIL**2
             and card.get("temperature", 1.0) > 0
         )
-    except (TypeError, KeyError, AttributeError, OverflowError):
+    except (TypeError, KeyError, AttributeError, OverflowError, ValueError):
         return False
 
 
@@ -266,7 +268,7 @@ class Predictor:
     def unlike(self, pixels: np.ndarray) -> list[str]:
         """For each of pixels (N, H, W, C): in what it lies far outside the training images, or ""."""
         known = self.card.get("training_images", {})
-        found = statistics(pixels)
+        found = statistics(pixels, patterns_of(self.card))
         said = [[] for _ in pixels]
         for name, (least, most) in likeness(known).items():
             low, _, high = known[name]
@@ -353,21 +355,48 @@ def tempered(probs: np.ndarray, t: float) -> np.ndarray:
     return z / z.sum(axis=1, keepdims=True)
 
 
-# What images look like, in three numbers
+# What images look like, in four numbers
 
-STATISTICS = ("brightness", "contrast", "colour")
+STATISTICS = ("brightness", "contrast", "colour", "layout")
+THUMBNAIL = 8  # a side: what an image shows is gone, where it is bright and dark is left
 SPREAD, LEVELS = 0.1, 2  # an image is unlike the others beyond their range by a tenth of it and two levels
 
 
-def statistics(pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Of each of pixels (N, H, W, C) 0..255: mean grey level, its standard deviation, mean colour. (N,) each.
+def statistics(pixels: np.ndarray, patterns: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each of pixels (N, H, W, C) 0..255: {name: (N,)}.
 
-    Colour is the largest channel minus the smallest: 0 for a grey image.
+    Mean grey level; its standard deviation; colour, the largest channel minus the smallest, 0 for a grey
+    image; layout, what of its thumbnail is not made of `patterns` (K, 64), in percent.
     """
     values = pixels.astype(np.float32)
     grey = values.mean(axis=3)  # (N, H, W)
     colour = (values.max(axis=3) - values.min(axis=3)).mean(axis=(1, 2))
-    return dict(zip(STATISTICS, (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), colour), strict=True))
+    layout = unexplained(thumbnails(grey), patterns)
+    found = (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), colour, layout)
+    return dict(zip(STATISTICS, found, strict=True))
+
+
+def thumbnails(grey: np.ndarray) -> np.ndarray:
+    """Grey images (N, H, W) as 8 x 8 means, less their mean and of length 1: (N, 64). Zeros of flat ones."""
+    height, width = grey.shape[1:]
+    rows, columns = (np.arange(THUMBNAIL) * side // THUMBNAIL for side in (height, width))
+    sums = np.add.reduceat(np.add.reduceat(grey.astype(np.float64), rows, axis=1), columns, axis=2)
+    counts = [np.maximum(1, np.diff([*edges, side])) for edges, side in ((rows, height), (columns, width))]
+    values = (sums / np.outer(*counts)).reshape(len(grey), -1)
+    values -= values.mean(axis=1, keepdims=True)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+
+
+def unexplained(values: np.ndarray, patterns: np.ndarray) -> np.ndarray:
+    """What of thumbnails (N, 64) is not made of `patterns` (K, 64): (N,) of their variance, in percent."""
+    return 100 * (1 - ((values @ patterns.T) ** 2).sum(axis=1))
+
+
+def patterns_of(card: dict) -> np.ndarray:
+    """The main patterns (K, 64) of a card's training images, of length 1 each; none of an older card."""
+    stored = np.frombuffer(base64.b64decode(card.get("training_layout", ""), validate=True), np.int8)
+    patterns = stored.reshape(-1, THUMBNAIL**2).astype(np.float64)
+    return patterns / np.maximum(np.linalg.norm(patterns, axis=1, keepdims=True), 1)
 
 
 def likeness(typical: dict) -> dict[str, tuple[float, float]]:

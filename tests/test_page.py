@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from kdtf.browser import fixed_batch
+from kdtf.bundle import layout
 from kdtf.cli import main
 from kdtf.page import MODULES, SOURCES, build, names
 from kdtf.predictor import Predictor, open_interpreter
@@ -41,12 +42,13 @@ def colour(tmp_path_factory):
     model = build_student("cnn3", shape, 3, momentum=0.5, dropout=0.5, seed=0)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     model.fit(views[0].astype("float32"), np.arange(40) % 3, epochs=2, verbose=0)
-    known = {"brightness": [60, 80, 90], "contrast": [40, 50, 60], "colour": [0, 0, 0]}
+    known = {"brightness": [60, 80, 90], "contrast": [40, 50, 60], "colour": [0, 0, 0], "layout": [0, 10, 50]}
     ways = {"int8": {}, "float32": {"side": 57, "keep_aspect": True, "window": [300.0, 600.0]}}
     for recipe, prepared in ways.items():
         content = convert(exported(model), recipe, calibration(views, 40, 0))
         facts = card(content, recipe, classes="abc", shape=shape, made_by={}, synthetic=False)
         facts |= {"temperature": 1.7, "thresholds": {"a": 0.4, "b": 0.5, "c": 0.99}, "training_images": known}
+        facts["training_layout"] = layout(views[0], views[0])[0]
         facts["input"]["prepared"] = prepared
         (folder / f"rgb_{recipe}.tflite").write_bytes(content)
         (folder / f"rgb_{recipe}.json").write_text(json.dumps(facts))
@@ -298,6 +300,7 @@ def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundle
             )
         if path.stem.startswith("rgb"):
             assert {bool(row.warning) for row in rows} == {True, False}
+            assert {"layout" in row.warning for row in rows} == {True, False}
     heard = [e for e in page.get_log("browser") if "litert" not in e["message"]]  # it logs to the console
     assert not [e for e in heard if "Content Security" in e["message"] or "javascript" in e["source"]]
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import QUICK
 
 from kdtf import sample
-from kdtf.bundle import typical
+from kdtf.bundle import layout, typical
 from kdtf.cli import main
 from kdtf.predictor import Predictor
 from kdtf.report import SUMMARY
@@ -134,7 +134,9 @@ def test_a_bundle_gives_the_scores_it_states(finished, tiny, name, recipe):
     assert "largest Youden index" in facts["threshold_rule"] and "synthetic phantom" in facts["limits"][0]
     assert facts["images"] == {"train": 48, "val": 16, "test": 24}
     assert (finished / "labels.txt").read_text().splitlines() == facts["classes"]
-    assert facts["training_images"] == typical(np.load(tiny / "X_train.npy"))
+    patterns, left = layout(np.load(tiny / "X_train.npy"), np.load(tiny / "X_val.npy"))
+    assert facts["training_layout"] == patterns
+    assert facts["training_images"] == typical(np.load(tiny / "X_train.npy")) | {"layout": left}
 
 
 def test_a_bundle_finds_its_own_test_images_ordinary(finished, tiny):

@@ -17,7 +17,17 @@ from PIL import Image
 from kdtf import bundle as bundles
 from kdtf import predictor as module
 from kdtf.data import load
-from kdtf.predictor import BundleError, Predictor, read_bundle, saved, statistics, tempered
+from kdtf.predictor import (
+    BundleError,
+    Predictor,
+    patterns_of,
+    read_bundle,
+    read_image,
+    saved,
+    statistics,
+    tempered,
+    to_pixels,
+)
 from kdtf.prepare import PrepareConfig, prepare
 from kdtf.progress import Progress
 
@@ -256,7 +266,8 @@ def test_statistics_known_values():
     pixels = np.zeros((2, 2, 2, 3), np.uint8)
     pixels[0, 0] = 200  # half white-ish, grey
     pixels[1] = (90, 60, 30)
-    found = {name: values.tolist() for name, values in statistics(pixels).items()}
+    found = {name: values.tolist() for name, values in statistics(pixels, patterns_of({})).items()}
+    assert found.pop("layout") == pytest.approx([100, 100])  # no pattern is known
     assert found == {"brightness": [100, 60], "contrast": [100, 0], "colour": [0, 60]}
 
 
@@ -273,6 +284,23 @@ def test_images_unlike_the_training_images_are_warned_of(tmp_path, bundle):
     expected = f"unlike the training images: brightness 0, training images {low:.0f} to {high:.0f}; unlike"
     assert predictor.unlike(black)[0].startswith(expected)
     assert Predictor(bundle()).unlike(black) == [""]  # a card of an older kdtf
+
+
+def test_another_modality_of_the_same_grey_levels_is_often_warned_of(shared_data, bundle):
+    """A CT student given chest X-rays: 296 of 624, none of them by brightness, contrast or colour."""
+    ct = {
+        split: np.load(shared_data / "chest_ct_32" / f"X_{split}.npy") for split in ("train", "val", "test")
+    }
+    stored, left = bundles.layout(ct["train"], ct["val"])
+    known = bundles.typical(ct["train"]) | {"layout": left}
+    facts = {"training_images": known, "training_layout": stored}
+    predictor = Predictor(bundle(**facts))
+    files = sorted((shared_data / "chest_xray_pneumonia" / "test").glob("*/*"))[::3]
+    xrays = np.stack([to_pixels(read_image(file).image, (32, 32, 3)) for file in files])
+    said = predictor.unlike(xrays)
+    assert np.mean([bool(text) for text in said]) > 0.4
+    assert all(text.startswith("unlike the training images: layout ") for text in said if text)
+    assert np.mean([bool(text) for text in predictor.unlike(ct["test"])]) < 0.03
 
 
 def test_tiny_images_and_12_bits_in_16_are_warned_of(tmp_path, bundle):
@@ -317,6 +345,9 @@ def test_rows_become_csv_whole_or_not_at_all(tmp_path, bundle):
         {"thresholds": [0.5]},
         {"thresholds": {"a": None}},
         {"training_images": {"brightness": [1, 2]}},
+        {"training_layout": "AAAA"},
+        {"training_layout": "not base64!"},
+        {"training_layout": [0.5]},
         {"sha256": None},
     ],
 )

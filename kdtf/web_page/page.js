@@ -119,9 +119,9 @@ function agreement(judged) {
 }
 
 function verdict(one) {
-  const { student, pixels, uncertain, unlike } = one;
+  const { student, pixels, uncertain } = one;
   const { height, width } = student.card.input;
-  const doubts = unlike.map((text) => element("li", {}, sentence(text)));
+  const doubts = one.unlike.map((text) => element("li", {}, sentence(text)));
   return element(
     "section",
     { ariaLabel: student.name },

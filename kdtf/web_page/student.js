@@ -64,29 +64,50 @@ export function tempered(probs, t) {
   return powers.map((p) => p / total);
 }
 
-/** Mean grey level, its standard deviation and mean colour of pixels, 0..255: kdtf's `statistics`. */
-function statistics(pixels, channels) {
-  const count = pixels.length / channels;
-  let [sum, squares, colour] = [0, 0, 0];
+const total = (values) => values.reduce((sum, value) => sum + value, 0);
+const mean = (values) => total(values) / values.length;
+const THUMBNAIL = 8;
+
+/** Of pixels (height, width, channels), 0..255: kdtf's `statistics`. */
+function statistics(pixels, { height, width, channels }, patterns) {
+  const [grey, colours] = [[], []];
   for (let at = 0; at < pixels.length; at += channels) {
     const own = pixels.subarray(at, at + channels);
-    const grey = own.reduce((total, value) => total + value, 0) / channels;
-    sum += grey;
-    squares += grey * grey;
-    colour += Math.max(...own) - Math.min(...own);
+    grey.push(mean(own));
+    colours.push(Math.max(...own) - Math.min(...own));
   }
-  const mean = sum / count;
-  return { brightness: mean, contrast: Math.sqrt(Math.max(0, squares / count - mean * mean)), colour: colour / count };
+  const brightness = mean(grey);
+  const contrast = Math.sqrt(mean(grey.map((level) => (level - brightness) ** 2)));
+  const small = thumbnail(grey, height, width);
+  const shares = patterns.map((pattern) => total(pattern.map((value, i) => value * small[i])) ** 2);
+  return { brightness, contrast, colour: mean(colours), layout: 100 * (1 - total(shares)) };
+}
+
+/** Grey levels as 8 x 8 means, less their mean and of length 1: kdtf's `thumbnails`. */
+function thumbnail(grey, height, width) {
+  const edge = (i, side) => Math.floor((i * side) / THUMBNAIL);
+  const span = (i, side) => [edge(i, side), Math.max(edge(i, side) + 1, edge(i + 1, side))];
+  const values = Array.from({ length: THUMBNAIL ** 2 }, (_, i) => {
+    const [[top, bottom], [left, right]] = [span(Math.floor(i / THUMBNAIL), height), span(i % THUMBNAIL, width)];
+    const cell = grey.filter((_, at) => {
+      const [row, column] = [Math.floor(at / width), at % width];
+      return top <= row && row < bottom && left <= column && column < right;
+    });
+    return mean(cell);
+  });
+  const middle = mean(values);
+  const length = Math.max(1e-6, Math.hypot(...values.map((value) => value - middle)));
+  return values.map((value) => (value - middle) / length);
 }
 
 /** What is to be said of an image besides its class, in the predictor's words: [] where it is like the others. */
 export function warnings({ card }, pixels, picture) {
-  const { width, height, channels } = card.input;
+  const { width, height } = card.input;
   const said = [];
   if (picture.width < width || picture.height < height) {
     said.push(`tiny: ${picture.width} x ${picture.height} px, enlarged to ${width} x ${height}`);
   }
-  const found = statistics(pixels, channels);
+  const found = statistics(pixels, card.input, card.patterns);
   for (const [name, [low, high, least, most]] of Object.entries(card.usual)) {
     if (least <= found[name] && found[name] <= most) continue;
     const [value, from, to] = [found[name], low, high].map((level) => level.toFixed(0));
