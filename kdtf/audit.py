@@ -316,7 +316,7 @@ def _verdict(rows, twins) -> list[str]:
         if row["check"] == "shortcut probe" and row["value"] > row["of"] + SHORTCUT:
             told.append(
                 f"Brightness, contrast and size alone reach a balanced accuracy of {row['value']:.2f} "
-                f"(chance {row['of']:.2f}): a model may look at them instead of the lung."
+                f"(chance {row['of']:.2f}): a model may go by them instead of by what the images show."
             )
         if row["check"] == "exact copies within a split" and row["count"]:
             part = f"{row['count']} of the {row['of']} {row['split']} images"

@@ -59,7 +59,7 @@ def answer(tables: dict) -> dict:
     """The student to ship: the `.tflite` with the best val accuracy, the smallest among equals."""
     files = tables["summary"].query("recipe != 'keras'")
     best = files.sort_values(["val_accuracy", "size_kib"], ascending=[False, True]).iloc[0]
-    kind = _whose(f"{best.teacher}_student")
+    kind = _student(best.teacher)
     sure = _interval(tables["intervals"], best, "accuracy", "all")
     clean = _interval(tables["intervals"], best, "accuracy", "clean")
     text = f"{_points(sure)} of {best.test_images} test images right (95 % interval {_range(sure)})"
@@ -185,45 +185,37 @@ def _embedded(pictures) -> list[dict]:
     ]
 
 
+COURSES = "accuracy and cross entropy over the epochs"
+MISTAKES = "test images, its surest mistakes first."
+CAPTIONS = {  # by the end of a picture's name; the first that fits
+    "comparison": "Accuracy on test of every teacher and its distilled student; the student alone as a line.",
+    "pareto": "Accuracy on test of every model and file against its size and its latency for one image.",
+    "_roc_pr": "{who}: ROC and precision-recall curves of every class against the rest, on test.",
+    "_reliability": "{who}: how often the top class is right, by how sure the model is; diagonal: honest.",
+    "_quantization_error": "{who}: every file's layers, how far from float; the worst of each is ringed.",
+    "_gradcam": "{who}: Grad-CAM of the teacher and both students on the same test images.",
+    "_student_curves": f"{{student}}: {COURSES}.",
+    "_teacher_curves": f"The teacher {{who}}: {COURSES}.",
+    "_curves": f"{{who}}: {COURSES}, train dashed, val solid.",
+    "_student_examples": f"{{student}}: {MISTAKES}",
+    "_teacher_examples": f"The teacher {{who}}: {MISTAKES}",
+    "_student_confusion_matrix": "{student}: confusion matrix on test, counts and parts; true in rows.",
+    "_exact_copies": "Pairs of images that are exact copies, the worst first.",
+    "_near_copies": "Pairs of images that are near copies, the worst first.",
+}
+UNTAUGHT = {"alone": "The student trained alone", "baseline": "The baseline"}
+
+
 def caption(file: str) -> str:
-    """What a picture shows, for readers and for screen readers."""
+    """What a picture of a run shows, for readers and for screen readers."""
     stem = file.removesuffix(".png")
-    if stem == "comparison":
-        return "Accuracy on test of every teacher and its distilled student; the student alone as a line."
-    if stem == "pareto":
-        return "Accuracy on test of every model and file against its size and its latency for one image."
-    if stem.endswith("_roc_pr"):
-        who = stem.removesuffix("_roc_pr")
-        return f"{who}: ROC and precision-recall curves of every class against the rest, on test."
-    if stem.endswith("_reliability"):
-        who = stem.removesuffix("_reliability")
-        return f"{who}: how often the top class is right, by how sure the model is; the diagonal is honest."
-    if stem.endswith("_quantization_error"):
-        who = stem.removesuffix("_quantization_error")
-        return f"{who}: how far every layer of every file is from float; each file's worst layer is ringed."
-    if stem.endswith("_gradcam"):
-        who = stem.removesuffix("_gradcam")
-        return f"{who}: Grad-CAM of the teacher and both students on the same test images."
-    if stem.endswith(("_student_curves", "_teacher_curves")):
-        return f"{_whose(stem.removesuffix('_curves'))}: accuracy and cross entropy over the epochs."
-    if stem.endswith("_examples"):
-        return f"{_whose(stem.removesuffix('_examples'))}: test images, its surest mistakes first."
-    if stem.endswith("_curves"):
-        who = stem.removesuffix("_curves")
-        return f"{who}: accuracy and cross entropy over the epochs, train dashed, val solid."
-    if stem.endswith("_student_confusion_matrix"):
-        whose = _whose(stem.removesuffix("_confusion_matrix"))
-        return f"{whose}: confusion matrix on test, counts and parts; true classes in rows."
-    return f"Pairs of images that are {stem.split('_')[1]} copies, the worst first."
+    end = next(end for end in CAPTIONS if stem.endswith(end))
+    who = stem.removesuffix(end)
+    return CAPTIONS[end].format(who=who, student=_student(who))
 
 
-def _whose(stem: str) -> str:
-    """The model that `alone_student`, `vgg16_student` or `vgg16_teacher` stands for."""
-    who, kind = stem.rsplit("_", 1)
-    if kind == "teacher":
-        return f"The teacher {who}"
-    untaught = {"alone": "The student trained alone", "baseline": "The baseline"}
-    return untaught.get(who) or f"The student distilled from {who}"
+def _student(teacher: str) -> str:
+    return UNTAUGHT.get(teacher, f"The student distilled from {teacher}")
 
 
 class Shown(NamedTuple):
