@@ -188,7 +188,7 @@ def _embedded(pictures) -> list[dict]:
 COURSES = "accuracy and cross entropy over the epochs"
 MISTAKES = "test images, its surest mistakes first."
 CAPTIONS = {  # by the end of a picture's name; the first that fits
-    "comparison": "Accuracy on test of every teacher and its distilled student; the student alone as a line.",
+    "comparison": "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line.",
     "pareto": "Accuracy on test of every model and file against its size and its latency for one image.",
     "_roc_pr": "{who}: ROC and precision-recall curves of every class against the rest, on test.",
     "_reliability": "{who}: how often the top class is right, by how sure the model is; diagonal: honest.",

@@ -10,7 +10,6 @@ matplotlib.use("Agg")  # no screen is needed, nor looked for
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73", "baseline": "#CC79A7"}
@@ -200,23 +199,29 @@ def pareto(rows: list[dict], *, synthetic=False) -> Figure:
     return figure
 
 
-def comparison(rows: list[dict], *, synthetic=False) -> Figure:
-    """Test accuracy of teacher and distilled student per teacher; student alone and baseline as lines."""
+def comparison(rows: list[dict], intervals: dict[tuple[str, str], tuple], *, synthetic=False) -> Figure:
+    """Test accuracy of teacher and distilled student per teacher; student alone and baseline as lines.
+
+    `intervals` is {(teacher, model): (low, high)}: whiskers of the bars, a band around the lines.
+    """
     teachers = [row["teacher"] for row in rows if row["model"] == "teacher"]
     value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == "keras"}
     figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 1.1 * len(teachers), 4.4))
-    places = np.arange(len(teachers))
-    for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
-        heights = [value[t, model] for t in teachers]
-        bars = axis.bar(places + offset, heights, 0.38, color=COLOURS[model], label=LABELS[model])
-        halo = [withStroke(linewidth=2.5, foreground="white")]  # a line may pass behind the figures
-        axis.bar_label(bars, fmt="%.3f", fontsize=8, padding=1, path_effects=halo, zorder=5)
     for model in ("alone", "baseline"):
         height = value.get((model, model))
         if height is not None:
+            axis.axhspan(*intervals[model, model], color=COLOURS[model], alpha=0.15, lw=0)
             axis.axhline(height, color=COLOURS[model], lw=2, label=f"{LABELS[model]} ({height:.3f})")
+    places = np.arange(len(teachers))
+    for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
+        heights = np.array([value[t, model] for t in teachers])
+        ends = np.array([intervals[t, model] for t in teachers]).T  # (2, teachers)
+        bars = axis.bar(places + offset, heights, 0.38, color=COLOURS[model], label=LABELS[model])
+        axis.errorbar(places + offset, heights, np.abs(ends - heights), fmt="none", color="black", capsize=3)
+        axis.bar_label(bars, fmt="%.3f", label_type="center", fontsize=8, color="white", fontweight="bold")
     axis.set_xticks(places, teachers)
     axis.set_ylim(0, 1.08)
-    _finish(axis, "teacher", "accuracy")
+    _finish(axis, "teacher", "accuracy, 95 % interval")
+    axis.grid(visible=False, axis="x")
     figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, 1 + len(teachers)))
     return figure

@@ -317,8 +317,16 @@ def _tables(job, runs: list[dict], rows: list[dict], models: list[Scored]) -> No
     columns = [c for c in SUMMARY if c != "train_seconds"]
     run.write("labels.txt", "".join(f"{name}\n" for name in data.classes))
     run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
-    run.write("comparison.png", png(plots.comparison(rows, synthetic=data.synthetic)))
+    ends = _accuracies(tables["intervals"], job.config.run.seed)
+    run.write("comparison.png", png(plots.comparison(rows, ends, synthetic=data.synthetic)))
     run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))
+
+
+def _accuracies(intervals: list[dict], seed: int) -> dict[tuple[str, str], tuple[float, float]]:
+    """{(teacher, model): ends of the interval} of the accuracy of the Keras models of a seed."""
+    wanted = {"recipe": "keras", "seed": seed, "images": "all", "metric": "accuracy"}
+    found = (row for row in intervals if wanted.items() <= row.items())
+    return {(row["teacher"], row["model"]): (row["low"], row["high"]) for row in found}
 
 
 AUDIT = ("check", "split", "other", "name", "count", "of", "value")

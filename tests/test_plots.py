@@ -28,6 +28,11 @@ SAID = [
     pictures.Said(np.full((8, 8, c), 99, np.uint8), "ill", said, 0.875)
     for c, said in ((1, "well"), (3, "ill"))
 ]
+INTERVALS = {
+    ("alone", "alone"): (0.6, 0.8),
+    ("vgg16", "teacher"): (0.85, 0.94),
+    ("vgg16", "distilled"): (0.7, 0.9),
+}
 HEAT = np.eye(4, dtype=np.float32)
 
 
@@ -54,7 +59,7 @@ def drawings(synthetic):
         "confusion": plots.confusion(
             np.array([[5, 1], [2, 7]]), ("ill", "well"), "Test", synthetic=synthetic
         ),
-        "comparison": plots.comparison(ROWS, synthetic=synthetic),
+        "comparison": plots.comparison(ROWS, INTERVALS, synthetic=synthetic),
         "pareto": plots.pareto(ROWS, synthetic=synthetic),
         "ranking": plots.ranking(ranks, ("a", "b", "c"), "vgg16", synthetic=synthetic),
         "reliability": plots.reliability({"distilled": (bins, 0.1)}, "vgg16", synthetic=synthetic),
@@ -90,6 +95,12 @@ def test_the_same_record_gives_the_same_bytes():
 def test_the_comparison_writes_its_numbers():
     shown = texts(drawings(False)["comparison"])
     assert all(number in shown for number in ("0.900", "0.800", "student alone (0.700)"))
+
+
+def test_the_comparison_draws_its_intervals():
+    (axis,) = drawings(False)["comparison"].axes
+    (_, _, (whiskers,)) = axis.containers[1]
+    assert np.allclose(whiskers.get_segments()[0][:, 1], (0.85, 0.94))
 
 
 def test_the_confusion_matrix_writes_its_counts():
