@@ -189,7 +189,7 @@ COURSES = "accuracy and cross entropy over the epochs"
 MISTAKES = "test images, its surest mistakes first."
 CAPTIONS = {  # by the end of a picture's name; the first that fits
     "comparison": "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line.",
-    "pareto": "Accuracy on test of every model and file against its size and its latency for one image.",
+    "pareto": "Accuracy on test against size and latency for one image; band: student alone, 95 % interval.",
     "_roc_pr": "{who}: ROC and precision-recall curves of every class against the rest, on test.",
     "_reliability": "{who}: how often the top class is right, by how sure the model is; diagonal: honest.",
     "_quantization_error": "{who}: every file's layers, how far from float; the worst of each is ringed.",

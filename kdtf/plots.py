@@ -170,12 +170,16 @@ def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figu
     return figure
 
 
-def pareto(rows: list[dict], *, synthetic=False) -> Figure:
-    """Accuracy on test against size and, where it was measured, latency, both on logarithmic scales."""
+def pareto(rows: list[dict], intervals: dict[tuple[str, str], tuple], *, synthetic=False) -> Figure:
+    """Accuracy on test against size and, where it was measured, latency, both on logarithmic scales.
+
+    `intervals` as for `comparison`: that of the student alone is a band, to judge distances by.
+    """
     costs = {"size_kib": "size, KiB", "latency_ms": "one image, ms"}
     costs = {column: label for column, label in costs.items() if rows[0][column] is not None}
     figure, axes = _figure("What accuracy costs", synthetic, (5 * len(costs), 4.4), len(costs))
     for axis, (column, label) in zip(axes, costs.items(), strict=True):
+        axis.axhspan(*intervals["alone", "alone"], color=COLOURS["alone"], alpha=0.15, lw=0)
         for row in rows:
             mark = MARKS.get(row["recipe"], "P")
             above = 2 + (row["model"] == "alone")  # the one all others are compared with

@@ -319,7 +319,7 @@ def _tables(job, runs: list[dict], rows: list[dict], models: list[Scored]) -> No
     run.write_csv("TinyEvalRes_Quant.csv", [{c: row[c] for c in columns} for row in tiny], columns)
     ends = _accuracies(tables["intervals"], job.config.run.seed)
     run.write("comparison.png", png(plots.comparison(rows, ends, synthetic=data.synthetic)))
-    run.write("pareto.png", png(plots.pareto(rows, synthetic=data.synthetic)))
+    run.write("pareto.png", png(plots.pareto(rows, ends, synthetic=data.synthetic)))
 
 
 def _accuracies(intervals: list[dict], seed: int) -> dict[tuple[str, str], tuple[float, float]]:

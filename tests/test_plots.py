@@ -60,7 +60,7 @@ def drawings(synthetic):
             np.array([[5, 1], [2, 7]]), ("ill", "well"), "Test", synthetic=synthetic
         ),
         "comparison": plots.comparison(ROWS, INTERVALS, synthetic=synthetic),
-        "pareto": plots.pareto(ROWS, synthetic=synthetic),
+        "pareto": plots.pareto(ROWS, INTERVALS, synthetic=synthetic),
         "ranking": plots.ranking(ranks, ("a", "b", "c"), "vgg16", synthetic=synthetic),
         "reliability": plots.reliability({"distilled": (bins, 0.1)}, "vgg16", synthetic=synthetic),
         "examples": pictures.examples(SAID, "vgg16", synthetic=synthetic),
