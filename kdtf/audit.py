@@ -128,7 +128,8 @@ def audited(run: Run, data: Dataset, progress: Progress) -> Audit:
         plain = {**asdict(found), "twins": {k: np.flatnonzero(v).tolist() for k, v in found.twins.items()}}
         (folder / "audit.json").write_text(json.dumps(plain))
 
-    stage = run.stage("audit", {"near": NEAR, "side": SIDE}, data.digest, make=make)
+    settings = {"near": NEAR, "side": SIDE, "classes": data.classes}
+    stage = run.stage("audit", settings, data.digest, make=make)
     plain = json.loads((stage.path / "audit.json").read_text())
     pairs = [Pair(**{**p, "first": tuple(p["first"]), "second": tuple(p["second"])}) for p in plain["pairs"]]
     sizes = {name: len(getattr(data, name).labels) for name in SPLITS}

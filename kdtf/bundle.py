@@ -24,6 +24,7 @@ def of_data(data: Dataset) -> dict:
     how = prepared(Path(data.source))
     patterns, explained = layout(data.train.pixels, data.val.pixels)
     return {
+        "classes": list(data.classes),
         "input": {"prepared": how} if how else {},
         "training_images": typical(data.train.pixels) | {"layout": explained},
         "training_layout": patterns,

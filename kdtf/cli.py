@@ -100,6 +100,7 @@ def open_data(config: Config, demo: bool, out, shown: Terminal):
         data = load(
             here,
             out.work,
+            class_names=config.data.class_names,
             image_size=config.data.image_size,
             val_fraction=config.data.val_fraction,
             seed=config.run.seed,

@@ -82,12 +82,16 @@ class DataConfig(Section):
     """data: what is read"""
 
     data: str = option("FData", "folder of arrays, or an .npz file with MedMNIST or Keras keys", "DIR|FILE")
+    class_names: tuple[str, ...] = option((), "names of the labels 0, 1, ... [those of classes.txt]", "NAME")
     image_size: int | None = option(None, "side of the student's input in pixels [the arrays' own]", "PX")
     strict: bool = option(False, "stop with exit code 3 where splits share images or patients")
     val_fraction: float = option(0.1, "part of train split off as val where there is no val pair", "F")
 
     def check(self):
         self._positive("image_size")
+        names = [name.strip() for name in self.class_names]
+        good = all(names) and len(set(names)) == len(names)
+        require(good, flag("class_names"), "names that all differ, none of them empty", names)
         require(0 < self.val_fraction <= 0.5, flag("val_fraction"), "above 0, at most 0.5", self.val_fraction)
 
 

@@ -63,6 +63,7 @@ def load(
     path,
     work: Path,
     *,
+    class_names: tuple[str, ...] = (),
     image_size: int | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
@@ -70,9 +71,10 @@ def load(
 ) -> Dataset:
     """Load a folder of .npy files or an .npz with MedMNIST or Keras keys; `work` takes converted copies.
 
-    With `image_size` the student's pixels are resized to that side, and the teacher keeps the originals.
-    Without validation files, `val_fraction` of train is split off by `seed`: by class, and by group where
-    groups are known. `progress` hears of images checked. Raises `UserError`, having written nothing.
+    `class_names` go before those of classes.txt. With `image_size` the student's pixels are resized to that
+    side, and the teacher keeps the originals. Without validation files, `val_fraction` of train is split off
+    by `seed`: by class, and by group where groups are known. `progress` hears of images checked. Raises
+    `UserError`, having written nothing.
     """
     size_ok = image_size is None or (isinstance(image_size, int) and 8 <= image_size <= 1024)
     require(size_ok, "image_size", "a whole number of pixels from 8 to 1024", image_size)
@@ -81,10 +83,12 @@ def load(
     door = _Door(work, image_size, val_fraction, seed, progress or (lambda done, total: None), str(path))
     if path.is_dir():
         synthetic = (path / "SYNTHETIC.txt").exists()
-        return door.build(_open_folder(path), _read_classes(path / "classes.txt"), synthetic)
+        names = class_names or _read_classes(path / "classes.txt")
+        return door.build(_open_folder(path), names, synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
     with unpacked(path, work) as files:
-        return door.build({at: Named(name, map_npy(file, name)) for at, (name, file) in files.items()})
+        arrays = {at: Named(name, map_npy(file, name)) for at, (name, file) in files.items()}
+        return door.build(arrays, class_names)
 
 
 @dataclass(frozen=True)
@@ -354,8 +358,9 @@ def _sha(data: bytes) -> str:
 
 def _digest(store: _Store, splits: dict[str, Split], classes: tuple[str, ...]) -> str:
     """16 hex digits over the raw bytes of all pixel files, how they become uint8 and which rows of them
-    are taken, the labels, groups and class names. The same images in another dtype have another digest."""
-    parts = [classes, store.scale, [[split, rows.tolist()] for split, rows in store.rows.items()]]
+    are taken, the labels, groups and number of classes, not their names: these change no weight. The same
+    images in another dtype have another digest."""
+    parts = [len(classes), store.scale, [[split, rows.tolist()] for split, rows in store.rows.items()]]
     for at, scan in store.scans.items():
         parts.append([at, scan.sha, store.pixels[at].array.dtype.str, store.pixels[at].array.shape])
     for s in splits.values():

@@ -16,7 +16,7 @@ def read_labels(
     labels = {split: values for split, (values, _) in read.items()}
     count = next(iter(widths), None) or len(names) or int(labels["train"].max()) + 1
     rule = f"one name for each of the {count} classes"
-    require(len(names) in (0, count), "classes.txt", rule, len(names))
+    require(len(names) in (0, count), "classes.txt or --class-names", rule, len(names))
     require(count >= 2, "classes", "at least 2", count)
     for split, values in labels.items():
         bad = values[(values < 0) | (values >= count)]
@@ -35,7 +35,7 @@ def _whole_labels(named: Named) -> tuple[np.ndarray, int | None]:
     """(labels (N,) int64, width of the one-hot rows if they are that)."""
     values, name = np.asarray(named.array), named.name
     rule = "whole numbers shaped (N,) or (N, 1), or one-hot rows shaped (N, K)"
-    hint = "Names of classes go into classes.txt, one a line." if values.dtype.kind in "US" else ""
+    hint = "Names of classes go into classes.txt or after --class-names." if values.dtype.kind in "US" else ""
     require(values.dtype.kind in "buif", name, rule, str(values.dtype), hint)
     require(values.ndim in (1, 2), name, rule, values.shape)
     if values.ndim == 2 and values.shape[1] != 1:
@@ -81,7 +81,7 @@ def split_off(labels: np.ndarray, groups: np.ndarray | None, fraction: float, se
 
 
 def label_notes(labels: dict, classes: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
-    notes = [] if names else ["No names of classes were given: they are numbered."]
+    notes = [] if names else ["No names of classes were given (--class-names): they are numbered."]
     for split in [s for s in SPLITS[1:] if s in labels]:
         absent = sorted(set(range(len(classes))) - set(labels[split].tolist()))
         notes += [f"No image of {classes[k]!r} is in {split}." for k in absent]

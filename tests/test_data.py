@@ -128,7 +128,7 @@ def test_class_names_groups_and_the_synthetic_mark(tmp_path, work):
     assert "synthetic" in loaded.notes[0]
 
 
-def test_the_digest_follows_pixels_labels_groups_and_names(tmp_path, work):
+def test_the_digest_follows_pixels_labels_and_groups_not_names(tmp_path, work):
     files = arrays()
     changed = {
         "same": files,
@@ -137,7 +137,9 @@ def test_the_digest_follows_pixels_labels_groups_and_names(tmp_path, work):
         "groups": {**files, "groups_val": np.arange(9)},
     }
     digests = {name: load(save(tmp_path / name, given), work).digest for name, given in changed.items()}
-    digests["names"] = load(save(tmp_path / "names", files, classes="a\nb\nc"), work).digest
+    named = load(save(tmp_path / "names", files, classes="a\nb\nc"), work)
+    assert named.classes == ("a", "b", "c") and named.digest == digests["same"]
+    assert load(tmp_path / "names", work, class_names=("x", "y", "z")).classes == ("x", "y", "z")
     digests["size"] = load(tmp_path / "same", work, image_size=16).digest
     assert len(set(digests.values())) == len(digests)
     assert digests["same"] == load(tmp_path / "same", tmp_path / "elsewhere").digest

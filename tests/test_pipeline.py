@@ -203,6 +203,7 @@ OF_MOBILENET = {f"mobilenet-{recipe}" for recipe in RECIPES}
 CHANGES = {  # a flag and what depends on it; scores and reports follow
     ("--temperature", "3"): {"mobilenet-student", "mobilenet-gradcam"} | OF_MOBILENET,
     ("--calibration-images", "9"): {"alone-int8", "mobilenet-int8"},
+    ("--class-names", "a", "b", "c", "d"): set(),
 }
 
 
@@ -222,6 +223,11 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_nothing_else(flag, fini
     made = CHANGES[flag]
     scored = {f"{name}-evaluation" for name in made if "gradcam" not in name}
     reports = {f"{name.partition('-')[0]}-report" for name in made} | {"closing-report"}
+    if flag[0] == "--class-names":
+        reports |= {"audit", "alone-report", "mobilenet-report"}
+        card = json.loads((tmp_path / "r" / "alone_Student_int8.json").read_text())
+        assert card["classes"] == list(card["thresholds"]) == list("abcd")
+        assert (tmp_path / "r" / "labels.txt").read_text() == "a\nb\nc\nd\n"
     assert redone == made | scored | reports
 
 

@@ -9,6 +9,7 @@ import pytest
 from kdtf import networks
 from kdtf.cli import PRESETS, main, preset_names, read_config
 from kdtf.config import Config
+from kdtf.sample import CLASSES
 from kdtf.teachers import Teacher
 
 SHORT = ["--epochs", "1", "--views", "2", "--seeds", "1", "--batch-size", "16", "--weights", "none"]
@@ -58,6 +59,7 @@ def test_a_preset_says_what_it_is_and_holds_only_what_differs(name):
 def test_every_preset_runs_from_arrays_to_report(name, tiny, tmp_path, shallow):
     """`chest-ct` with one of its seven teachers, `cifar10` with another student than pneumonia-densenet."""
     more = {"chest-ct": ["--teachers", "vgg16"], "cifar10": ["--student", "cnn5"]}.get(name, [])
+    more += ["--class-names", *CLASSES] if name in ("cifar10", "dermamnist") else []
     out = tmp_path / "r"
     assert main(["--preset", name, "--data", str(tiny), "--results", str(out), *SHORT, *more]) == 0
     config, _ = read_config(["--preset", name, *more])
