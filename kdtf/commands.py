@@ -165,8 +165,10 @@ def run_c_array(argv: list[str]) -> None:
     """`main.py c-array FILE.tflite`: a student as C source for microcontrollers."""
     from .bundle import c_source
     from .npz import written_aside
-    from .predictor import read_bundle
+    from .predictor import open_interpreter, read_bundle
+    from .quiet import native_noise
     from .run import disk_errors
+    from .tensors import count_outside
 
     usage = "main.py c-array FILE.tflite [--out DIR]"
     made = new_parser("c-array", usage, "Write a student and its labels as student.h and student.cc.")
@@ -175,6 +177,11 @@ def run_c_array(argv: list[str]) -> None:
     given = made.parse_args(argv)
     with bundle_errors(), disk_errors(given.out, "--out", ""):
         model, card = read_bundle(given.bundle)
+        with native_noise():
+            open_interpreter(model, given.bundle)
+        rule = "in one piece, as TensorFlow Lite Micro reads it"
+        got = f"{count} constants behind its end" if (count := count_outside(model)) else None
+        require(not got, given.bundle, rule, got, "An earlier kdtf wrote it: quantize the student again.")
         for name, text in c_source(model, card).items():
             with written_aside(Path(given.out, name)) as file:
                 file.write(text.encode())

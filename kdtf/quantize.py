@@ -17,7 +17,15 @@ import tensorflow as tf
 
 from . import __version__
 from .checks import UserError
-from .tensors import count_quantized, gzip_bytes, operators, plain_interpreter, ranges, sparsity
+from .tensors import (
+    count_quantized,
+    gzip_bytes,
+    in_one_piece,
+    operators,
+    plain_interpreter,
+    ranges,
+    sparsity,
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
         # its own look at a model's tensors is what it warns of
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
         done = quantizer.quantize(found, enable_progress_report=False, enable_progress_bar=False)
-    made = bytes(done.quantized_model)
+    made = in_one_piece(bytes(done.quantized_model))
     try:
         plain_interpreter(made).allocate_tensors()
     except RuntimeError as error:

@@ -181,6 +181,32 @@ def sparsity(model: bytes) -> float:
     return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
 
 
+def in_one_piece(model: bytes) -> bytes:
+    """The same `.tflite` with every constant inside its flatbuffer.
+
+    `litert-quantizer` puts those of 1 KB and more behind it. TensorFlow Lite Micro does not look there: it
+    takes them for scratch memory, and computes with whatever that holds.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    if not count_outside(model):
+        return model
+    parsed = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    for buffer in parsed.buffers:
+        if buffer.offset:
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
+
+
+def count_outside(model: bytes) -> int:
+    """How many constants of a `.tflite` lie behind its flatbuffer: see `in_one_piece`."""
+    from ai_edge_litert.schema_py_generated import Model
+
+    root = Model.GetRootAs(model)
+    return sum(root.Buffers(i).Offset() > 0 for i in range(root.BuffersLength()))
+
+
 def gzip_bytes(model: bytes) -> int:
     """The size of a file after gzip: what a download costs, and what zeros and shared weights save."""
     return len(gzip.compress(model, 9, mtime=0))

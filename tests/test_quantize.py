@@ -4,22 +4,35 @@ import keras
 import numpy as np
 import pytest
 
+from kdtf import quantize as quantization
+from kdtf.bench import micro_arena
+from kdtf.cli import main
 from kdtf.predictor import BundleError, Predictor
 from kdtf.quantize import RECIPES, calibration, card, convert, float32_of, quantize
 from kdtf.students import STUDENTS, build_student, exported
-from kdtf.tensors import count_quantized, errors, operators, plain_interpreter, ranges, sparsity, worst
+from kdtf.tensors import (
+    count_outside,
+    count_quantized,
+    errors,
+    operators,
+    plain_interpreter,
+    ranges,
+    sparsity,
+    worst,
+)
 from kdtf.train import batched
 
 CLASSES = ("a", "b", "c")
 SHAPE = (32, 32, 1)
 RNG = np.random.default_rng(0)
 VIEWS = RNG.integers(0, 256, (2, 20, *SHAPE), dtype=np.uint8)
+DIMMED = (VIEWS[0] * np.linspace(0, 1, 20).reshape(20, 1, 1, 1)).astype(np.uint8)
 
 
 PLAIN = [name for name, row in RECIPES.items() if row.asked and not row.tuned]  # what needs no training
 
 
-def used(name):
+def plain(name):
     """A student whose BatchNormalization statistics and biases are not those of a new network."""
     model, rng = build_student(name, SHAPE, len(CLASSES), momentum=0.5, dropout=0.5, seed=0), RNG
     for layer in model.layers:
@@ -33,7 +46,11 @@ def used(name):
             )
         elif getattr(layer, "bias", None) is not None:
             layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
-    return exported(model)
+    return model
+
+
+def used(name):
+    return exported(plain(name))
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
@@ -75,7 +92,42 @@ def test_every_student_converts_and_predicts_what_keras_predicts(student, source
     assert predictor.classes == CLASSES
     ops = {op["op_name"] for op in predictor._interpreter._get_ops_details()}
     assert not ops & {"SHAPE", "PACK", "STRIDED_SLICE"}  # a plain graph, fit for microcontrollers
-    assert facts["bytes"] == path.stat().st_size
+    assert facts["bytes"] == path.stat().st_size and count_outside(path.read_bytes()) == 0
+
+
+@pytest.fixture(scope="module", params=["cnn3", "cnn5", "baseline"])
+def decided(request):
+    """A float32 file whose probabilities follow the brightness, though its weights are random."""
+    model = plain(request.param)
+    last, logits = model.get_layer("logits"), batched(model)(DIMMED)
+    last.kernel.assign(last.kernel * 3 / logits.std(axis=0).max())
+    last.bias.assign(-batched(model)(DIMMED).mean(axis=0))
+    return float32_of(exported(model))
+
+
+def test_every_student_answers_on_microcontrollers_as_in_litert(decided, tmp_path):
+    """`litert-quantizer` puts constants of more than 1 KB where Micro does not look."""
+    pytest.importorskip("tflite_micro", reason="no tflite-micro")
+    path, facts = bundle(tmp_path, decided, "int8")
+    assert Predictor(path)(DIMMED).std(axis=0).max() > 0.2
+    arena, reason = micro_arena(path.read_bytes())
+    assert reason == "" and 32 * 32 < arena < facts["bytes"] / 2
+
+
+def test_a_file_in_two_pieces_is_not_for_microcontrollers(decided, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(quantization, "in_one_piece", lambda model: model)
+    path, _ = bundle(tmp_path, decided, "int8")
+    outside = count_outside(path.read_bytes())
+    assert outside > 0
+    assert main(["c-array", str(path), "--out", str(tmp_path / "c")]) == 2
+    told = capfd.readouterr().err
+    assert (
+        f"in one piece, as TensorFlow Lite Micro reads it. Got '{outside} constants behind its end'." in told
+    )
+    assert told.count("\n") == 1 and not (tmp_path / "c").exists()
+    pytest.importorskip("tflite_micro", reason="no tflite-micro")
+    arena, reason = micro_arena(path.read_bytes())
+    assert arena is None and reason.startswith("TensorFlow Lite Micro does not answer as LiteRT does")
 
 
 def test_int8_takes_bytes_as_they_are(source, tmp_path):
