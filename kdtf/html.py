@@ -186,6 +186,7 @@ def _embedded(pictures) -> list[dict]:
 
 
 COURSES = "accuracy and cross entropy over the epochs"
+CONFUSIONS = "confusion matrix on test, counts and parts of the true class, which is in rows."
 MISTAKES = "test images, its surest mistakes first."
 CAPTIONS = {  # by the end of a picture's name; the first that fits
     "comparison": "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line.",
@@ -199,7 +200,8 @@ CAPTIONS = {  # by the end of a picture's name; the first that fits
     "_curves": f"{{who}}: {COURSES}, train dashed, val solid.",
     "_student_examples": f"{{student}}: {MISTAKES}",
     "_teacher_examples": f"The teacher {{who}}: {MISTAKES}",
-    "_student_confusion_matrix": "{student}: confusion matrix on test, counts and parts; true in rows.",
+    "_student_confusion_matrix": f"{{student}}: {CONFUSIONS}",
+    "_teacher_confusion_matrix": f"The teacher {{who}}: {CONFUSIONS}",
     "_exact_copies": "Pairs of images that are exact copies, the worst first.",
     "_near_copies": "Pairs of images that are near copies, the worst first.",
 }

@@ -130,7 +130,18 @@ def _teacher_files(job, teacher, students: list) -> None:
     if teacher.history:
         _curves(job, f"{name}_teacher_curves.png", f"teacher {name}, {origin}", {"teacher": teacher.history})
     _examples(job, f"{name}_teacher_examples.png", f"teacher {name}, {origin}", teacher)
+    _class_files(job, f"{name}_teacher", f"teacher {name}, {origin}", teacher)
     _evidence_pictures(job, f"{name}, {origin}", name, {k: _scored(m, "keras") for k, m in models.items()})
+
+
+def _class_files(job, stem: str, shown: str, model) -> None:
+    """Scores of every class and the confusion matrix of a model on test."""
+    classes, labels, probs = job.data.classes, job.data.test.labels, model.measured["test_probs"]
+    counts = confusion(probs, labels)
+    job.run.write_csv(f"{stem}_classification_report.csv", classification_report(probs, labels, classes))
+    job.run.write_csv(f"{stem}_Confusion.csv", confusion_rows(counts, classes))
+    figure = plots.confusion(counts, classes, f"Test: {shown}", synthetic=job.data.synthetic)
+    job.run.write(f"{stem}_confusion_matrix.png", png(figure))
 
 
 def _curves(job, file: str, title: str, histories: dict) -> None:
@@ -205,17 +216,11 @@ def _student_files(job, student, files: dict) -> None:
     """Everything about one student, float and as `.tflite`."""
     run, data, name = job.run, job.data, student.teacher
     labels, probs = data.test.labels, student.measured["test_probs"]
-    counts = confusion(probs, labels)
     history = f"{name}_{'Distiller' if student.kind == 'distilled' else 'student'}_history.csv"
     origin = student.facts["teacher_weights"]
     run.write_csv(history, [{**r, "teacher_weights": origin} for r in student.history])
-    run.write_csv(
-        f"{name}_student_classification_report.csv", classification_report(probs, labels, data.classes)
-    )
-    run.write_csv(f"{name}_student_Confusion.csv", confusion_rows(counts, data.classes))
     shown = f"student of {name}, {origin}" if student.kind == "distilled" else plots.LABELS[student.kind]
-    figure = plots.confusion(counts, data.classes, f"Test: {shown}", synthetic=data.synthetic)
-    run.write(f"{name}_student_confusion_matrix.png", png(figure))
+    _class_files(job, f"{name}_student", shown, student)
     _curves(job, f"{name}_student_curves.png", shown, {student.kind: student.history})
     _examples(job, f"{name}_student_examples.png", shown, student)
     run.write_csv(f"{name}_predictions.csv", prediction_rows(probs, labels, data.classes))
