@@ -89,9 +89,9 @@ class DataConfig(Section):
 
     def check(self):
         self._positive("image_size")
-        names = [name.strip() for name in self.class_names]
-        good = all(names) and len(set(names)) == len(names)
-        require(good, flag("class_names"), "names that all differ, none of them empty", names)
+        names = self.class_names
+        good = len(set(names)) == len(names) and all([n.strip()] == n.splitlines() for n in names)
+        require(good, flag("class_names"), "names of one line that all differ, none of them empty", names)
         require(0 < self.val_fraction <= 0.5, flag("val_fraction"), "above 0, at most 0.5", self.val_fraction)
 
 

@@ -108,7 +108,11 @@ def test_bad_data(arrays, tmp_path, capsys, case):
         (["--temperature", "0"], "--temperature must be positive. Got 0.0."),
         (["--config", "none.toml"], "--config must be a readable TOML file"),
         (["--data", "nowhere"], "nowhere"),
-        (["--class-names", "a", "a"], "--class-names must be names that all differ, none of them empty."),
+        (
+            ["--class-names", "a", "a"],
+            "--class-names must be names of one line that all differ, none of them",
+        ),
+        (["--class-names", "a", "b\nc"], "--class-names must be names of one line that all differ, none of"),
         (["--class-names", "a"], "classes must be at least 2. Got 1."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
