@@ -274,9 +274,8 @@ class Predictor:
             low, _, high = known[name]
             for i, value in enumerate(found[name]):
                 if not least <= value <= most:
-                    rule = f"training images {low:.0f} to {high:.0f}"
-                    said[i].append(f"unlike the training images: {name} {value:.0f}, {rule}")
-        return ["; ".join(parts) for parts in said]
+                    said[i].append(f"{name} {value:.0f} (theirs {low:.0f} to {high:.0f})")
+        return [f"unlike the training images: {', '.join(parts)}" if parts else "" for parts in said]
 
     def _images(self, file: Path) -> Iterator[Waiting]:
         """The image of a file, or all images of a `.npy` file, one at a time."""

@@ -107,12 +107,13 @@ export function warnings({ card }, pixels, picture) {
   if (picture.width < width || picture.height < height) {
     said.push(`tiny: ${picture.width} x ${picture.height} px, enlarged to ${width} x ${height}`);
   }
-  const found = statistics(pixels, card.input, card.patterns);
+  const [found, unlike] = [statistics(pixels, card.input, card.patterns), []];
   for (const [name, [low, high, least, most]] of Object.entries(card.usual)) {
     if (least <= found[name] && found[name] <= most) continue;
     const [value, from, to] = [found[name], low, high].map((level) => level.toFixed(0));
-    said.push(`unlike the training images: ${name} ${value}, training images ${from} to ${to}`);
+    unlike.push(`${name} ${value} (theirs ${from} to ${to})`);
   }
+  if (unlike.length) said.push(`unlike the training images: ${unlike.join(", ")}`);
   return said;
 }
 
