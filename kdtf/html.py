@@ -211,7 +211,9 @@ UNTAUGHT = {"alone": "The student trained alone", "baseline": "The baseline"}
 def caption(file: str) -> str:
     """What a picture of a run shows, for readers and for screen readers."""
     stem = file.removesuffix(".png")
-    end = next(end for end in CAPTIONS if stem.endswith(end))
+    end = next((end for end in CAPTIONS if stem.endswith(end)), None)
+    if end is None:  # a picture that is not of this run
+        return stem
     who = stem.removesuffix(end)
     return CAPTIONS[end].format(who=who, student=_student(who))
 

@@ -41,6 +41,13 @@ def test_it_is_made_again_without_tensorflow(finished, page):
     assert (finished / "report.html").read_text(encoding="utf-8") == page
 
 
+def test_a_picture_of_another_program_goes_by_its_name(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "r", ignore=shutil.ignore_patterns("work"))
+    shutil.copy(tmp_path / "r" / "pareto.png", tmp_path / "r" / "mine_confusion_matrix.png")
+    assert main(["report", "--results", str(tmp_path / "r")]) == 0
+    assert 'alt="mine_confusion_matrix"' in (tmp_path / "r" / "report.html").read_text()
+
+
 def test_names_from_files_cannot_become_markup(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "r", ignore=shutil.ignore_patterns("work"))
     manifest = tmp_path / "r" / "manifest.json"
