@@ -15,7 +15,7 @@ from .prepare.outbox import MADE_BY, PROVENANCE
 from .run import file_digest
 
 RANGE = (0.005, 0.5, 0.995)  # quantiles over the training images: low, median, high
-EXPLAINED, MOST_PATTERNS, FOLDS = 0.9, 32, 5  # of the variance of thumbnails; PATTERNS are 64 bytes each
+EXPLAINED, MOST_PATTERNS, FOLDS = 0.9, 32, 5  # of the variance of thumbnails; a pattern is 64 bytes
 BYTES_A_LINE = 16
 
 
@@ -38,9 +38,8 @@ def typical(pixels: np.ndarray) -> dict[str, list[float]]:
 
     All but the layout, which takes images that its patterns were not found in: `layout`.
     """
-    none = patterns_of({})
-    parts = [statistics(pixels[i : i + BATCH], none) for i in range(0, len(pixels), BATCH)]
-    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "layout"}
+    parts = [statistics(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {name: np.quantile(own, RANGE).round(2).tolist() for name, own in values.items()}
 
 

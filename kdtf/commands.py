@@ -178,7 +178,7 @@ def run_c_array(argv: list[str]) -> None:
     with bundle_errors(), disk_errors(given.out, "--out", ""):
         model, card = read_bundle(given.bundle)
         with native_noise():
-            open_interpreter(model, given.bundle)
+            open_interpreter(model, given.bundle)  # refuses what `count_outside` could not read
         rule = "in one piece, as TensorFlow Lite Micro reads it"
         got = f"{count} constants behind its end" if (count := count_outside(model)) else None
         require(not got, given.bundle, rule, got, "An earlier kdtf wrote it: quantize the student again.")

@@ -361,18 +361,17 @@ THUMBNAIL = 8  # a side: what an image shows is gone, where it is bright and dar
 SPREAD, LEVELS = 0.1, 2  # an image is unlike the others beyond their range by a tenth of it and two levels
 
 
-def statistics(pixels: np.ndarray, patterns: np.ndarray) -> dict[str, np.ndarray]:
+def statistics(pixels: np.ndarray, patterns: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Of each of pixels (N, H, W, C) 0..255: {name: (N,)}.
 
     Mean grey level; its standard deviation; colour, the largest channel minus the smallest, 0 for a grey
-    image; layout, what of its thumbnail is not made of `patterns` (K, 64), in percent.
+    image; with `patterns` (K, 64) layout, what of its thumbnail is not made of them, in percent.
     """
     values = pixels.astype(np.float32)
     grey = values.mean(axis=3)  # (N, H, W)
     colour = (values.max(axis=3) - values.min(axis=3)).mean(axis=(1, 2))
-    layout = unexplained(thumbnails(grey), patterns)
-    found = (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), colour, layout)
-    return dict(zip(STATISTICS, found, strict=True))
+    found = {"brightness": grey.mean(axis=(1, 2)), "contrast": grey.std(axis=(1, 2)), "colour": colour}
+    return found if patterns is None else found | {"layout": unexplained(thumbnails(grey), patterns)}
 
 
 def thumbnails(grey: np.ndarray) -> np.ndarray:

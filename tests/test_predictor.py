@@ -279,7 +279,8 @@ def test_images_unlike_the_training_images_are_warned_of(tmp_path, bundle):
     assert not any(predictor.unlike(training))
     photo = noise(1, *SHAPE)
     black = np.zeros((1, *SHAPE), np.uint8)
-    assert ", colour 1" in predictor.unlike(photo)[0]
+    said = predictor.unlike(photo)[0]
+    assert said.startswith("unlike the training images: brightness 1") and ", colour 1" in said
     low, _, high = known["brightness"]
     expected = f"unlike the training images: brightness 0 (theirs {low:.0f} to {high:.0f}), contrast 0 ("
     assert predictor.unlike(black)[0].startswith(expected)

@@ -42,9 +42,9 @@ export function pixelsOf(picture, { height, width, channels, side, keepAspect })
   const first = side && (side !== height || side !== width) ? [side, side] : last;
   const box = inside([picture.height, picture.width], first, keepAspect);
   const made = padded(shrunk(picture, ...box, channels), [...box, channels], first);
-  // squares may end as oblongs: the aspect is kept in each step
-  const again = inside(first, last, keepAspect);
-  return first === last ? made : padded(resize(made, [...first, channels], again), [...again, channels], last);
+  if (first === last) return made;
+  const again = inside(first, last, keepAspect); // a square may end as an oblong
+  return padded(resize(made, [...first, channels], again), [...again, channels], last);
 }
 
 function shrunk(picture, height, width, channels) {

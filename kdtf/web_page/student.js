@@ -4,6 +4,9 @@ import { loadAndCompile, loadLiteRt, Tensor } from "./litert/core.js";
 import { painted, pixelsOf } from "./picture.js";
 
 const TOLERANCE = 0.02; // a probability on this device against the predictor's
+const THUMBNAIL = 8; // a side
+const sum = (values) => values.reduce((before, value) => before + value, 0);
+const mean = (values) => sum(values) / values.length;
 
 /** Start LiteRT.js: the build without relaxed SIMD, which leaves the last digits to the device. */
 export async function start() {
@@ -48,7 +51,7 @@ export async function probabilities(student, pixels) {
     output.delete();
     const { scale, zero } = student.output;
     const probs = scale ? raw.map((value) => (value - zero) * scale) : raw;
-    const total = probs.reduce((sum, p) => sum + p, 0);
+    const total = sum(probs);
     return probs.map((p) => p / (total > 0 ? total : 1)); // steps of 1/256 do not add up exactly
   } finally {
     input.delete();
@@ -60,13 +63,9 @@ export function tempered(probs, t) {
   const z = probs.map((p) => Math.log(Math.min(1, Math.max(1e-7, p))) / t);
   const top = Math.max(...z);
   const powers = z.map((value) => Math.exp(value - top));
-  const total = powers.reduce((sum, p) => sum + p, 0);
+  const total = sum(powers);
   return powers.map((p) => p / total);
 }
-
-const total = (values) => values.reduce((sum, value) => sum + value, 0);
-const mean = (values) => total(values) / values.length;
-const THUMBNAIL = 8;
 
 /** Of pixels (height, width, channels), 0..255: kdtf's `statistics`. */
 function statistics(pixels, { height, width, channels }, patterns) {
@@ -79,8 +78,8 @@ function statistics(pixels, { height, width, channels }, patterns) {
   const brightness = mean(grey);
   const contrast = Math.sqrt(mean(grey.map((level) => (level - brightness) ** 2)));
   const small = thumbnail(grey, height, width);
-  const shares = patterns.map((pattern) => total(pattern.map((value, i) => value * small[i])) ** 2);
-  return { brightness, contrast, colour: mean(colours), layout: 100 * (1 - total(shares)) };
+  const shares = patterns.map((pattern) => sum(pattern.map((value, i) => value * small[i])) ** 2);
+  return { brightness, contrast, colour: mean(colours), layout: 100 * (1 - sum(shares)) };
 }
 
 /** Grey levels as 8 x 8 means, less their mean and of length 1: kdtf's `thumbnails`. */
@@ -89,10 +88,8 @@ function thumbnail(grey, height, width) {
   const span = (i, side) => [edge(i, side), Math.max(edge(i, side) + 1, edge(i + 1, side))];
   const values = Array.from({ length: THUMBNAIL ** 2 }, (_, i) => {
     const [[top, bottom], [left, right]] = [span(Math.floor(i / THUMBNAIL), height), span(i % THUMBNAIL, width)];
-    const cell = grey.filter((_, at) => {
-      const [row, column] = [Math.floor(at / width), at % width];
-      return top <= row && row < bottom && left <= column && column < right;
-    });
+    const cell = [];
+    for (let row = top; row < bottom; row++) cell.push(...grey.slice(row * width + left, row * width + right));
     return mean(cell);
   });
   const middle = mean(values);
