@@ -8,7 +8,7 @@ def run() -> int:
     """The command's exit code; SIGTERM ends it as Ctrl-C does, with everything tidied up."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        from kdtf.cli import main
+        from kdtf.cli.entry import main
 
         return main()
     except KeyboardInterrupt:  # while modules were being imported

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdtf.quiet import native_noise, set_environment
+from kdtf.native_log import native_noise, set_environment
 
 set_environment()
 with native_noise():
@@ -28,12 +28,12 @@ with native_noise():
     import numpy as np
 
     from kdtf.config import Config
-    from kdtf.data import load
-    from kdtf.distiller import Distiller
-    from kdtf.students import build_student
-    from kdtf.teachers import WeightSource, build_base, build_head, with_head
-    from kdtf.train import feed, held
-    from kdtf.views import make_views
+    from kdtf.data.load import load
+    from kdtf.data.views import make_views
+    from kdtf.distill.distiller import Distiller
+    from kdtf.distill.train import feed, held
+    from kdtf.models.students import build_student
+    from kdtf.models.teachers import WeightSource, build_base, build_head, with_head
 
 
 def student(data, config):

@@ -49,7 +49,7 @@ class Work:
     """A folder with the small data and the reference run on them."""
 
     def __init__(self, folder: Path):
-        from kdtf import sample
+        from kdtf.data import phantom as sample
 
         self.folder, self.data = folder, folder / "data"
         sample.write(self.data, train=48, val=16, test=24, side=32, teacher_side=32, seed=1)
@@ -159,7 +159,7 @@ def in_words(done, *wanted: str) -> str:
 
 
 def disk(work: Work, rng: random.Random, results: Path, number: int) -> tuple[str, str]:
-    from kdtf.run import list_stages
+    from kdtf.store import list_stages
 
     whole = sum(f.stat().st_size for f in work.reference.rglob("*") if f.is_file())
     size = rng.randrange(whole // 50, whole)

@@ -182,8 +182,12 @@ if __name__ == "__main__":
     import numpy as np
 
     with atheris.instrument_imports(include=["kdtf"]):
-        from kdtf import config, npz, predictor, run, textmodel, texts
-        from kdtf.checks import UserError
+        from kdtf import config, predictor
+        from kdtf import store as run
+        from kdtf.data import arrays as npz
+        from kdtf.errors import UserError
         from kdtf.prepare.groups import by_table
+        from kdtf.texts import corpus as texts
+        from kdtf.texts import model as textmodel
     SCRATCH = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     main()

@@ -26,9 +26,9 @@ def preload() -> None:
     import pydicom
     import sklearn.feature_extraction
 
-    import kdtf.audit
-    import kdtf.cli
-    import kdtf.textreport
+    import kdtf.cli.entry
+    import kdtf.data.audit
+    import kdtf.texts.classify
 
     assert all((ai_edge_litert.interpreter, pandas, pydicom, sklearn.feature_extraction, kdtf))
 
@@ -37,8 +37,8 @@ def teachers_weights(tries: int, seed: int) -> int:
     """Harmed weights of a teacher, read in this process: TensorFlow does not outlive a fork."""
     from hostile import harm
 
-    from kdtf.checks import UserError
-    from kdtf.teachers import WeightSource, build_base, row_of
+    from kdtf.errors import UserError
+    from kdtf.models.teachers import WeightSource, build_base, row_of
 
     broken = 0
     with tempfile.TemporaryDirectory() as scratch:

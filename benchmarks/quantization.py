@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdtf.quiet import native_noise, set_environment
+from kdtf.native_log import native_noise, set_environment
 
 set_environment()
 with native_noise():
@@ -31,14 +31,22 @@ with native_noise():
     from litert_quantizer.quantizer import Quantizer
 
     tf.config.list_physical_devices()
-    from kdtf import qat
     from kdtf.config import Config
-    from kdtf.data import load
+    from kdtf.data.load import load
+    from kdtf.models.students import without_softmax
     from kdtf.predictor import quantized
     from kdtf.progress import Progress
-    from kdtf.quantize import RECIPES, _plain_shapes, _rules, calibration, float32_file, float32_of, quantize
-    from kdtf.students import without_softmax
-    from kdtf.tensors import count_quantized, gzip_bytes, operators, ranges, sparsity
+    from kdtf.tflite import qat
+    from kdtf.tflite.quantize import (
+        RECIPES,
+        _plain_shapes,
+        _rules,
+        calibration,
+        float32_file,
+        float32_of,
+        quantize,
+    )
+    from kdtf.tflite.tensors import count_quantized, gzip_bytes, operators, ranges, sparsity
 
 INT16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 AVERAGED = 0.05  # the weight of one more image in litert-quantizer's moving average of extremes

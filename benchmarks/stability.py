@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdtf.quiet import native_noise, set_environment
+from kdtf.native_log import native_noise, set_environment
 
 set_environment()
 with native_noise():
@@ -22,11 +22,11 @@ with native_noise():
     import tensorflow as tf
 
     tf.config.list_physical_devices()
-    from kdtf import train
     from kdtf.config import Config
-    from kdtf.data import load
+    from kdtf.data.load import load
+    from kdtf.data.views import make_views
+    from kdtf.distill import train
     from kdtf.progress import Progress
-    from kdtf.views import make_views
 
 
 class Watch(train.Follow):

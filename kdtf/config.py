@@ -10,7 +10,7 @@ import typing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from .checks import UserError, require, require_known
+from .errors import UserError, require, require_known
 
 DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
 

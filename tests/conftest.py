@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdtf import sample
-from kdtf.cli import main
+from kdtf.cli.entry import main
+from kdtf.data import phantom as sample
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def files():
     import keras
     import numpy as np
 
-    from kdtf.quantize import convert
+    from kdtf.tflite.quantize import convert
 
     keras.utils.set_random_seed(0)
     layers = keras.layers
@@ -83,7 +83,7 @@ def files():
 @pytest.fixture
 def bundle(tmp_path, files):
     """Writes a bundle into a folder; `changes` to its card come on top."""
-    from kdtf.quantize import card
+    from kdtf.tflite.quantize import card
 
     def write(recipe="float32", /, folder=tmp_path, **changes):
         facts = card(files[recipe], recipe, classes=CLASSES, shape=SHAPE, made_by={}, synthetic=True)

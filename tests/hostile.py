@@ -84,7 +84,7 @@ def _child(argv, folder, told):
             os.dup2(os.open(path, how), number)
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w", closefd=False)) for n in (1, 2))
         os.chdir(folder)
-        from kdtf.cli import main
+        from kdtf.cli.entry import main
 
         code = main(argv)
     except BaseException:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__
-from ..checks import require
 from ..config import section_dict
+from ..errors import require
 from ..predictor import BITS_12
 from ..progress import Progress
-from ..run import file_digest, versions
+from ..store import file_digest, versions
 from .archive import plan_archive
 from .outbox import MADE_BY, NAMES, PROVENANCE, check_places, staged
 from .plan import Plan, plan_folder

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import data
-from ..checks import require
-from ..npz import SPLITS
+from ..data import load as data
+from ..data.arrays import SPLITS
+from ..errors import require
 from ..predictor import to_image
 from ..progress import Progress
 from .images import Picture

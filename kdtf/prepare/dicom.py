@@ -7,9 +7,9 @@ import importlib
 from pathlib import Path
 
 from .. import predictor
-from ..checks import UserError
+from ..errors import UserError
 from ..predictor import has_magic
-from ..run import file_digest
+from ..store import file_digest
 from .images import Picture
 
 __all__ = ["has_magic", "read_dicom", "require_pydicom"]

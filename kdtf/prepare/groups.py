@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from ..checks import UserError, require
+from ..errors import UserError, require
 
 
 def by_name(files: Iterable[str], pattern: str) -> tuple[dict[str, str], int]:

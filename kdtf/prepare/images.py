@@ -11,7 +11,7 @@ from PIL import Image
 
 from .. import predictor
 from ..predictor import Unusable
-from ..run import file_digest
+from ..store import file_digest
 
 __all__ = ["Picture", "Unusable", "read_image", "square"]
 

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checks import UserError
+from ..errors import UserError
 from ..predictor import DICOM, IMAGES, has_magic
 
 HIDDEN = "hidden"

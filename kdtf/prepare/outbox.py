@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..checks import require
-from ..data import FOLDER
-from ..npz import SPLITS
-from ..run import disk_errors
+from ..data.arrays import SPLITS
+from ..data.load import FOLDER
+from ..errors import require
+from ..store import disk_errors
 
 PROVENANCE = "provenance.json"
 MADE_BY = "kdtf prepare"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checks import UserError, require
-from ..npz import SPLITS
+from ..data.arrays import SPLITS
+from ..errors import UserError, require
 from ..progress import Progress
 from . import groups
 from .dicom import read_dicom, require_pydicom

@@ -4,8 +4,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from ..checks import UserError, require
 from ..config import Section, flag, option
+from ..errors import UserError, require
 
 SIDES = (8, 1024)  # px; what the door takes as --image-size too
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..checks import require
-from ..npz import SPLITS
+from ..data.arrays import SPLITS
+from ..errors import require
 
 MOST_FOLDS = 100
 DRAWS = 1000  # ways tried of giving folds to splits

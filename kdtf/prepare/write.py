@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import UserError
-from ..data import FOLDER
+from ..data.load import FOLDER
+from ..errors import UserError
 from .images import Unusable, square
 from .plan import Item
 from .settings import PrepareConfig

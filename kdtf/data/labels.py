@@ -1,0 +1,88 @@
+"""Labels and groups as they come to whole numbers and strings, and the validation split made of them."""
+
+import numpy as np
+
+from ..errors import require
+from .arrays import SPLITS, Named
+
+
+def read_labels(
+    files: dict[str, Named], names: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """({split: (N,) int64}, class names), every label being one of the classes and every class in train."""
+    read = {split: _whole_labels(named) for split, named in files.items()}
+    widths = {width for _, width in read.values() if width}
+    require(len(widths) <= 1, "one-hot labels", "of the same width in all splits", sorted(widths))
+    labels = {split: values for split, (values, _) in read.items()}
+    count = next(iter(widths), None) or len(names) or int(labels["train"].max()) + 1
+    rule = f"one name for each of the {count} classes"
+    require(len(names) in (0, count), "classes.txt or --class-names", rule, len(names))
+    require(count >= 2, "classes", "at least 2", count)
+    for split, values in labels.items():
+        bad = values[(values < 0) | (values >= count)]
+        rule = f"between 0 and {count - 1}"
+        got = int(bad[0]) if len(bad) else None
+        require(got is None, f"labels in {files[split].name}", rule, got, "Labels count from 0.")
+    present = set(labels["train"].tolist())
+    absent = next((k for k in range(count) if k not in present), None)
+    label = f"class {absent}" + (f" ({names[absent]})" if names and absent is not None else "")
+    hint = "Labels count from 0 without gaps."
+    require(absent is None, files["train"].name, "labels with every class in them", f"none of {label}", hint)
+    return labels, names or tuple(f"class {k}" for k in range(count))
+
+
+def _whole_labels(named: Named) -> tuple[np.ndarray, int | None]:
+    """(labels (N,) int64, width of the one-hot rows if they are that)."""
+    values, name = np.asarray(named.array), named.name
+    rule = "whole numbers shaped (N,) or (N, 1), or one-hot rows shaped (N, K)"
+    hint = "Names of classes go into classes.txt or after --class-names." if values.dtype.kind in "US" else ""
+    require(values.dtype.kind in "buif", name, rule, str(values.dtype), hint)
+    require(values.ndim in (1, 2), name, rule, values.shape)
+    if values.ndim == 2 and values.shape[1] != 1:
+        wrong = np.flatnonzero(~(np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)))
+        got = f"row {wrong[0]}: {values[wrong[0]].tolist()}" if len(wrong) else None
+        require(got is None, f"one-hot rows of {name}", "0 and 1, with a sum of 1", got)
+        return values.argmax(axis=1).astype(np.int64), values.shape[1]
+    values = values.reshape(-1)
+    bad = values[~((values == np.rint(values)) & (np.abs(values.astype(np.float64)) < 2**31))]
+    require(not len(bad), f"labels in {name}", "whole numbers", float(bad[0]) if len(bad) else None)
+    return values.astype(np.int64), None
+
+
+def read_groups(named: Named) -> np.ndarray:
+    """(N,) str."""
+    groups = np.asarray(named.array)
+    ok = groups.ndim == 1 and groups.dtype.kind in "iuUS"
+    require(ok, named.name, "(N,) whole numbers or strings", f"{groups.dtype} {groups.shape}")
+    is_bytes = groups.dtype.kind == "S"
+    return np.char.decode(groups, "utf-8", "backslashreplace") if is_bytes else groups.astype(str)
+
+
+def split_off(labels: np.ndarray, groups: np.ndarray | None, fraction: float, seed: int):
+    """Sorted rows (train, val), both holding every class; no group is on both sides. Raises `UserError`."""
+    smallest, count = int(np.bincount(labels).min()), round(fraction * len(labels))
+    classes, parts = len(np.unique(labels)), len(labels if groups is None else np.unique(groups))
+    name, rule = "train", "large enough to split validation off it, every class on both sides"
+    got = f"{len(labels)} images, {smallest} in the smallest class, {parts} groups, val_fraction {fraction}"
+    hint = "Give X_val and y_val, more images, or a greater val_fraction."
+    require(min(smallest, parts) >= 2 and count >= classes, name, rule, got, hint)
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit  # slow to import
+
+    if groups is None:
+        splitter = StratifiedShuffleSplit(10, test_size=count, random_state=seed)
+    else:
+        folds = min(max(2, round(1 / fraction)), smallest, parts)  # more of them are refused or warned of
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    pairs = splitter.split(labels, labels, groups)
+    whole = [pair for pair in pairs if all(len(np.unique(labels[side])) == classes for side in pair)]
+    require(whole, name, rule, got, hint)
+    train, val = min(whole, key=lambda pair: abs(len(pair[1]) - count))
+    return np.sort(train), np.sort(val)
+
+
+def label_notes(labels: dict, classes: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
+    notes = [] if names else ["No names of classes were given (--class-names): they are numbered."]
+    for split in [s for s in SPLITS[1:] if s in labels]:
+        absent = sorted(set(range(len(classes))) - set(labels[split].tolist()))
+        notes += [f"No image of {classes[k]!r} is in {split}." for k in absent]
+    return notes

@@ -1,0 +1,144 @@
+"""Students: small networks from pixels 0..255 to logits, one registry row per name.
+
+Scaling lives inside the graph. `exported` puts the softmax on top; nothing here trains or converts.
+Every layer has a name of its own: Keras would number them by how many it has made before, and the same
+student would be called otherwise in another run.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from ..errors import require, require_known
+from . import networks
+
+
+@dataclass(frozen=True)
+class Student:
+    """`build(shape, classes, momentum, dropout)` makes the network; `min_side` in pixels.
+
+    A `chain` is one layer after another, of the layers that `qat.twin` knows.
+    """
+
+    build: Callable
+    min_side: int
+    chain: bool = False
+
+
+def cnn3(shape, classes, momentum, dropout):
+    """Three Conv-BN-ReLU-MaxPool blocks (32, 64, 128), Dense 256, dropout. (H, W, C) -> logits (K,)."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 255, name="scale")(x)
+    for i, filters in enumerate((32, 64, 128), 1):
+        x = layers.Conv2D(filters, 3, padding="same", name=f"conv{i}")(x)
+        x = layers.BatchNormalization(momentum=momentum, name=f"norm{i}")(x)
+        x = layers.ReLU(name=f"relu{i}")(x)
+        x = layers.MaxPooling2D(name=f"pool{i}")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dense(256, activation="relu", name="dense")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn3")
+
+
+def baseline(shape, classes, momentum, dropout):
+    """The plain CNN of tutorials, to be beaten: two Conv-ReLU-MaxPool (32, 64), Dense 128, dropout."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 255, name="scale")(x)
+    for i, filters in enumerate((32, 64), 1):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{i}")(x)
+        x = layers.MaxPooling2D(name=f"pool{i}")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dense(128, activation="relu", name="dense")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="baseline")
+
+
+def cnn5(shape, classes, momentum, dropout):
+    """Five Conv-BN-ReLU blocks (16 to 256 filters), global average pooling, dropout."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 255, name="scale")(x)
+    x = networks.cnn5(x, (16, 32, 64, 128, 256), momentum)
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn5")
+
+
+def mobilenetv2(shape, classes, momentum, dropout):
+    """MobileNetV2's features from random weights, global average pooling, Dense 512 ReLU, dropout."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(x)
+    features = keras.applications.MobileNetV2(
+        input_tensor=x, input_shape=shape, include_top=False, weights=None
+    )
+    for layer in features.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = momentum
+    x = layers.GlobalAveragePooling2D(name="average")(features.output)
+    x = layers.Dense(512, activation="relu", name="dense")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="mobilenetv2")
+
+
+def squeezenet(shape, classes, momentum, dropout):
+    """SqueezeNet 1.1: dropout, a 1 x 1 convolution to K maps and their global averages as logits."""
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(x)
+    x = layers.Dropout(dropout, name="dropout")(networks.squeezenet(x))
+    x = layers.Conv2D(classes, 1, name="conv10")(x)
+    return keras.Model(pixels, layers.GlobalAveragePooling2D(name="logits")(x), name="squeezenet")
+
+
+STUDENTS = {
+    "cnn3": Student(cnn3, min_side=8, chain=True),
+    "cnn5": Student(cnn5, min_side=16, chain=True),
+    "mobilenetv2": Student(mobilenetv2, min_side=32),
+    "squeezenet": Student(squeezenet, min_side=17),
+    "baseline": Student(baseline, min_side=4, chain=True),
+}
+
+
+def build_student(name, shape, classes, *, momentum, dropout, seed):
+    """A new student with initial weights drawn from `seed`.
+
+    Returns a `keras.Model` from pixels (N, H, W, C) to logits (N, K). Raises `UserError` for an
+    unknown name or images smaller than the student can take.
+    """
+    require_known("--student", name, STUDENTS)
+    row = STUDENTS[name]
+    require(min(shape[:2]) >= row.min_side, "image side", f"at least {row.min_side} px for {name}", shape[:2])
+    keras.utils.set_random_seed(seed)  # Keras layers without a seed of their own draw it from here
+    return row.build(shape, classes, momentum, dropout)
+
+
+def exported(student):
+    """The same network with probabilities (N, K) as output: what is saved, converted and shipped."""
+    return keras.Model(student.input, layers.Softmax(name="probs")(student.output), name=student.name)
+
+
+def save_undated(student, path) -> None:
+    """Save as `.keras` without the dates and addresses that would make two equal students differ."""
+    student.save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    note = json.loads(parts["metadata.json"])
+    del note["date_saved"]
+    parts["metadata.json"] = json.dumps(note).encode()
+    numbers = {}  # what layers share is known by its address: numbered instead
+    parts["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda found: b"%d" % numbers.setdefault(found.group(), len(numbers)),
+        parts["config.json"],
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def without_softmax(student):
+    """The inverse of `exported`: the same network without its softmax."""
+    return keras.Model(student.input, student.get_layer("probs").input, name=student.name)

@@ -1,0 +1,186 @@
+"""`main.py reports`: report texts cross-validated, tested and put into files.
+
+The test texts reach nothing but the scores of the finished model. That model, fitted on the other texts
+alone, is the one saved. Nothing is written before everything is computed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..config import section_dict
+from ..evidence import bootstrap as ev
+from ..evidence.metrics import confusion
+from ..progress import Progress
+from ..report import figures as plots
+from ..report.files import confusion_rows, png, prediction_rows
+from ..store import Run, file_digest, versions
+from .corpus import Corpus, TextConfig, read
+from .model import TextModel, fit
+
+BAYES, MAJORITY = "naive Bayes", "majority"
+METRICS = ("accuracy", "balanced_accuracy", "f1", "auc", "average_precision", "brier")  # macro averages
+TELLING = 30  # words listed of each class
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "simplemma")
+MEASURED = ("part", "model", "class", "metric", "value", "low", "high", "std", "p")
+
+
+def classify_reports(csv: Path, settings: TextConfig, out: Run, progress: Progress) -> list[dict]:
+    """Learn the labels of a CSV file's texts; write `reports_*`; return a row of test scores per model.
+
+    A row holds `model`, `test_texts`, and each of `METRICS` with `_low` and `_high`, its 95 % interval.
+    Raises `UserError` for what cannot be learned from, before anything is written.
+    """
+    corpus = read(csv, settings)
+    _describe(corpus, settings, progress)
+    train, test = hold_out(corpus.labels, settings)
+    folds = cross_validate(corpus, train, settings, progress)
+    model, probs = fitted(corpus, train, test, settings)
+    labels = corpus.labels[test]
+    draws = ev.draw(len(test), rng=np.random.default_rng(settings.seed))
+    measured = {name: measure(draws, p, labels, settings.labels) for name, p in probs.items()}
+    against = ev.compare(draws, probs[MAJORITY], probs[BAYES], labels)
+    verdict = ev.in_words(f"{BAYES} against the {MAJORITY}", against.difference, against.p)
+    progress.say(verdict)
+
+    rows = [*fold_rows(folds), *score_rows(measured), *difference_rows(draws, probs, labels, against.p)]
+    out.write_csv("reports_metrics.csv", rows, MEASURED)
+    out.write_csv("reports_folds.csv", folds)
+    out.write_csv("reports_words.csv", model.telling(TELLING))
+    # by their row in the file, from 0: the texts themselves stay there
+    told = prediction_rows(probs[BAYES], labels, settings.labels, corpus.rows[test].tolist())
+    out.write_csv("reports_predictions.csv", told)
+    _confusion_files(confusion(probs[BAYES], labels), settings.labels, out)
+    out.write_json("reports_model.json", model.record())
+    parts = {"train": corpus.labels[train], "test": labels}
+    out.write_json("reports_summary.json", {**summary(csv, corpus, parts, settings), "verdict": verdict})
+    return [_closing_row(name, len(test), measured[name]) for name in probs]
+
+
+def _describe(corpus: Corpus, settings: TextConfig, progress: Progress) -> None:
+    counts = ", ".join(f"{n:,} {name}" for name, n in _counts(corpus.labels, settings.labels).items())
+    removed = ", ".join(f"{n:,} {reason}" for reason, n in corpus.removed.items())
+    progress.say(f"{sum(corpus.in_file.values()):,} rows, {len(corpus.texts):,} kept ({counts}): {removed}.")
+    if corpus.conflicts:
+        progress.warn(
+            f"The same text under several labels: {corpus.conflicts} times. Its most frequent label was "
+            "kept; where there was none, the text was left out."
+        )
+
+
+def _counts(labels: np.ndarray, classes) -> dict[str, int]:
+    return {name: int((labels == k).sum()) for k, name in enumerate(classes)}
+
+
+def hold_out(labels: np.ndarray, settings: TextConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the training and of the test texts, every label in both by its part of the whole."""
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=settings.test_fraction, stratify=labels, random_state=settings.seed
+    )
+    return np.sort(train), np.sort(test)
+
+
+def fitted(corpus: Corpus, train, test, settings) -> tuple[TextModel, dict[str, np.ndarray]]:
+    """Naive Bayes of some texts, and the probabilities (N, K) it and the majority give others.
+
+    The majority gives every text the classes' shares among the texts learned from.
+    """
+    texts, labels = corpus.part(train)
+    model = fit(texts, labels, settings)
+    shares = np.bincount(labels, minlength=len(settings.labels)) / len(labels)
+    others, _ = corpus.part(test)
+    return model, {BAYES: model.probabilities(others), MAJORITY: np.tile(shares, (len(others), 1))}
+
+
+def cross_validate(corpus: Corpus, train, settings: TextConfig, progress: Progress) -> list[dict]:
+    """A row of scores for every fold of the training texts and both models; words are learned anew."""
+    from sklearn.model_selection import StratifiedKFold
+
+    parts = StratifiedKFold(settings.folds, shuffle=True, random_state=settings.seed)
+    rows = []
+    with progress.bar("cross-validation", settings.folds) as advance:
+        for fold, (inner, outer) in enumerate(parts.split(train, corpus.labels[train]), 1):
+            _, probs = fitted(corpus, train[inner], train[outer], settings)
+            once = np.ones((1, len(outer)), np.float32)
+            for name, p in probs.items():
+                found = ev.scores(once, p, corpus.labels[train[outer]])
+                scores = {metric: float(found[metric][0]) for metric in METRICS}
+                rows.append({"fold": fold, "model": name, "texts": len(outer), **scores})
+            advance(fold)
+    accuracy = [row["accuracy"] for row in rows if row["model"] == BAYES]
+    spread = f"{np.mean(accuracy):.3f}, standard deviation {np.std(accuracy, ddof=1):.3f}"
+    progress.say(f"Cross-validation over {settings.folds} folds: accuracy {spread}.")
+    return rows
+
+
+def measure(draws: ev.Draws, probs, labels, classes) -> dict[tuple[str, str], ev.Interval]:
+    """{(class, metric): interval}: `METRICS` under class "", precision and recall of each class."""
+    found = ev.scores(draws.weights, probs, labels)
+    measured = {("", metric): ev.interval(found[metric], draws.units) for metric in METRICS}
+    for k, name in enumerate(classes):
+        called = (probs.argmax(axis=1) == k).astype(float)
+        point = ev.operating_point(draws, called, labels == k, 0.5)
+        measured[name, "precision"], measured[name, "recall"] = point["ppv"], point["sensitivity"]
+    return measured
+
+
+def fold_rows(folds: list[dict]) -> list[dict]:
+    """Mean and standard deviation over the folds."""
+    rows = []
+    for name in (BAYES, MAJORITY):
+        for metric in METRICS:
+            values = [row[metric] for row in folds if row["model"] == name]
+            spread = {"value": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+            rows.append({"part": "cross-validation", "model": name, "metric": metric, **spread})
+    return rows
+
+
+def score_rows(measured: dict) -> list[dict]:
+    """Test scores with their intervals."""
+    return [
+        {"part": "test", "model": name, "class": of, "metric": metric, **found._asdict()}
+        for name, scores in measured.items()
+        for (of, metric), found in scores.items()
+    ]
+
+
+def difference_rows(draws: ev.Draws, probs: dict, labels, p: float) -> list[dict]:
+    """Naive Bayes less the majority on the same draws; `p` is McNemar's, of the accuracies."""
+    bayes, majority = (ev.scores(draws.weights, probs[name], labels) for name in (BAYES, MAJORITY))
+    rows = []
+    for metric in METRICS:
+        found = ev.interval(bayes[metric] - majority[metric], draws.units)
+        row = {"part": "test", "model": f"{BAYES} - {MAJORITY}", "metric": metric, **found._asdict()}
+        rows.append({**row, "p": p if metric == "accuracy" else None})
+    return rows
+
+
+def _confusion_files(counts: np.ndarray, classes, out: Run) -> None:
+    out.write_csv("reports_confusion.csv", confusion_rows(counts, classes))
+    figure = plots.confusion(counts, classes, f"Test: {BAYES} on report texts")
+    figure.axes[0].set_title("texts")  # the figure is shared with images
+    out.write("reports_confusion.png", png(figure))
+
+
+def summary(csv: Path, corpus: Corpus, parts: dict[str, np.ndarray], settings: TextConfig) -> dict:
+    """What was read, what of it was left out and why, and what it was made with."""
+    return {
+        "source": Path(csv).name,
+        "sha256": file_digest(csv),
+        "rows_by_label": corpus.in_file,
+        "removed": corpus.removed,
+        "texts_with_several_labels": corpus.conflicts,
+        **{part: _counts(labels, settings.labels) for part, labels in parts.items()},
+        "settings": {k: v for k, v in section_dict(settings).items() if k != "results"},
+        "versions": versions(PACKAGES),
+    }
+
+
+def _closing_row(name: str, count: int, measured: dict) -> dict:
+    row = {"model": name, "test_texts": count}
+    for metric in METRICS:
+        value, low, high = measured["", metric]
+        row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+    return row

@@ -1,0 +1,317 @@
+"""Fine-tuning a finished student for its small file: int8 in the loop, pruned, or with few shared weights.
+
+The only module that knows tf_keras and tensorflow-model-optimization (tfmot), which works on tf_keras
+models alone. Both are imported when `fine_tune` or `twin` is called. It trains a twin and gives it back
+as a plain float network: `quantize` makes the file, by the recipe it has for every student.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..config import Config
+from ..data.load import Dataset
+from ..distill.losses import LOSSES, cross_entropy
+from ..distill.train import feed
+from ..errors import UserError, require
+from ..native_log import native_noise
+from ..progress import Progress
+
+
+class Tuned(NamedTuple):
+    """A fine-tuned student: from tensors of pixels to probabilities (N, K); a history row an epoch."""
+
+    probs: Callable
+    history: list[dict]
+
+
+def libraries():
+    """tf_keras and tfmot. Raises `UserError` where they are not installed.
+
+    tfmot sets TF_USE_LEGACY_KERAS for the whole process, which would turn `tf.keras` of anything that
+    starts later into tf_keras: the variable is put back.
+    """
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    try:
+        with native_noise():
+            import tensorflow_model_optimization as tfmot
+            import tf_keras
+    except ImportError as error:
+        raise UserError(
+            f"int8-qat and --compress need tf-keras and tensorflow-model-optimization. {error}."
+        ) from None
+    finally:
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)
+        if before is not None:
+            os.environ["TF_USE_LEGACY_KERAS"] = before
+    return tf_keras, tfmot
+
+
+def twin(student: keras.Model):
+    """A tf_keras model from pixels (N, H, W, C) to the same logits (N, K) as `student`, to 1e-5.
+
+    tfmot knows neither a Rescaling layer nor a BatchNormalization that stands alone. So the scale goes
+    into the first convolution and every BatchNormalization, its statistics as they are, into the
+    convolution before it (Jacob et al. 2018, arXiv 1712.05877): they are frozen, and what is trained is
+    what the file holds. Softmax is left out.
+
+    Raises `UserError` for a network that is no chain of the layers below.
+    """
+    tf_keras, _ = libraries()
+    kinds, pixels = tf_keras.layers, tf_keras.Input(student.input.shape[1:], name="pixels")
+    x = pixels
+    for layer, weights, relu in _folded(student):
+        activation = "relu" if relu else None
+        if isinstance(layer, keras.layers.Conv2D):
+            made = kinds.Conv2D(
+                layer.filters, layer.kernel_size, layer.strides, padding=layer.padding, activation=activation
+            )
+        elif isinstance(layer, keras.layers.Dense):
+            made = kinds.Dense(layer.units, activation=activation)
+        elif isinstance(layer, keras.layers.MaxPooling2D):
+            made = kinds.MaxPooling2D(layer.pool_size, layer.strides, padding=layer.padding)
+        elif isinstance(layer, keras.layers.Dropout):
+            made = kinds.Dropout(layer.rate)
+        else:
+            made = getattr(kinds, type(layer).__name__)()  # Flatten, GlobalAveragePooling2D
+        x = made(x)
+        made.set_weights(weights)
+    return tf_keras.Model(pixels, x)
+
+
+def _folded(student: keras.Model) -> list[list]:
+    """[layer, [kernel, bias], is there a ReLU after it] of a chain, scale and BatchNormalization folded."""
+    steps, scale = [], 1.0
+    for layer in student.layers:
+        kind = type(layer).__name__
+        if kind == "Rescaling" and layer.offset == 0 and not steps:
+            scale = layer.scale
+        elif kind == "Conv2D":
+            kernel, *bias = (w.astype(np.float64) for w in layer.get_weights())
+            bias = bias[0] if bias else np.zeros(layer.filters)
+            steps.append([layer, [kernel * scale, bias], layer.activation is keras.activations.relu])
+            scale = 1.0
+        elif kind == "BatchNormalization" and type(steps[-1][0]).__name__ == "Conv2D" and not steps[-1][2]:
+            gamma, beta, mean, variance = (w.astype(np.float64) for w in layer.get_weights())
+            gain = gamma / np.sqrt(variance + layer.epsilon)  # (filters,)
+            kernel, bias = steps[-1][1]
+            steps[-1][1] = [kernel * gain, (bias - mean) * gain + beta]
+        elif kind == "ReLU" and steps[-1][1] and layer.max_value is None:
+            steps[-1][2] = True
+        elif kind == "Dense":
+            steps.append([layer, layer.get_weights(), layer.activation is keras.activations.relu])
+        elif kind in ("MaxPooling2D", "Flatten", "Dropout", "GlobalAveragePooling2D"):
+            steps.append([layer, [], False])
+        else:
+            known = kind in ("InputLayer", "Softmax")
+            require(known, "--student", "cnn3, cnn5 or baseline for int8-qat and --compress", student.name)
+    return steps
+
+
+def fine_tune(
+    student: keras.Model,
+    pixels,
+    data: Dataset,
+    config: Config,
+    how: str,
+    *,
+    images,
+    seed: int,
+    title: str,
+    progress: Progress,
+    logits=None,
+    val_logits=None,
+) -> Tuned:
+    """A finished student fine-tuned over the views `pixels` (V, N, H, W, C) by one of the `TUNINGS`.
+
+    With the loss it was trained with: distilled from the teacher's `logits` (V, N, K) and `val_logits`,
+    or on the labels without. `images` (n, H, W, C) float32 set the first ranges of int8. The student is
+    not changed; the last weights are kept. Raises `UserError` where the loss does not stay finite.
+    """
+    tf_keras, _ = libraries()
+    tf_keras.utils.set_random_seed(seed)  # dropout, the first centroids
+    settings = config.quantize
+    plain, scale = twin(student), _scale(student)
+    # Adam moves every weight by about the rate: trained as it is, on pixels 0..255, the first kernel
+    # would be lost in a few steps
+    _multiply_first(plain, 1 / scale)
+    stream, steps = feed(
+        pixels, data.train.labels, batch_size=config.student.batch_size, seed=seed, logits=logits
+    )
+    epochs, peak = (getattr(settings, name) for name in TUNINGS[how].settings[:2])
+    tuning = TUNINGS[how].dress(plain, config, steps * epochs, images * scale)
+    rate = tf_keras.optimizers.schedules.CosineDecay(peak, steps * epochs)
+    tuning.model.compile(tf_keras.optimizers.Adam(rate), _loss(config, logits), metrics=[_accuracy])
+    with progress.bar(title, epochs) as advance:
+        told = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
+        found = tuning.model.fit(
+            stream.map(lambda x, y: _target(x, y, scale)),
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=_held(data.val, val_logits, scale),
+            callbacks=[told, *tuning.callbacks],
+            verbose=0,
+        ).history
+    rows = [
+        {"epoch": i + 1, "phase": how, **{k.replace("_accuracy", "accuracy"): v[i] for k, v in found.items()}}
+        for i in range(epochs)
+    ]
+    require(
+        np.isfinite(found["loss"]).all(),
+        "The loss",
+        f"finite throughout {how}",
+        rows[-1]["loss"],
+        "Try a lower --qat-rate or --compress-rate.",
+    )
+    tuned = tuning.plain()
+    _multiply_first(tuned, scale)
+    return Tuned(lambda pixels: tf.nn.softmax(tuned(pixels, training=False)), rows)
+
+
+def _loss(config: Config, logits) -> Callable:
+    """`Distiller`'s loss for targets of `_target`, logits (N, K): the same functions of `losses`."""
+    distil = config.distil
+
+    def loss(target, student):
+        labels, teacher = target[:, 0], target[:, 1:]  # (N,), (N, K) or nothing
+        if logits is None:
+            return cross_entropy(student, labels)  # (N,)
+        return LOSSES[distil.loss].mixed(student, labels, teacher, distil.alpha, distil.temperature)  # (N,)
+
+    return loss
+
+
+def _accuracy(target, student):
+    return tf.cast(tf.equal(tf.argmax(student, -1), tf.cast(target[:, 0], tf.int64)), tf.float32)
+
+
+def _scale(student: keras.Model) -> float:
+    """What the student multiplies its pixels by."""
+    return next((la.scale for la in student.layers if isinstance(la, keras.layers.Rescaling)), 1.0)
+
+
+def _multiply_first(model, factor: float) -> None:
+    """The first kernel times a factor."""
+    first = next(layer for layer in model.layers if layer.weights)
+    kernel, *bias = first.get_weights()
+    first.set_weights([kernel * factor, *bias])
+
+
+def _target(x, labels, scale: float):
+    """A batch as tf_keras wants it: scaled pixels, and label and teacher's logits in one (N, 1 + K)."""
+    target = tf.cast(tf.reshape(labels, (-1, 1)), tf.float32)
+    if isinstance(x, dict):
+        return scale * x["pixels"], tf.concat([target, x["teacher_logits"]], axis=1)
+    return scale * x, target
+
+
+def _held(split, logits, scale: float):
+    """The val split as arrays for tf_keras."""
+    pixels = scale * np.asarray(split.pixels, np.float32)
+    target = split.labels[:, None].astype(np.float32)
+    return pixels, target if logits is None else np.concatenate([target, logits], axis=1)
+
+
+class Tuning(NamedTuple):
+    """A twin dressed for training, what must be called meanwhile, and how it becomes a plain twin again."""
+
+    model: object
+    callbacks: list
+    plain: Callable
+
+
+def _aware(plain, config: Config, steps: int, images) -> Tuning:
+    """int8 in the loop: weights and activations rounded on the way forward (Jacob et al. 2018).
+
+    tfmot's ranges of activations are moving averages (0.999) from -6..6, which a few hundred steps
+    never bring home: they start at the ranges of the calibration images. Dense kernels are rounded
+    per tensor here and per channel in the file, which is finer.
+    """
+    tf_keras, tfmot = libraries()
+    model = tfmot.quantization.keras.quantize_model(plain)
+    layers = [layer for layer in plain.layers if layer.weights]
+    outputs = tf_keras.Model(plain.input, [layer.output for layer in layers])(images, training=False)
+    found = {
+        layer.name: (min(0.0, float(tf.reduce_min(y))), float(tf.reduce_max(y)))
+        for layer, y in zip(layers, outputs, strict=True)
+    }
+    for end, value in (("min_var", images.min()), ("max_var", images.max())):  # white is among them
+        model.layers[1].quantizer_vars[end].assign(value)
+    wrapped = {name: model.get_layer(f"quant_{name}") for name in found}
+    for name, wrapper in wrapped.items():
+        for weight in wrapper.non_trainable_weights:
+            for end, value in zip(("min", "max"), found[name], strict=True):
+                if weight.name.endswith(f"post_activation_{end}:0"):
+                    weight.assign(value)
+
+    def plainly():
+        for layer in layers:
+            layer.set_weights([w.numpy() for w in wrapped[layer.name].trainable_weights])
+        return plain
+
+    return Tuning(model, [], plainly)
+
+
+def _pruned(plain, config: Config, steps: int, images) -> Tuning:
+    """The smallest weights of every layer to zero, more of them along a polynomial to `--sparsity`.
+
+    Zhu and Gupta 2017, arXiv 1710.01878. The last third of the steps mends what the cuts broke. First
+    and last layer are left whole: few weights, and the dearest.
+    """
+    _, tfmot = libraries()
+    end = max(1, 2 * steps // 3)
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        0.0, config.quantize.sparsity, begin_step=0, end_step=end, frequency=max(1, end // 20)
+    )
+    model = _dress(plain, lambda layer: tfmot.sparsity.keras.prune_low_magnitude(layer, schedule))
+    step = tfmot.sparsity.keras.UpdatePruningStep()
+    return Tuning(model, [step], lambda: tfmot.sparsity.keras.strip_pruning(model))
+
+
+def _clustered(plain, config: Config, steps: int, images) -> Tuning:
+    """Every layer's weights replaced by `--clusters` shared values, which are then trained.
+
+    Han, Mao and Dally 2016, arXiv 1510.00149; the first values by k-means++. First and last layer are
+    left whole.
+    """
+    _, tfmot = libraries()
+    first = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+    count = config.quantize.clusters
+    cluster = tfmot.clustering.keras.cluster_weights
+    model = _dress(
+        plain, lambda layer: cluster(layer, number_of_clusters=count, cluster_centroids_init=first)
+    )
+    return Tuning(model, [], lambda: tfmot.clustering.keras.strip_clustering(model))
+
+
+def _dress(plain, wrap: Callable):
+    """A copy of `plain` with every layer wrapped that has a kernel, but for the first and the last."""
+    tf_keras, _ = libraries()
+    inner = [layer.name for layer in plain.layers if layer.weights][1:-1]
+
+    def clone(layer):
+        made = layer.__class__.from_config(layer.get_config())
+        if layer.weights:
+            made.build(layer.input_shape)
+            made.set_weights(layer.get_weights())
+        return wrap(made) if layer.name in inner else made
+
+    return tf_keras.models.clone_model(plain, clone_function=clone)
+
+
+class Way(NamedTuple):
+    """`dress(twin, config, steps, images)` readies a twin; the settings of `QuantizeConfig` that it obeys."""
+
+    dress: Callable
+    settings: tuple[str, ...]
+
+
+TUNINGS = {
+    "qat": Way(_aware, ("qat_epochs", "qat_rate")),
+    "prune": Way(_pruned, ("compress_epochs", "compress_rate", "sparsity")),
+    "cluster": Way(_clustered, ("compress_epochs", "compress_rate", "clusters")),
+}

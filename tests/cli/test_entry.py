@@ -1,0 +1,196 @@
+"""Bad input as a user meets it: one line on stderr, exit code 2, no traceback, nothing half-written."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdtf.cli.entry import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """A small sound data folder for a test to spoil."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 8), ("test", 8)):
+        np.save(folder / f"X_{split}.npy", rng.integers(0, 256, (count, 32, 32), dtype=np.uint8))
+        np.save(folder / f"y_{split}.npy", np.arange(count) % 2)
+    return folder
+
+
+def change(name, function):
+    """Spoil an array of the folder."""
+
+    def spoil(folder):
+        np.save(folder / name, function(np.load(folder / name)))
+
+    return spoil
+
+
+def truncate(folder):
+    content = (folder / "X_train.npy").read_bytes()
+    (folder / "X_train.npy").write_bytes(content[:-100])
+
+
+def pickled(folder):
+    np.save(folder / "X_train.npy", np.array([{}, 1], dtype=object), allow_pickle=True)
+
+
+def with_pixel(value):
+    def put(x):
+        x = x.astype("float32")
+        x[0, 0, 0] = value
+        return x
+
+    return put
+
+
+ONE_HOT = np.eye(2)[np.arange(20) % 2]
+BAD_DATA = {
+    "missing": (lambda folder: (folder / "X_test.npy").unlink(), "X_test.npy"),
+    "truncated": (truncate, "X_train.npy"),
+    "pickle": (pickled, "X_train.npy"),
+    "rank": (change("X_train.npy", lambda x: x[0]), "X_train.npy must be"),
+    "count": (change("y_train.npy", lambda y: y[:-1]), "y_train.npy"),
+    "nan": (change("X_train.npy", with_pixel(np.nan)), "X_train.npy must be"),
+    "inf": (change("X_val.npy", with_pixel(np.inf)), "X_val.npy must be"),
+    "standardised": (change("X_train.npy", with_pixel(-1.5)), "X_train.npy must be"),
+    "empty": (change("X_test.npy", lambda x: x[:0]), "X_test.npy must be"),
+    "absent class": (change("y_train.npy", lambda y: 2 * y), "y_train.npy must"),
+    "one-hot sums": (change("y_train.npy", lambda y: ONE_HOT * 0.9), "y_train.npy"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data(arrays, tmp_path, capsys, case):
+    spoil, named = BAD_DATA[case]
+    spoil(arrays)
+    results = tmp_path / "results"
+    assert main(["--data", str(arrays), "--results", str(results)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert told.err.startswith("Error: ") and named in told.err and "Got" in told.err
+    assert [p for p in results.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "argv, text",
+    [
+        (["--teachers", "vgg61"], "--teachers must be one of vgg16, vgg19, resnet"),
+        (["--teachers", "vgg16", "densnet"], "Did you mean 'densenet'?"),
+        (["--student", "cnn4"], "--student must be one of cnn3"),
+        (["--recipes", "int9"], "Did you mean 'int8'?"),
+        (
+            ["--recipes", "int8-mixed"],
+            "--recipes must be one of float32, float16, dynamic, int8, int16x8, int4",
+        ),
+        (
+            ["--recipes", "int8-qat", "--student", "mobilenetv2"],
+            "--student must be one of cnn3, cnn5, baseline",
+        ),
+        (
+            ["--compress", "prune", "--baseline", "squeezenet"],
+            "one of cnn3, cnn5, baseline for fine-tuned files",
+        ),
+        (["--loss", "kl"], "--loss must be one of kd"),
+        (["--weights", "nowhere"], "--weights must be auto, imagenet, none, or an existing file or folder"),
+        (["--alpha", "1.01"], "--alpha must be between 0 and 1. Got 1.01."),
+        (["--temperature", "0"], "--temperature must be positive. Got 0.0."),
+        (["--config", "none.toml"], "--config must be a readable TOML file"),
+        (["--data", "nowhere"], "nowhere"),
+        (
+            ["--class-names", "a", "a"],
+            "--class-names must be names of one line that all differ, none of them",
+        ),
+        (["--class-names", "a", "b\nc"], "--class-names must be names of one line that all differ, none of"),
+        (["--class-names", "a"], "classes must be at least 2. Got 1."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_settings(arrays, tmp_path, capsys, argv, text):
+    given = ["--data", str(arrays), "--results", str(tmp_path / "results"), *argv]
+    assert main(given) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and text in told.err and told.out == ""
+    assert [p for p in (tmp_path / "results").rglob("*") if p.is_file()] == []
+
+
+def command(*argv, **options):
+    """`python main.py ...` as a user runs it, from an empty folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *map(str, argv)], capture_output=True, text=True, **options
+    )
+
+
+def test_an_empty_fdata_says_the_three_ways_on(tmp_path):
+    (tmp_path / "FData").mkdir()
+    done = command(cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    for way in ("put your arrays there", "--data", "--demo"):
+        assert way in done.stderr
+    assert not (tmp_path / "Results").exists()
+
+
+def test_an_unwritable_results_folder(arrays, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command("--data", arrays, "--results", tmp_path / "file" / "results")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "--results must be a folder" in done.stderr
+
+
+def test_a_full_disk_ends_in_one_line(arrays, tmp_path):
+    """A limit on the size of a file stands in for a disk without room."""
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = command("--data", arrays, "--results", tmp_path / "r", "--views", "2", preexec_fn=small_disk)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: --results must be on a disk with room left.")
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "r").rglob("*.part"))
+
+
+def test_help_is_quick_and_needs_no_tensorflow():
+    done = command("--help")
+    assert done.returncode == 0 and "--temperature" in done.stdout
+    code = "import sys; from kdtf.cli import parser; parser().format_help(); heavy = {'tensorflow', 'keras', "
+    code += "'sklearn', 'pandas', 'matplotlib'}; sys.exit(bool(heavy & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_cleanly(arrays, tmp_path, number, code):
+    """While a student trains: the exit code, one line, and nothing left but what the next run needs."""
+    argv = ["--data", arrays, "--results", tmp_path / "r", "--views", "1", "--epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *map(str, argv)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job, as CI may be, ignores the signal and hands that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    work = tmp_path / "r" / "work"
+    deadline = time.monotonic() + 120
+    while not list(work.glob(".alone-student*")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert told.splitlines()[-1].startswith("Interrupted.") and "Traceback" not in told
+    left = {path.name for path in work.glob(".alone-student*/*")}
+    assert left <= {"checkpoint.npz"}  # nothing where the network was still being built
+    assert any(name.startswith("views-") for name in os.listdir(work))

@@ -1,0 +1,123 @@
+"""`main.py predict` as a user meets it: lines, CSV, exit codes."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kdtf.cli.entry import main
+from kdtf.predictor import Predictor
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg", "c d.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(*argv):
+    return main(["predict", *map(str, argv)])
+
+
+def test_a_line_an_image(bundle, images, capfd):
+    path = bundle(training_images={"colour": [0, 0, 0]}, thresholds={"a": 1.0, "b": 1.0, "c": 1.0})
+    assert predict(path, images / "a.png", images) == 0
+    told = capfd.readouterr()
+    rows = list(Predictor(path).rows([images / "a.png", images]))
+    assert told.err == ""
+    lines = [line.split("\t") for line in told.out.splitlines()]
+    assert [line[:4] for line in lines] == [
+        [row.file, row.label, f"{row.probability:.3f}", "uncertain"] for row in rows
+    ]
+    assert all(line[4].startswith("unlike the training images: colour") for line in lines)
+
+
+def test_csv_in_place_of_lines(bundle, images, tmp_path, capfd):
+    np.save(images / "z.npy", np.zeros((2, 16, 16, 3), np.uint8))
+    path, out = bundle("int8"), tmp_path / "out.csv"
+    assert predict(path, images, "--csv", out, "--threads", 2) == 0
+    told = capfd.readouterr()
+    table = pd.read_csv(out)
+    rows = list(Predictor(path).rows([images]))
+    assert table["class"].tolist() == [row.label for row in rows] and table["index"].tolist()[-2:] == [0, 1]
+    assert np.allclose(table[["p a", "p b", "p c"]], [row.probs for row in rows], atol=1e-5)
+    counts = ", ".join(f"{n} {name}" for name, n in Counter(table["class"]).most_common())
+    assert told.out == f"{out}: 5 images: {counts}, 0 uncertain, 0 with a warning.\n"
+    note = "This .json knows nothing of the training images: unlike images are not noticed.\n"
+    assert told.err == note
+
+
+def test_an_image_that_cannot_be_read_is_told_and_the_rest_is_predicted(bundle, images, tmp_path, capfd):
+    (images / "b.jpg").write_bytes((images / "b.jpg").read_bytes()[:-30])
+    path, out = bundle(training_images={}), tmp_path / "out.csv"
+    assert predict(path, images, "--csv", out) == 2
+    told = capfd.readouterr()
+    lines = told.err.splitlines()
+    assert lines[0].startswith(f"Not read: {images / 'b.jpg'}: image file is truncated")
+    assert lines[1] == "Error: 1 of the images could not be read: see above."
+    assert len(lines) == 2 and len(pd.read_csv(out)) == 3
+    assert predict(path, images) == 2 and len(capfd.readouterr().out.splitlines()) == 2
+
+
+def no_json(path):
+    path.with_suffix(".json").unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def other(path):
+    facts = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**facts, "sha256": "0"}))
+
+
+BAD = {
+    "no .json": (no_json, "s.json: No such file or directory"),
+    "cut short": (cut, "s.tflite must be the file its .json was written for"),
+    "another .json": (other, "s.tflite must be the file its .json was written for"),
+    "not a .json": (lambda path: path.with_suffix(".json").write_text("{"), "s.json must be valid JSON"),
+    "a picture": (lambda path: path.write_text("hello"), "s.tflite must be the file its"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("command", ["predict", "c-array"])
+def test_bad_bundles_are_one_line_and_exit_code_2(bundle, images, tmp_path, capfd, case, command):
+    path = bundle()
+    spoil, text = BAD[case]
+    spoil(path)
+    more = [str(images), "--csv", str(tmp_path / "out.csv")] if command == "predict" else []
+    if command == "c-array":
+        more = ["--out", str(tmp_path / "c")]
+    assert main([command, str(path), *more]) == 2
+    told = capfd.readouterr()
+    assert told.out == "" and told.err.startswith("Error: ") and text in told.err
+    assert told.err.count("\n") == 1
+    assert not (tmp_path / "out.csv").exists() and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "argv, text",
+    [
+        (["{bundle}"], "the following arguments are required: IMAGE"),
+        (["{bundle}", "{in}/nothing.png"], "nothing.png must be an image, a .npy file or a folder"),
+        (["{bundle}", "{in}/empty"], "IMAGE must be an image, or a folder that holds any"),
+        (["{bundle}", "{in}", "--csv", "{in}/no/out.csv"], "--csv must be a file in a folder that exists"),
+        (["{bundle}", "{in}", "--csv", "{in}"], "--csv must be a file in a folder that exists"),
+        (["{bundle}", "{in}", "--threads", "0"], "--threads must be positive. Got 0."),
+    ],
+)
+def test_bad_arguments(bundle, images, capfd, argv, text):
+    (images / "empty").mkdir()
+    places = {"bundle": bundle(training_images={}), "in": images}
+    assert predict(*(part.format(**places) for part in argv)) == 2
+    told = capfd.readouterr()
+    assert text in told.err and told.err.count("\n") == 1

@@ -1,0 +1,85 @@
+"""Every preset runs end to end on a few dozen images, and differs from the defaults where it says so."""
+
+import re
+import tomllib
+
+import pandas as pd
+import pytest
+
+from kdtf.cli.entry import PRESETS, main, preset_names, read_config
+from kdtf.config import Config
+from kdtf.data.phantom import CLASSES
+from kdtf.models import networks
+from kdtf.models.teachers import Teacher
+
+SHORT = ["--epochs", "1", "--views", "2", "--seeds", "1", "--batch-size", "16", "--weights", "none"]
+SHORT += [
+    "--scratch-epochs",
+    "1",
+    "--fine-tune-epochs",
+    "1",
+    "--recipes",
+    "int8",
+    "--calibration-images",
+    "4",
+]
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Every teacher on the convolutions of `cnn5`, the row's preprocessing, neck and head kept.
+
+    Tracing and running DenseNet121 and its like takes minutes; `test_teachers` steps through each.
+    """
+    build = networks.as_application(networks.cnn5)
+    monkeypatch.setattr(Teacher, "build", lambda row, input_shape, weights, **unused: build(input_shape))
+
+
+def test_the_five_systems_are_there():
+    wanted = {"chest-ct", "chest-ct-128", "pneumonia-densenet", "cifar10", "pneumonia-resnet", "dermamnist"}
+    assert set(preset_names()) == {*wanted, "imagewoof"}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_says_what_it_is_and_holds_only_what_differs(name):
+    text = (PRESETS / f"{name}.toml").read_text()
+    header = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    assert header.startswith(f"{name}: ") and "Data: " in header and "Mended: " in header
+    plain = Config().to_dict()
+    for section, values in tomllib.loads(text).items():
+        for setting, value in values.items():
+            assert plain[section][setting] != value, f"{setting} is the default"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_runs_from_arrays_to_report(name, tiny, tmp_path, shallow):
+    """The CT presets with one of their teachers, `cifar10` with another student than pneumonia-densenet."""
+    fewer = {"chest-ct": ["--teachers", "vgg16"], "chest-ct-128": ["--teachers", "mobilenet"]}
+    more = fewer.get(name, []) + (["--student", "cnn5"] if name == "cifar10" else [])
+    more += ["--class-names", *CLASSES] if name in ("cifar10", "dermamnist") else []
+    out = tmp_path / "r"
+    assert main(["--preset", name, "--data", str(tiny), "--results", str(out), *SHORT, *more]) == 0
+    config, _ = read_config(["--preset", name, *more])
+    (teacher,) = config.teacher.teachers
+    rows = pd.read_csv(out / "summary.csv")
+    expected = ["alone", "alone", *(["baseline"] * 2 if config.student.baseline else [])]
+    assert rows.model.tolist() == [*expected, "teacher", "distilled", "distilled"]
+    table = pd.read_csv(out / f"{teacher}_models.csv")
+    assert table.columns[:3].tolist() == ["Model", "Loss", "Accuracy"] and len(table) == len(rows) // 2 + 1
+    assert (out / "report.html").exists() and (out / f"{teacher}_gradcam.png").exists()
+    if config.distil.alphas:
+        tried = pd.read_csv(out / f"{teacher}_tuning.csv")
+        assert len(tried) == 4 and tried.chosen.sum() == 1
+        best = tried.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).iloc[0]
+        chosen = rows[rows.model == "distilled"].iloc[0]
+        assert best.chosen and (chosen.alpha, chosen.temperature) == (best.alpha, best.temperature)
+
+
+def test_an_unknown_preset_is_told_the_nearest(capsys):
+    assert main(["--preset", "chestct"]) == 2
+    assert re.search(r"--preset must be one of .*Did you mean 'chest-ct'", capsys.readouterr().err)
+
+
+def test_flags_override_a_preset():
+    config, demo = read_config(["--preset", "imagewoof", "--alpha", "0.9"])
+    assert (config.distil.alpha, config.distil.loss, demo) == (0.9, "soft-ce", False)

@@ -1,0 +1,443 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdtf.data import load as data
+from kdtf.data.load import load, resize
+from kdtf.errors import UserError
+
+RNG_SEED = 3
+COUNTS = {"train": 30, "val": 9, "test": 12}
+
+
+def arrays(shape=(8, 8, 3), classes=3, counts=COUNTS):
+    """{file name: array} of a sound folder; labels cycle through the classes."""
+    rng, files = np.random.default_rng(RNG_SEED), {}
+    for split, n in counts.items():
+        files[f"X_{split}"] = rng.integers(0, 256, (n, *shape), dtype=np.uint8)
+        files[f"y_{split}"] = np.arange(n) % classes
+    return files
+
+
+def save(folder, files, **text):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.save(folder / f"{name}.npy", array)
+    for name, content in text.items():
+        (folder / f"{name}.txt").write_text(content, "utf-8")
+    return folder
+
+
+def without_val(files):
+    return {name: array for name, array in files.items() if "val" not in name}
+
+
+@pytest.fixture
+def work(tmp_path):
+    return tmp_path / "work"
+
+
+# What is accepted, and what comes of it
+
+
+def test_uint8_passes_through_mapped_read_only_and_unwritten(tmp_path, work):
+    files = arrays()
+    loaded = load(save(tmp_path / "in", files), work)
+    for split in COUNTS:
+        got = getattr(loaded, split)
+        assert isinstance(got.pixels, np.memmap) and not got.pixels.flags.writeable
+        assert np.array_equal(got.pixels, files[f"X_{split}"]) and got.teacher_pixels is got.pixels
+        assert got.labels.dtype == np.int64 and np.array_equal(got.labels, files[f"y_{split}"])
+        assert got.groups is None and not got.labels.flags.writeable
+    assert loaded.classes == ("class 0", "class 1", "class 2") and not loaded.synthetic
+    assert not work.exists()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+@pytest.mark.parametrize("scale", [1, 255])
+def test_floats_come_back_exactly(tmp_path, work, dtype, scale):
+    files = arrays()
+    given = {k: (v.astype("f8") / 255 * scale).astype(dtype) if k[0] == "X" else v for k, v in files.items()}
+    loaded = load(save(tmp_path / "in", given), work)
+    for split in COUNTS:
+        assert np.array_equal(getattr(loaded, split).pixels, files[f"X_{split}"])
+        assert getattr(loaded, split).pixels.dtype == np.uint8
+    assert any("0 to 255" in note for note in loaded.notes)
+
+
+def test_wider_integers_fortran_order_and_a_hair_beyond_one_are_taken(tmp_path, work):
+    files = arrays()
+    wide = {**files, "X_train": np.asfortranarray(files["X_train"].astype(np.int32))}
+    assert np.array_equal(load(save(tmp_path / "a", wide), work).train.pixels, files["X_train"])
+    unit = {k: v / 255 * 1.00001 - 1e-6 if k[0] == "X" else v for k, v in files.items()}
+    assert np.array_equal(load(save(tmp_path / "b", unit), work).test.pixels, files["X_test"])
+
+
+def test_chunks_do_not_change_what_is_stored(tmp_path, monkeypatch):
+    given = {k: v / 255 if k[0] == "X" else v for k, v in without_val(arrays()).items()}
+    folder = save(tmp_path / "in", given)
+    whole = load(folder, tmp_path / "a", image_size=16)
+    monkeypatch.setattr(data, "CHUNK_BYTES", 7 * given["X_train"][0].nbytes)
+    parts = load(folder, tmp_path / "b", image_size=16)
+    assert whole.digest == parts.digest
+    assert np.array_equal(whole.val.pixels, parts.val.pixels)
+    assert np.array_equal(whole.train.teacher_pixels, parts.train.teacher_pixels)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (6, 10), (6, 10, 3)])
+def test_grey_gets_a_channel_and_oblong_images_stay_oblong(tmp_path, work, shape):
+    loaded = load(save(tmp_path / "in", arrays(shape)), work)
+    assert loaded.train.pixels.shape == (30, *(*shape, 1)[:3])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda y: y.astype(np.uint8),
+        lambda y: y.astype(np.float32),
+        lambda y: y[:, None],
+        lambda y: np.eye(3)[y],
+        lambda y: np.eye(3, dtype=np.int64)[y],
+        lambda y: np.eye(3, dtype=bool)[y],
+    ],
+)
+def test_labels_in_any_form_mean_the_same(tmp_path, work, form):
+    files = arrays()
+    given = {k: form(v) if k[0] == "y" else v for k, v in files.items()}
+    loaded, plain = load(save(tmp_path / "a", given), work), load(save(tmp_path / "b", files), work)
+    assert np.array_equal(loaded.val.labels, files["y_val"]) and loaded.digest == plain.digest
+
+
+def test_bool_labels_are_two_classes(tmp_path, work):
+    files = {k: v.astype(bool) if k[0] == "y" else v for k, v in arrays(classes=2).items()}
+    assert load(save(tmp_path / "in", files), work).classes == ("class 0", "class 1")
+
+
+def test_class_names_groups_and_the_synthetic_mark(tmp_path, work):
+    files = arrays()
+    files |= {f"groups_{s}": np.arange(n) // 2 for s, n in COUNTS.items()}
+    files["groups_test"] = np.array([f"é{i}".encode() for i in range(12)])
+    loaded = load(save(tmp_path / "in", files, classes="\ufeffnormal\ncœur\n c \n", SYNTHETIC="yes"), work)
+    assert loaded.classes == ("normal", "cœur", "c") and loaded.synthetic
+    assert loaded.train.groups[:3].tolist() == ["0", "0", "1"] and loaded.test.groups[0] == "é0"
+    assert "synthetic" in loaded.notes[0]
+
+
+def test_the_digest_follows_pixels_labels_and_groups_not_names(tmp_path, work):
+    files = arrays()
+    changed = {
+        "same": files,
+        "pixel": {**files, "X_test": files["X_test"] ^ 1},
+        "label": {**files, "y_test": files["y_test"][::-1].copy()},
+        "groups": {**files, "groups_val": np.arange(9)},
+    }
+    digests = {name: load(save(tmp_path / name, given), work).digest for name, given in changed.items()}
+    named = load(save(tmp_path / "names", files, classes="a\nb\nc"), work)
+    assert named.classes == ("a", "b", "c") and named.digest == digests["same"]
+    assert load(tmp_path / "names", work, class_names=("x", "y", "z")).classes == ("x", "y", "z")
+    digests["size"] = load(tmp_path / "same", work, image_size=16).digest
+    assert len(set(digests.values())) == len(digests)
+    assert digests["same"] == load(tmp_path / "same", tmp_path / "elsewhere").digest
+
+
+# Sizes
+
+
+def test_image_size_shrinks_the_student_and_leaves_the_teacher(tmp_path, work):
+    files = arrays((16, 16, 3))
+    loaded = load(save(tmp_path / "in", files), work, image_size=8)
+    assert np.array_equal(loaded.test.pixels, resize(files["X_test"], 8))
+    assert np.array_equal(loaded.test.teacher_pixels, files["X_test"])
+    assert "Images of 16x16 were resized to 8x8 for the student." in loaded.notes
+    same = load(tmp_path / "in", tmp_path / "other", image_size=16)
+    assert same.train.teacher_pixels is same.train.pixels and not (tmp_path / "other").exists()
+
+
+def test_a_teacher_folder_is_what_the_teacher_sees(tmp_path, work):
+    files = arrays((8, 8))
+    big = {f"teacher/{k}": v / 255 for k, v in arrays((16, 16, 1)).items() if k[0] == "X"}
+    loaded = load(save(tmp_path / "in", without_val(files | big)), work)
+    assert loaded.val.pixels.shape == (3, 8, 8, 1) and loaded.val.teacher_pixels.shape == (3, 16, 16, 1)
+    train = np.rint(big["teacher/X_train"] * 255)  # the same rows went to the same side in both
+    for s in (loaded.train, loaded.val):
+        rows = [int(np.flatnonzero((files["X_train"] == p[..., 0]).all(axis=(1, 2)))[0]) for p in s.pixels]
+        assert np.array_equal(s.teacher_pixels, train[rows])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resize_is_pillows_own(channels):
+    images = np.random.default_rng(0).integers(0, 256, (4, 12, 20, channels), dtype=np.uint8)
+    got = resize(images, 8)
+    one = Image.fromarray(images[2].squeeze()).resize((8, 8), Image.Resampling.BILINEAR)
+    assert got.shape == (4, 8, 8, channels) and np.array_equal(got[2].squeeze(), np.asarray(one))
+    assert np.array_equal(resize(images, (12, 20)), images)
+    assert np.all(resize(np.full_like(images, 77), (5, 3)) == 77)
+
+
+# Validation split off
+
+
+def test_validation_is_split_off_by_class_and_found_again(tmp_path, work):
+    files = without_val(arrays(counts={"train": 100, "test": 12}, classes=2))
+    loaded = load(save(tmp_path / "in", files), work, seed=5)
+    assert len(loaded.train.labels) == 90 and np.bincount(loaded.val.labels).tolist() == [5, 5]
+    note = "No X_val.npy: 10 of the 100 training images were split off as validation (stratified, seed 5)."
+    assert note in loaded.notes
+    both = np.concatenate([loaded.train.pixels, loaded.val.pixels])
+    assert sorted(p.tobytes() for p in both) == sorted(p.tobytes() for p in files["X_train"])
+    before = {p: p.stat().st_mtime_ns for p in work.iterdir()}
+    again = load(tmp_path / "in", work, seed=5)
+    assert again.digest == loaded.digest and before == {p: p.stat().st_mtime_ns for p in work.iterdir()}
+    assert load(tmp_path / "in", work, seed=6).digest != loaded.digest
+
+
+def test_a_group_is_never_on_both_sides(tmp_path, work):
+    files = without_val(arrays(counts={"train": 200, "test": 12}, classes=2))
+    files["groups_train"] = np.random.default_rng(1).integers(0, 40, 200)
+    loaded = load(save(tmp_path / "in", files), work)
+    assert not set(loaded.train.groups) & set(loaded.val.groups)
+    assert 10 <= len(loaded.val.labels) <= 30 and "by class and group" in " ".join(loaded.notes)
+
+
+@pytest.mark.parametrize("groups", [None, np.zeros(30, int)])
+def test_too_few_to_split_off(tmp_path, work, groups):
+    files = without_val(arrays())
+    files["y_train"] = np.r_[np.zeros(14, int), np.ones(15, int), 2] if groups is None else files["y_train"]
+    files |= {} if groups is None else {"groups_train": groups}
+    with pytest.raises(UserError, match="train must be large enough to split validation off it"):
+        load(save(tmp_path / "in", files), work)
+
+
+# .npz
+
+
+@pytest.mark.parametrize("x, y", [("{}_images", "{}_labels"), ("x_{}", "y_{}")])
+@pytest.mark.parametrize("writer", [np.savez, np.savez_compressed])
+def test_npz_of_both_styles_loads_as_the_folder_does(tmp_path, work, x, y, writer):
+    files = arrays((8, 8))
+    style = {k: (x if k[0] == "X" else y).format(k[2:]) for k in files}
+    writer(tmp_path / "a.npz", **{style[k]: v for k, v in files.items()}, extra=np.zeros(3))
+    loaded, plain = load(tmp_path / "a.npz", work), load(save(tmp_path / "in", files), work)
+    assert loaded.digest == plain.digest and isinstance(loaded.train.pixels, np.memmap)
+    assert len(list(work.iterdir())) == 6
+
+
+def test_npz_unpacked_is_removed_when_a_check_fails(tmp_path, work):
+    files = {f"{k[2:]}_{'images' if k[0] == 'X' else 'labels'}": v for k, v in arrays().items()}
+    np.savez(tmp_path / "a.npz", **{**files, "test_labels": files["test_labels"] + 7})
+    with pytest.raises(UserError, match=r"labels in test_labels in a\.npz must be between 0 and 2\. Got 7"):
+        load(tmp_path / "a.npz", work)
+    assert not list(work.iterdir())
+
+
+def test_npz_faults(tmp_path, work):
+    np.savez(tmp_path / "keys.npz", images=np.zeros(3), labels=np.zeros(3))
+    with pytest.raises(
+        UserError, match=r"keys\.npz must hold train_images.* or x_train.*Got 'images', 'labels'\."
+    ):
+        load(tmp_path / "keys.npz", work)
+    (tmp_path / "a.npz").write_bytes(b"not a zip")
+    with pytest.raises(UserError, match=r"a\.npz must be a folder of \.npy files or a whole \.npz file"):
+        load(tmp_path / "a.npz", work)
+    files = {f"{'x' if k[0] == 'X' else 'y'}_{k[2:]}": v for k, v in arrays().items()}
+    np.savez(tmp_path / "b.npz", **files)
+    raw = bytearray((tmp_path / "b.npz").read_bytes())
+    raw[1000] ^= 255  # inside x_train
+    (tmp_path / "b.npz").write_bytes(raw)
+    with pytest.raises(UserError, match=r"x_train in b\.npz must be readable\. Got: Bad CRC-32"):
+        load(tmp_path / "b.npz", work)
+    np.savez(tmp_path / "c.npz", **{k: v for k, v in files.items() if k != "y_val"})
+    with pytest.raises(
+        UserError, match=r"the val split must be both images and labels\. Got 'x_val in c\.npz"
+    ):
+        load(tmp_path / "c.npz", work)
+    assert not list(work.iterdir())
+
+
+# Refusals, each with its words
+
+XS, YS = ("X_train", "X_val", "X_test"), ("y_train", "y_val", "y_test")
+
+
+def words(text):
+    """The pattern for a message: `text` as it stands, `*` for anything."""
+    return re.escape(text).replace(r"\*", ".*")
+
+
+def nan_at(x, image):
+    x = x.astype(np.float32) / 255
+    x[image, 1, 1] = np.nan
+    return x
+
+
+REFUSED = {
+    "rank": (dict(X_val=lambda x: x[0, 0]), "X_val.npy must be shaped * Got (8, 3)."),
+    "rgba": (dict(X_val=lambda x: np.repeat(x, 2, 3)), "X_val.npy must be shaped * Got (9, 8, 8, 6)."),
+    "channels first": (dict(X_train=lambda x: np.moveaxis(x, 3, 1)), "Channels come last: np.moveaxis"),
+    "text pixels": (dict(X_test=lambda x: x.astype(str)), "X_test.npy must be whole or floating-p"),
+    "empty": (dict(X_test=lambda x: x[:0], y_test=lambda y: y[:0]), "test.npy must be at least one image"),
+    "length": (dict(y_test=lambda y: y[1:]), "as long as X_test.npy, which has 12. Got (11,)"),
+    "sides": (dict(X_val=lambda x: x[:, 1:]), "must be of images shaped like those in X_train.npy"),
+    "nan": (dict(X_test=lambda x: nan_at(x, 5)), "X_test.npy must be finite * infinity in image 5'"),
+    "negative": (dict(X_train=lambda x: x / 127.5 - 1), "must be 0 or more. Got -1.0.* standardised"),
+    "12 bit": (dict(X_train=lambda x: x.astype("u2") * 16), "must be at most 255. Got 4080.0. Window"),
+    "lost grey": (dict.fromkeys(XS, lambda x: x // 255), "they lost their grey levels"),
+    "ranges": (dict(X_test=lambda x: x / 255, X_val=lambda x: x * 1.0), "1 in X_test.npy and of 255 in X_"),
+    "no range": (dict.fromkeys(XS, lambda x: x / 200), "must be 0..1 or 0..255. Got 'a maximum of 1.275'"),
+    "from one": (dict(y_train=lambda y: y + 1), "labels with every class in them. * class 0"),
+    "beyond": (dict(y_val=lambda y: y + 1), "between 0 and 2. Got 3. Labels count from 0"),
+    "below": (dict(y_train=lambda y: y - 1), "labels in y_train.npy must be between 0 and 1. Got -1"),
+    "vast": (dict(y_train=lambda y: y * 10**6), "none of class 1'"),
+    "fraction": (dict(y_test=lambda y: y + 0.5), "labels in y_test.npy must be whole numbers. Got 0.5"),
+    "nan label": (dict(y_test=lambda y: y * np.nan), "labels in y_test.npy must be whole numbers. Got nan"),
+    "text label": (dict(y_test=lambda y: y.astype(str)), "must be whole numbers * Names of classes go"),
+    "two hot": (dict(y_val=lambda y: np.eye(3)[y] + np.eye(3)[0]), "must be 0 and 1, * Got 'row 0: [2.0"),
+    "soft": (dict(y_val=lambda y: np.full((9, 3), 1 / 3)), "must be 0 and 1, with a sum of 1"),
+    "widths": (dict(y_train=lambda y: np.eye(3)[y], y_val=lambda y: np.eye(4)[y]), "Got [3, 4]"),
+    "one class": (dict.fromkeys(YS, lambda y: y * 0), "classes must be at least 2. Got 1"),
+    "objects": (dict(X_val=lambda x: x.astype(object)), "X_val.npy must be a readable .npy file of numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_one_line_and_nothing_written(tmp_path, work, case):
+    changes, message = REFUSED[case]
+    files = arrays()
+    files |= {name: change(files[name]) for name, change in changes.items()}
+    with pytest.raises(UserError, match=words(message)) as caught:
+        load(save(tmp_path / "in", files), work)
+    assert "\n" not in str(caught.value) and not work.exists()
+
+
+ADDED = {
+    "groups": ({"groups_val": np.arange(8)}, {}, "groups_val.npy must be as long as X_val.npy, which has 9"),
+    "float groups": ({"groups_val": np.ones(9)}, {}, "groups_val.npy must be (N,) whole numbers or strings"),
+    "names": ({"y_train": np.eye(3)[np.arange(30) % 3]}, {"classes": "a\nb"}, "each of the 3 classes. Got 2"),
+    "more names": ({}, {"classes": "a\nb\nc\nd"}, "none of class 3 (d)"),
+    "same names": ({}, {"classes": "a\nb\na"}, "classes.txt must be names that all differ. Got ['a']"),
+    "empty name": ({}, {"classes": "a\n\nb"}, "classes.txt must be one name a line, none of them empty"),
+    "no names": ({}, {"classes": ""}, "classes.txt must be one name a line"),
+}
+
+
+@pytest.mark.parametrize("case", ADDED)
+def test_refused_for_what_lies_beside(tmp_path, work, case):
+    files, text, message = ADDED[case]
+    with pytest.raises(UserError, match=words(message)):
+        load(save(tmp_path / "in", arrays() | files, **text), work)
+    assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    "shape, n, message",
+    [
+        ((16, 16, 3), 29, "teacher/X_train.npy must be as long as X_train.npy"),
+        ((16, 4, 3), 30, "teacher/X_train.npy must be of images at least as large as"),
+        ((16, 16, 1), 30, "and with the channels of, X_train.npy"),
+        ((32, 32, 3), 30, "must be of images shaped like those in teacher/X_train.npy"),
+    ],
+)
+def test_teacher_copies_must_fit(tmp_path, work, shape, n, message):
+    big = {f"teacher/{k}": v for k, v in arrays((16, 16, 3)).items() if k[0] == "X"}
+    big["teacher/X_train"] = np.full((n, *shape), 9, np.uint8)
+    with pytest.raises(UserError, match=words(message)):
+        load(save(tmp_path / "in", arrays() | big), work)
+
+
+@pytest.mark.parametrize("name", ["X_train", "y_test", "y_val", "X_val", "teacher/X_test"])
+def test_a_missing_file_is_named(tmp_path, work, name):
+    big = {f"teacher/{k}": v for k, v in arrays((16, 16, 3)).items() if k[0] == "X"}
+    folder = save(tmp_path / "in", arrays() | big)
+    (folder / f"{name}.npy").unlink()
+    with pytest.raises(
+        UserError, match=rf"{name}\.npy must be in the data folder, which holds X_train\.npy, y_tr"
+    ):
+        load(folder, work)
+
+
+def test_a_missing_folder(tmp_path, work):
+    with pytest.raises(
+        UserError, match=r"data must be a folder of \.npy files or one \.npz file.*Nothing is there"
+    ):
+        load(tmp_path / "nowhere", work)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 128, 3000])
+def test_a_file_cut_short(tmp_path, work, keep):
+    folder = save(tmp_path / "in", arrays())
+    path = folder / "X_train.npy"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(
+        UserError, match=r"X_train\.npy must be a readable \.npy file of numbers\. Got: .*cut short"
+    ):
+        load(folder, work)
+
+
+@pytest.mark.parametrize("shape", [(10**12, 4, 4), (10**30, 4, 4), (-3, 4, 4)])
+def test_a_header_that_promises_too_much_allocates_nothing(tmp_path, work, shape):
+    folder = save(tmp_path / "in", arrays())
+    with open(folder / "X_train.npy", "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(file, header)
+    with pytest.raises(UserError, match=r"X_train\.npy must be a readable"):
+        load(folder, work)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"image_size": 7}, {"image_size": 32.0}, {"val_fraction": 0.0}, {"val_fraction": 0.6}]
+)
+def test_settings_are_checked(tmp_path, work, setting):
+    with pytest.raises(UserError, match=f"{next(iter(setting))} must be"):
+        load(save(tmp_path / "in", arrays()), work, **setting)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, work, monkeypatch):
+    files = {k: v / 255 if k[0] == "X" else v for k, v in arrays().items()}
+    monkeypatch.setattr(
+        data, "_to_uint8", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(OSError, match="No space left on device"):
+        load(save(tmp_path / "in", files), work)
+    assert not list(work.iterdir())
+
+
+def test_progress_counts_the_images_once(tmp_path, work):
+    heard = []
+    load(save(tmp_path / "in", arrays()), work, progress=lambda *told: heard.append(told))
+    assert heard[-1] == (51, 51) and heard == sorted(heard)
+
+
+def test_the_door_imports_neither_tensorflow_nor_sklearn():
+    slow = "('tensorflow', 'keras', 'sklearn', 'scipy')"
+    code = f"import sys, kdtf.views; print([m for m in {slow} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# Real data
+
+
+def test_real_chest_ct(shared_data, work):
+    loaded = load(shared_data / "chest_ct_32", work)
+    assert [len(s.labels) for s in (loaded.train, loaded.val, loaded.test)] == [613, 72, 315]
+    assert len(loaded.classes) == 4 and loaded.train.pixels.shape == (613, 32, 32, 3)
+    assert np.bincount(loaded.train.labels).tolist() == [195, 115, 148, 155]
+    assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    "name, counts, shape",
+    [
+        ("pneumoniamnist", [4708, 524, 624], (28, 28, 1)),
+        ("ham10000_28_subset", [2446, 353, 699], (28, 28, 3)),
+        ("cifar10_subset", [2250, 250, 500], (32, 32, 3)),
+    ],
+)
+def test_real_npz(shared_data, work, name, counts, shape):
+    loaded = load(shared_data / f"{name}.npz", work)
+    assert [len(s.labels) for s in (loaded.train, loaded.val, loaded.test)] == counts
+    assert loaded.test.pixels.shape[1:] == shape

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+
+from kdtf.config import ViewConfig
+from kdtf.data import views
+from kdtf.data.load import Split, load, resize
+from kdtf.data.views import make_views
+from kdtf.errors import UserError
+
+STILL = ViewConfig(flip=False, shift=0, rotate=0, zoom=0, brightness=0, contrast=0)
+
+
+def split_of(shape=(5, 16, 16, 3), teacher_side=None):
+    """Smooth images, so that a warp changes them little; the teacher's are the larger ones."""
+    n, height, width, channels = shape
+    coarse = np.random.default_rng(7).integers(0, 256, (n, 5, 5, channels), dtype=np.uint8)
+    teacher = resize(coarse, teacher_side or (height, width))
+    pixels = resize(teacher, (height, width)) if teacher_side else teacher
+    return Split(pixels, np.zeros(n, np.int64), None, teacher)
+
+
+@pytest.mark.parametrize("shape", [(5, 16, 16, 3), (5, 16, 16, 1), (5, 12, 20, 3), (1, 20, 12, 1)])
+def test_view_0_is_the_image_and_the_others_are_not(tmp_path, shape):
+    split = split_of(shape)
+    made = make_views(split, tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0)
+    assert made.pixels.shape == (3, *shape) and made.pixels.dtype == np.uint8
+    assert isinstance(made.pixels, np.memmap) and not made.pixels.flags.writeable
+    assert np.array_equal(made.pixels[0], split.pixels) and made.teacher_pixels is made.pixels
+    assert all((made.pixels[v] != split.pixels).any() for v in (1, 2))
+    assert (made.pixels[1] != made.pixels[2]).any()
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not(tmp_path):
+    split = split_of()
+    a, b, c = (
+        make_views(split, tmp_path / f"{i}.npy", policy=ViewConfig(views=2), seed=seed).pixels
+        for i, seed in enumerate((4, 4, 5))
+    )
+    assert np.array_equal(a, b) and (a[1] != c[1]).any()
+
+
+@pytest.mark.parametrize("teacher_side", [None, 24])
+def test_neither_the_number_of_views_nor_the_chunks_change_a_view(tmp_path, monkeypatch, teacher_side):
+    split = split_of(teacher_side=teacher_side)
+    few = make_views(split, tmp_path / "few.npy", policy=ViewConfig(views=2), seed=1)
+    monkeypatch.setattr(views, "CHUNK_BYTES", 2 * split.pixels[0].nbytes)
+    many = make_views(split, tmp_path / "many.npy", policy=ViewConfig(views=5), seed=1)
+    assert np.array_equal(many.pixels[:2], few.pixels)
+    assert np.array_equal(many.teacher_pixels[:2], few.teacher_pixels)
+
+
+def test_an_image_keeps_its_views_when_images_follow_it(tmp_path):
+    split = split_of()
+    first = split.pixels[:3]
+    whole = make_views(split, tmp_path / "a.npy", policy=ViewConfig(views=3), seed=1).pixels
+    part = make_views(
+        Split(first, split.labels[:3], None, first), tmp_path / "b.npy", policy=ViewConfig(views=3), seed=1
+    ).pixels
+    assert np.array_equal(part, whole[:, :3])
+
+
+@pytest.mark.parametrize("shape, teacher_side", [((5, 16, 16, 3), 24), ((5, 12, 20, 1), (24, 40))])
+def test_the_student_sees_what_the_teacher_sees(tmp_path, shape, teacher_side):
+    split = split_of(shape, teacher_side)
+    made = make_views(split, tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0)
+    assert np.array_equal(made.pixels[0], split.pixels)
+    assert np.array_equal(made.teacher_pixels[0], split.teacher_pixels)
+    for v in (1, 2):
+        assert np.array_equal(made.pixels[v], resize(made.teacher_pixels[v], shape[1:3]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["v.npy", "v_teacher.npy"]
+
+
+def warped(pixels, policy, **draws):
+    """One warp with chosen draws; 0.5 draws the middle: nothing happens. `flip` is below 0.5 for yes."""
+    names = ("flip", "x", "y", "angle", "zoom", "brightness", "contrast")
+    row = [draws.get(name, 0.5) for name in names]
+    return views._warp(pixels, np.array([row] * len(pixels)), policy)
+
+
+def test_a_policy_that_allows_nothing_changes_nothing():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 9, 14, 3), dtype=np.uint8)
+    assert np.array_equal(
+        warped(pixels, STILL, flip=0, x=1, y=0, angle=1, zoom=0, brightness=1, contrast=0), pixels
+    )
+
+
+def test_flip_and_shift_move_pixels_exactly_and_repeat_the_edge():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 10, 20, 3), dtype=np.uint8)
+    assert np.array_equal(warped(pixels, ViewConfig(), flip=0), pixels[:, :, ::-1])
+    right = warped(pixels, ViewConfig(), x=1)  # 10 % of 20: reads two columns further on
+    assert np.array_equal(right[:, :, :-2], pixels[:, :, 2:])
+    assert np.array_equal(right[:, :, -1], pixels[:, :, -1])
+    down = warped(pixels, ViewConfig(), y=0)
+    assert np.array_equal(down[:, 1:], pixels[:, :-1]) and np.array_equal(down[:, 0], pixels[:, 0])
+
+
+def test_rotation_turns_about_the_centre():
+    pixels = np.zeros((1, 41, 41, 1), np.uint8)
+    pixels[0, 20, 20] = pixels[0, 20, 34] = 250  # the centre, and 14 to its right
+    turned = warped(pixels, ViewConfig(rotate=45, contrast=0), angle=1)[0, ..., 0]
+    assert turned[20, 20] == 250 and turned[20, 34] == 0
+    assert turned[10, 30] > 200  # 14 / sqrt(2) is 9.9
+
+
+def test_zoom_changes_the_size_about_the_centre():
+    pixels = np.zeros((1, 40, 40, 1), np.uint8)
+    pixels[0, 10:30, 10:30] = 200  # 20 wide
+    for draw, width in ((1, 30), (0, 10)):
+        zoomed = warped(pixels, ViewConfig(zoom=0.5), zoom=draw)[0, ..., 0]
+        for profile in (zoomed[20] > 100, zoomed[:, 20] > 100):
+            assert profile.sum() == width and profile[20 - width // 2] and profile[19 + width // 2]
+
+
+def test_tones_by_value_and_clipped():
+    pixels = np.array([[100, 200], [0, 100]], np.uint8).reshape(1, 2, 2, 1)  # mean 100
+    policy = ViewConfig(brightness=0.5, contrast=0.5)
+    assert warped(pixels, policy, brightness=1).ravel().tolist() == [150, 255, 0, 150]
+    assert warped(pixels, policy, contrast=1).ravel().tolist() == [100, 250, 0, 100]
+    assert warped(pixels, policy, contrast=0).ravel().tolist() == [100, 150, 50, 100]
+
+
+@pytest.mark.parametrize("value", [0, 37, 255])
+@pytest.mark.parametrize("shape", [(30, 17, 33, 1), (30, 33, 17, 3)])
+def test_no_corner_turns_black(value, shape):
+    policy = ViewConfig(shift=0.5, rotate=45, zoom=0.5, brightness=0, contrast=0)
+    draws = np.random.default_rng(0).random((30, 7)).round()  # the extremes alone
+    assert np.all(views._warp(np.full(shape, value, np.uint8), draws, policy) == value)
+
+
+def test_half_of_the_views_are_mirrored(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 6, 6, 1), dtype=np.uint8)
+    policy = ViewConfig(views=2, flip=True, shift=0, rotate=0, zoom=0, brightness=0, contrast=0)
+    view = make_views(Split(pixels, None, None, pixels), tmp_path / "v.npy", seed=0, policy=policy).pixels[1]
+    mirrored = (view == pixels[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert 80 <= mirrored.sum() <= 120 and np.array_equal(view[~mirrored], pixels[~mirrored])
+
+
+def test_files_that_exist_are_used_and_progress_counts_every_image(tmp_path):
+    heard, split = [], split_of(teacher_side=24)
+    make_views(
+        split,
+        tmp_path / "v.npy",
+        policy=ViewConfig(views=3),
+        seed=0,
+        progress=lambda *told: heard.append(told),
+    )
+    assert heard[-1] == (30, 30) and heard == sorted(heard)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    make_views(split, tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+
+
+def test_an_interrupted_run_leaves_no_file(tmp_path):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_views(split_of(), tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0, progress=interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "field, value, rule",
+    [
+        ("flip", 1, "of type bool"),
+        ("views", 0, "at least 1"),
+        ("views", 2.0, "of type int"),
+        ("shift", 0.6, "between 0 and 0.5"),
+        ("rotate", 46, "between 0 and 45"),
+        ("zoom", -0.1, "between 0 and 0.5"),
+        ("brightness", float("nan"), "between 0 and 0.9"),
+        ("contrast", 1, "between 0 and 0.9"),
+    ],
+)
+def test_a_policy_out_of_bounds(field, value, rule):
+    with pytest.raises(UserError, match=rf"^--{field} must be {rule}\. Got {value}\.$"):
+        ViewConfig(**{field: value})
+
+
+def test_views_of_real_images_stay_near_them(shared_data, tmp_path):
+    train = load(shared_data / "chest_ct_32", tmp_path).train
+    made = make_views(train, tmp_path / "v.npy", policy=ViewConfig(views=2), seed=0).pixels
+    assert np.abs(made[1].mean(axis=(1, 2, 3)) - train.pixels.mean(axis=(1, 2, 3))).mean() < 20

@@ -1,0 +1,151 @@
+"""The tf_keras twin: the same logits, the same loss, and what fine-tuning leaves in the file."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from kdtf.config import Config
+from kdtf.distill.distiller import Distiller
+from kdtf.errors import UserError
+from kdtf.models.students import STUDENTS, build_student
+from kdtf.progress import Progress
+from kdtf.tflite import qat
+from kdtf.tflite.quantize import calibration, float32_file, quantize
+from kdtf.tflite.tensors import gzip_bytes, operators, sparsity
+
+SHAPE = (16, 16, 1)
+RNG = np.random.default_rng(0)
+VIEWS = RNG.integers(0, 256, (2, 24, *SHAPE), dtype=np.uint8)
+LOGITS = RNG.normal(0, 2, (2, 24, 3)).astype("float32")
+LABELS = np.arange(24) % 3
+IMAGES = calibration(VIEWS, 20, 0)
+
+
+def split():
+    return SimpleNamespace(pixels=VIEWS[0], labels=LABELS)
+
+
+DATA = SimpleNamespace(train=split(), val=split())
+
+
+def student(name="cnn3"):
+    """One whose BatchNormalization is not the identity."""
+    model, rng = build_student(name, SHAPE, 3, momentum=0.5, dropout=0.5, seed=0), np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+    return model
+
+
+def tuned(how, config, **cached):
+    settings = {"images": IMAGES, "seed": 0, "title": "", "progress": Progress(), **cached}
+    return qat.fine_tune(student(), VIEWS, DATA, config, how, **settings)
+
+
+@pytest.mark.parametrize("name", [name for name, row in STUDENTS.items() if row.chain])
+def test_twin_and_original_agree(name):
+    model = student(name)
+    pixels = VIEWS.reshape(-1, *SHAPE).astype("float32")
+    ours, theirs = (np.asarray(m(pixels, training=False)) for m in (model, qat.twin(model)))
+    assert np.abs(ours).max() > 0.1
+    assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_students_that_are_no_chain_are_told():
+    shape = (32, 32, 1)
+    model = build_student("squeezenet", shape, 3, momentum=0.9, dropout=0.5, seed=0)
+    rule = r"--student must be cnn3, cnn5 or baseline for int8-qat and --compress\. Got 'squeezenet'\."
+    with pytest.raises(UserError, match=rule):
+        qat.twin(model)
+
+
+@pytest.mark.parametrize("loss, alpha", [("kd", 0.3), ("soft-ce", 0.3)])
+def test_the_loss_is_the_distillers(loss, alpha):
+    """By value, on one batch: what the twin minimises is what the student was trained with."""
+    config = Config().with_values({"loss": loss, "alpha": alpha, "temperature": 3.0})
+    model = student()
+    distiller = Distiller(model, alpha=alpha, temperature=3.0, loss=loss)
+    distiller.compile("adam", jit_compile=False)
+    pixels = VIEWS[0].astype("float32")
+    said = distiller.test_on_batch({"pixels": pixels, "teacher_logits": LOGITS[0]}, LABELS, return_dict=True)
+    x, target = qat._target({"pixels": pixels, "teacher_logits": LOGITS[0]}, LABELS, 1.0)
+    ours = np.mean(qat._loss(config, LOGITS)(target, model(x, training=False)))
+    assert ours == pytest.approx(float(said["loss"]), rel=1e-5)
+    x, target = qat._target(pixels, LABELS, 1.0)
+    ours = np.mean(qat._loss(config, None)(target, model(x, training=False)))
+    assert ours == pytest.approx(float(said["cross_entropy"]), rel=1e-5)
+
+
+def test_qat_learns_and_leaves_a_file_like_any_other():
+    config = Config().with_values({"qat_epochs": 6, "qat_rate": 3e-3, "batch_size": 12})
+    model, before = student(), student().get_weights()
+    probs, history = qat.fine_tune(
+        model, VIEWS, DATA, config, "qat", images=IMAGES, seed=0, title="", progress=Progress(),
+        logits=LOGITS, val_logits=LOGITS[0],
+    )  # fmt: skip
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "phase"} <= history[0].keys()
+    source = float32_file(probs, SHAPE)
+    whole = next(operators(source, VIEWS[0].astype("float32")))
+    assert np.allclose(whole[-1].output, probs(VIEWS[0].astype("float32")), atol=1e-5)
+    small = next(operators(quantize(source, "int8", IMAGES), VIEWS[0]))
+    assert np.abs(small[-1].output - whole[-1].output).max() < 0.05
+
+
+def test_without_any_step_worth_the_name_the_twin_is_the_student():
+    """Ranges and scales are no part of what is learned: at rate 0 nothing has changed."""
+    config = Config().with_values({"qat_epochs": 1, "qat_rate": 1e-12})
+    probs, _ = tuned("qat", config)
+    pixels = VIEWS[0].astype("float32")
+    expected = keras.ops.softmax(student()(pixels, training=False))
+    assert np.allclose(probs(pixels), expected, atol=1e-4)
+
+
+def test_pruning_reaches_its_sparsity_and_gzip_shows_it():
+    config = Config().with_values({"compress_epochs": 9, "batch_size": 12, "sparsity": 0.8})
+    probs, _ = tuned("prune", config, logits=LOGITS, val_logits=LOGITS[0])
+    source = float32_file(probs, SHAPE)
+    kernels = [op.weights for op in next(operators(source, IMAGES[:1])) if op.weights is not None]
+    parts = [float((k == 0).mean()) for k in kernels]
+    assert parts[0] == parts[-1] == 0  # first and last layer are left whole
+    assert np.allclose(parts[1:-1], 0.8, atol=0.01)
+    int8 = quantize(source, "int8", IMAGES)
+    assert min(sparsity(int8), sparsity(source)) > 0.75
+    assert gzip_bytes(int8) < 0.5 * len(int8)
+
+
+def test_clustering_leaves_as_many_values_as_asked():
+    config = Config().with_values({"compress_epochs": 2, "clusters": 8})
+    probs, _ = tuned("cluster", config)
+    found = next(operators(float32_file(probs, SHAPE), IMAGES[:1]))
+    values = [len(np.unique(op.weights)) for op in found if op.weights is not None]
+    assert max(values[1:-1]) <= 8 and values[0] > 8 and values[-1] > 8
+
+
+def test_a_loss_that_is_not_finite_is_told():
+    config = Config().with_values({"qat_epochs": 3, "qat_rate": 1e30})
+    with pytest.raises(UserError, match=r"The loss must be finite throughout qat\. .*lower --qat-rate"):
+        tuned("qat", config)
+
+
+def test_only_qat_knows_tf_keras_and_only_when_asked():
+    code = (
+        "import sys, os; from kdtf import pipeline, qat; "
+        "assert not {'tf_keras', 'tensorflow_model_optimization'} & sys.modules.keys(); "
+        "qat.libraries(); assert 'TF_USE_LEGACY_KERAS' not in os.environ; "
+        "assert {'tf_keras', 'tensorflow_model_optimization'} <= sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_missing_libraries_are_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
+    with pytest.raises(UserError, match="need tf-keras and tensorflow-model-optimization"):
+        qat.libraries()
