@@ -29,7 +29,7 @@ with native_noise():
 
     from kdtf.config import Config
     from kdtf.data.load import load
-    from kdtf.data.views import make_views
+    from kdtf.data.views import draw_views, read_views
     from kdtf.distill.distiller import Distiller
     from kdtf.distill.train import feed, held
     from kdtf.models.students import build_student
@@ -58,7 +58,8 @@ def contenders(data, config, work):
     plain = student(data, config)
     plain.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], jit_compile=False)
 
-    views = make_views(data.train, work / "views.npy", seed=0, policy=config.views).pixels
+    draw_views(data.train, work / "views.npy", seed=0, policy=config.views)
+    views = read_views(work / "views.npy").pixels
     logits = np.random.default_rng(0).normal(size=(*views.shape[:2], classes)).astype("float32")
     stream, steps = feed(views, y, batch_size=batch, seed=0, logits=logits)
     distiller = Distiller(student(data, config))

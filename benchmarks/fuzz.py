@@ -29,7 +29,7 @@ def _file(content: bytes, name: str) -> Path:
 
 def array(content: bytes) -> None:
     """.npy: as an image, and as labels or pixels."""
-    for read in (lambda p: predictor.map_images(p), lambda p: npz.map_npy(p, "X")):
+    for read in (lambda p: predictor.map_images(p), lambda p: arrays.map_npy(p, "X")):
         refused(lambda read=read: read(_file(content, "a.npy")))
 
 
@@ -37,9 +37,9 @@ def archive(content: bytes) -> None:
     """.npz with MedMNIST's or Keras' keys."""
 
     def read():
-        with npz.unpacked(_file(content, "a.npz"), SCRATCH / "work") as files:
+        with arrays.unpacked(_file(content, "a.npz"), SCRATCH / "work") as files:
             for name, path in files.values():
-                npz.map_npy(path, name)
+                arrays.map_npy(path, name)
 
     refused(read)
     for path in (SCRATCH / "work").glob("*"):
@@ -76,7 +76,7 @@ def card(content: bytes) -> None:
 
 def table(content: bytes) -> None:
     """Reports as CSV."""
-    refused(lambda: texts.read(_file(content, "a.csv"), texts.TextConfig(folds=2)))
+    refused(lambda: read_corpus(_file(content, "a.csv"), TextConfig(folds=2)))
 
 
 def groups(content: bytes) -> None:
@@ -86,7 +86,7 @@ def groups(content: bytes) -> None:
 
 def model(content: bytes) -> None:
     """A text model as JSON."""
-    refused(lambda: textmodel.load(_file(content, "m.json")).probabilities(["no effusion"]))
+    refused(lambda: text_models.load_model(_file(content, "m.json")).probabilities(["no effusion"]))
 
 
 def settings(content: bytes) -> None:
@@ -98,8 +98,8 @@ def stage(content: bytes) -> None:
     """The note of a finished stage."""
     folder = SCRATCH / "r" / "work" / "x-1"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / run.NOTE).write_bytes(content)
-    run.list_stages(SCRATCH / "r")
+    (folder / store.NOTE).write_bytes(content)
+    store.list_stages(SCRATCH / "r")
 
 
 SHA256 = CARD = ""  # of the student the cards are for
@@ -130,7 +130,7 @@ def seeds(target: str, corpus: Path) -> None:
         "groups": "file,group\na/1.png,p1\nb/2.png,p2\n",
         "stage": '{"settings": {}, "upstream": [], "seconds": 1.5, "sha256": {"a": "b"}}',
         "model": json.dumps(
-            {"format": textmodel.FORMAT, "settings": {}, "stop_words": ["the"], "vocabulary": ["a", "b"]}
+            {"format": text_models.FORMAT, "settings": {}, "stop_words": ["the"], "vocabulary": ["a", "b"]}
             | {"log_prior": [-0.7, -0.7], "log_likelihood": [[-0.7, -0.7], [-0.7, -0.7]]}
         ),
     }
@@ -182,12 +182,11 @@ if __name__ == "__main__":
     import numpy as np
 
     with atheris.instrument_imports(include=["kdtf"]):
-        from kdtf import config, predictor
-        from kdtf import store as run
-        from kdtf.data import arrays as npz
+        from kdtf import config, predictor, store
+        from kdtf.data import arrays
         from kdtf.errors import UserError
         from kdtf.prepare.groups import by_table
-        from kdtf.texts import corpus as texts
-        from kdtf.texts import model as textmodel
+        from kdtf.texts import model as text_models
+        from kdtf.texts.corpus import TextConfig, read_corpus
     SCRATCH = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     main()

@@ -31,14 +31,14 @@ KINDS = {  # what a stage's last word says it is
 PLAIN = """
 import sys, time
 sys.path.insert(0, {root!r})
-from kdtf.quiet import native_noise, set_environment
+from kdtf.native_log import native_noise, set_environment
 set_environment()
 with native_noise():
     import keras
     from pathlib import Path
     from kdtf.config import Config
-    from kdtf.data import load
-    from kdtf.students import build_student
+    from kdtf.data.load import load
+    from kdtf.models.students import build_student
 data = load({data!r}, Path({work!r}))
 s = Config().student
 x, y = data.train.pixels.astype("float32"), data.train.labels

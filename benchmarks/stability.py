@@ -24,7 +24,7 @@ with native_noise():
     tf.config.list_physical_devices()
     from kdtf.config import Config
     from kdtf.data.load import load
-    from kdtf.data.views import make_views
+    from kdtf.data.views import draw_views, read_views
     from kdtf.distill import train
     from kdtf.progress import Progress
 
@@ -55,7 +55,8 @@ def main():
     kept = {"last": [], "best val": []}
     with tempfile.TemporaryDirectory() as work:
         data = load(args.data, Path(work))
-        views = make_views(data.train, Path(work) / "views.npy", seed=0, policy=config.views).pixels
+        draw_views(data.train, Path(work) / "views.npy", seed=0, policy=config.views)
+        views = read_views(Path(work) / "views.npy").pixels
         for seed in range(args.seeds):
             Watch.best = None
             student, _ = train.fit_student(views, data, config, seed=seed, title="", progress=Progress())

@@ -15,8 +15,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdtf.data.load import load
+from kdtf.data.typical import layout, typical
 from kdtf.predictor import likeness, patterns_of, statistics, to_image, to_pixels
-from kdtf.tflite.bundle import layout, typical
 
 
 def warned(known: dict, patterns: np.ndarray, pixels: np.ndarray, names) -> float:

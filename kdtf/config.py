@@ -178,8 +178,20 @@ class DistilConfig(Section):
     loss: str = option("kd", "which distillation loss: kd or soft-ce", "NAME")
     alphas: tuple[float, ...] = option((), "try these on the first seed and keep the best on val", "A")
     temperatures: tuple[float, ...] = option((), "likewise, with every one of --alphas", "T")
+    loss_options: tuple[str, ...] = option((), "a loss's own parameters [its defaults]", "NAME=VALUE")
+
+    def options(self) -> tuple[tuple[str, float], ...]:
+        """The loss's own parameters as (name, value). Raises `UserError` for what is no number."""
+        pairs = [text.partition("=") for text in self.loss_options]
+        try:
+            return tuple((name.strip(), float(value)) for name, _, value in pairs)
+        except ValueError:
+            rule = "of the form NAME=VALUE, the value a number"
+            require(False, flag("loss_options"), rule, " ".join(self.loss_options))
+            raise
 
     def check(self):
+        self.options()
         self._fraction("alpha")
         self._positive("temperature")
         for alpha in self.alphas:
@@ -241,6 +253,7 @@ class RunConfig(Section):
     seed: int = option(0, "seed of views, splits, initial weights and batches", "N")
     deterministic: bool = option(False, "same command, same bytes: slower, and no timings in the tables")
     threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
+    accept_versions: bool = option(False, "go on from stages that other versions of packages made")
 
     def check(self):
         self._at_least(0, "seed")

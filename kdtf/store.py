@@ -1,99 +1,36 @@
 """One results folder: every output path, whole files or none, and the stages that stand.
 
-A stage is a folder `work/NAME-KEY/` that appears only when it is complete; its key is a hash of its
-settings and of everything upstream, so a stale one is never met. Knows nothing of models or data.
+A stage is a folder `work/NAME-KEY/` that appears only when it is complete; its key is that of its task, so
+a stale one is never met. Whoever makes a stage works in a folder of his own and renames it: two makers of
+one stage never share one, and the second finds the first one's. Knows nothing of models or data.
 """
 
-import errno
 import fcntl
-import hashlib
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from .errors import UserError, require
+from .errors import require
+from .files import PART, aside, disk_errors, file_digest, replace_folder, written_aside
+from .tasks import Task
+from .versions import versions
 
-PACKAGES = (
-    "tensorflow",
-    "keras",
-    "ai-edge-litert",
-    "litert-quantizer",
-    "tf-keras",
-    "tensorflow-model-optimization",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "seaborn",
-    "matplotlib",
-)
-
-
-def stage_key(name: str, settings, *upstream: str) -> str:
-    """16 hex digits over a stage's name, its settings (JSON values) and the keys of what it builds on."""
-    text = json.dumps([name, settings, upstream], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def versions(packages=PACKAGES) -> dict[str, str]:
-    """What is installed of `packages`, those that decide a run's result unless told otherwise."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-FULL, CLOSED, OCCUPIED = "on a disk with room left", "writable", "a folder"
-REASONS = {
-    errno.ENOSPC: FULL,
-    errno.EDQUOT: FULL,
-    errno.EFBIG: FULL,
-    errno.EACCES: CLOSED,
-    errno.EPERM: CLOSED,
-    errno.EROFS: CLOSED,
-    errno.ENOTDIR: OCCUPIED,
-    errno.EEXIST: OCCUPIED,
-}
 CHECKPOINT = "checkpoint"
 NOTE = "stage.json"
-RUNNING = "running"  # what only a process that died leaves behind
+RUNNING = "running"  # locked while a stage is made; only a process that died leaves it behind
+OUTPUTS = "outputs.json"  # of a stage whose files lie in the results folder itself
+STAGE = re.compile(r"(?P<name>.+)-(?P<key>[0-9a-f]{16})")
 CUT_OFF = (
     "{} was cut off the last time without a word: killed, or out of memory. If it was memory, try half of "
     "--batch-size or --fine-tune-batch-size."
 )
-GOES_ON = "What is finished there stays valid; the same command goes on from it."
-
-
-@contextmanager
-def disk_errors(folder, name: str = "--results", hint: str = GOES_ON):
-    """Turn a full disk or a folder without permission into `UserError`; `name` is the folder's flag."""
-    try:
-        yield
-    except OSError as error:
-        rule = REASONS.get(error.errno)
-        if rule is None:
-            raise
-        raise UserError(f"{name} must be {rule}. Got {str(folder)!r} ({error.strerror}). {hint}") from None
-
-
-def make_room(folder: Path, size: int) -> None:
-    """Raise `OSError` where `size` bytes do not fit: HDF5 ends the process where a disk fills under it."""
-    if shutil.disk_usage(folder).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @dataclass(frozen=True)
@@ -106,72 +43,105 @@ class Stage:
     seconds: float
 
 
-def _clear(folder: Path, keep: str | None = None, only: str | None = None) -> None:
-    """Remove what is in a folder: all but names that start with `keep`, or those that start with `only`."""
-    for item in list(folder.iterdir()):
-        if item.name.startswith(keep or only) == bool(only):
-            shutil.rmtree(item) if item.is_dir() else item.unlink()
+def read_note(folder: Path) -> dict[str, Any]:
+    """What a finished stage says of itself: kind, version, settings, inputs, made_with, seconds, sha256."""
+    return json.loads((folder / NOTE).read_text())
 
 
-def damaged(folder: Path) -> list[str]:
+def damaged_files(folder: Path) -> list[str]:
     """The files of a stage's folder that are missing or not what was written, its note among them."""
     try:
-        written = json.loads((folder / NOTE).read_text())["sha256"]
-        return _changed(folder, written)
+        return changed_files(folder, read_note(folder)["sha256"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return [NOTE]
 
 
-def _changed(folder: Path, written: dict[str, str]) -> list[str]:
-    """Which files of a folder are missing or have another digest than `written`."""
-    return [n for n, sha in written.items() if not (folder / n).is_file() or file_digest(folder / n) != sha]
+def changed_files(folder: Path, digests: dict[str, str]) -> list[str]:
+    """Which files of a folder are missing or have another digest than in `digests`."""
+    return [n for n, sha in digests.items() if not (folder / n).is_file() or file_digest(folder / n) != sha]
 
 
-PART = ".part"  # a stage that is not finished: its name hidden by a dot
-
-
-def list_stages(root: Path) -> list[dict]:
+def list_stages(root: Path) -> list[dict[str, Any]]:
     """What is under a results folder, the oldest first: `name seconds mebibytes state`.
 
-    `state` is "stands", "damaged: FILE" or, of a stage that was interrupted, "begun".
+    `state` is "stands", "damaged: FILE" or, of a stage that is not finished, "begun" or "being made".
     """
-    folders = [p for p in (root / "work").glob("*-*") if p.is_dir()]
+    folders = [path for path in (root / "work").glob("*") if path.is_dir()]
     rows = []
-    for folder in sorted(folders, key=lambda p: p.stat().st_mtime):
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime):
         if folder.name.startswith("."):
-            kept = [f for f in folder.iterdir() if f.name.startswith(CHECKPOINT)]
-            size = sum(f.stat().st_size for f in kept) / 2**20
-            state = "begun, goes on from its checkpoint" if kept else "begun, starts over"
-            name = folder.name.removeprefix(".").removesuffix(PART)
-            rows.append({"name": name, "seconds": None, "mebibytes": size, "state": state})
-            continue
-        wrong = damaged(folder)
-        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
-        note = {} if NOTE in wrong else json.loads((folder / NOTE).read_text())
-        state = f"damaged: {wrong[0]}" if wrong else "stands"
-        rows.append({"name": folder.name, "seconds": note.get("seconds"), "mebibytes": size, "state": state})
+            rows += _unfinished_row(folder)
+        elif STAGE.fullmatch(folder.name):
+            damaged = damaged_files(folder)
+            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
+            seconds = None if NOTE in damaged else read_note(folder).get("seconds")
+            state = f"damaged: {damaged[0]}" if damaged else "stands"
+            rows.append({"name": folder.name, "seconds": seconds, "mebibytes": size, "state": state})
     return rows
 
 
-class Run:
+def _unfinished_row(folder: Path) -> list[dict[str, Any]]:
+    """A row for a stage that was begun; nothing for a folder of another kind."""
+    name = _stage_of_part(folder)
+    if name is None:
+        return []
+    checkpoints = [file for file in folder.iterdir() if file.name.startswith(CHECKPOINT)]
+    size = sum(file.stat().st_size for file in checkpoints) / 2**20
+    state = "begun, goes on from its checkpoint" if checkpoints else "begun, starts over"
+    lock = _locked(folder / RUNNING, create=False)
+    if lock is None and (folder / RUNNING).exists():
+        state = "being made"
+    elif lock is not None:
+        os.close(lock)
+    return [{"name": name, "seconds": None, "mebibytes": size, "state": state}]
+
+
+def _stage_of_part(folder: Path) -> str | None:
+    """NAME-KEY of a folder in which that stage is, or was, being made."""
+    match = re.match(rf"\.({STAGE.pattern})\..*{re.escape(PART)}$", folder.name)
+    return match and match[1]
+
+
+def _locked(path: Path, *, create: bool) -> int | None:
+    """A descriptor that holds the lock of a file, or None where another process does or there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _clear(folder: Path, keep: tuple[str, ...]) -> None:
+    """Remove what is in a folder, but for names that begin with one of `keep`."""
+    for item in list(folder.iterdir()):
+        if not item.name.startswith(keep):
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+
+class Store:
     """The results folder `root`, made if need be. Raises `UserError` where it cannot be written to.
 
     `warn` hears of a finished stage that was found damaged and is made again.
     """
 
-    def __init__(self, root, warn: Callable[[str], None] = lambda text: None):
+    def __init__(self, root: str | Path, warn: Callable[[str], None] = lambda text: None):
         self.root, self.warn = Path(root), warn
         self.work = self.root / "work"
-        self.stages: dict[str, dict] = {}
-        self.outputs: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}  # files of the results folder and their digests
+        self._sound: set[str] = set()  # stages whose digests this process has compared, or made
         with disk_errors(self.root):
             self.work.mkdir(parents=True, exist_ok=True)
-            probe = self.work / f".probe-{os.getpid()}"
+            probe = aside(self.work / "probe")
             probe.write_bytes(b"")
             probe.unlink()
 
     @contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[None]:
         """Keep other runs out of this folder. The lock dies with the process. Raises `UserError`."""
         folder = os.open(self.work, os.O_RDONLY)  # locked itself: a lock file would be left behind
         try:
@@ -184,30 +154,26 @@ class Run:
         finally:
             os.close(folder)
 
-    def start_over(self) -> None:
-        """Forget every finished stage."""
+    def forget_stages(self) -> None:
+        """Remove every stage, finished or begun. What this program did not make stays."""
         for folder in self.work.iterdir():
-            if folder.is_dir():
+            finished = STAGE.fullmatch(folder.name) and (folder / NOTE).is_file()
+            if folder.is_dir() and not folder.is_symlink() and (finished or _stage_of_part(folder)):
                 shutil.rmtree(folder)
+        self._sound.clear()
+
+    # Outputs
 
     def path(self, name: str) -> Path:
+        """Where an output of this name is."""
         return self.root / name
 
     def write(self, name: str, content: bytes | str) -> Path:
         """Write a whole file or none: aside, flushed, then renamed over `name`."""
-        target = self.path(name)
-        part = target.with_name(target.name + ".part")
-        with disk_errors(self.root):
-            try:
-                with open(part, "wb") as f:
-                    f.write(content.encode() if isinstance(content, str) else content)
-                    f.flush()
-                    os.fsync(f.fileno())
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        self.outputs[name] = file_digest(target)
-        return target
+        with disk_errors(self.root), written_aside(self.path(name)) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        self.outputs[name] = file_digest(self.path(name))
+        return self.path(name)
 
     def write_csv(self, name: str, rows: Iterable[dict], columns: Iterable[str] | None = None) -> Path:
         """Rows of records as CSV, floats to six significant digits; `columns` where there may be no row."""
@@ -216,99 +182,147 @@ class Run:
         table = pd.DataFrame(list(rows), columns=columns and list(columns))
         return self.write(name, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
-    def write_json(self, name: str, value) -> Path:
+    def write_json(self, name: str, value: Any) -> Path:
+        """A value as indented JSON."""
         return self.write(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
-    def stage(self, name: str, settings, *upstream: str, make: Callable[[Path], None]) -> Stage:
-        """The finished stage `name`: found under `work/`, or made by `make(folder)` and kept.
+    # Stages
 
-        `make` writes into a folder that is renamed only when it returns, so that an interrupted
-        stage leaves nothing that could be taken for a finished one. Files named `CHECKPOINT`* stay for
-        the next try and go with the last one.
+    def find(self, task: Task) -> Stage | None:
+        """The finished stage of a task, if it is there and as it was written; a damaged one is removed."""
+        folder = self.work / task.folder
+        if not folder.is_dir():
+            return None
+        if folder.name not in self._sound:
+            damaged = damaged_files(folder)
+            if damaged:
+                self.warn(f"{folder.name} was damaged ({damaged[0]}) and is made again.")
+                self.remove(task)
+                return None
+            self._sound.add(folder.name)
+        return Stage(folder, task.key, True, read_note(folder)["seconds"])
+
+    def remove(self, task: Task) -> None:
+        """Take a finished stage away: at once by a rename, then its files."""
+        folder = self.work / task.folder
+        self._sound.discard(folder.name)
+        with suppress(FileNotFoundError):
+            doomed = aside(folder)
+            os.replace(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def stage(self, task: Task, make: Callable[[Path], None]) -> Stage:
+        """The finished stage of a task: found under `work/`, or made by `make(folder)` and kept.
+
+        `make` writes into a folder that is renamed only when it returns, so that an interrupted stage
+        leaves nothing that could be taken for a finished one. Files named `CHECKPOINT`* stay for the
+        next try and go with the last one.
         """
-        key = stage_key(name, settings, *upstream)
-        final = self.work / f"{name}-{key}"
-        reused = final.is_dir() and self._stands(final)
+        finished = self.find(task)
+        if finished:
+            return finished
         started = time.perf_counter()
-        if not reused:
-            with disk_errors(self.root):
-                aside = self.work / f".{name}-{key}{PART}"
-                aside.mkdir(exist_ok=True)
-                if (aside / RUNNING).exists():
-                    self.warn(CUT_OFF.format(name))
-                try:
-                    _clear(aside, keep=CHECKPOINT)
-                    (aside / RUNNING).touch()
-                    make(aside)
-                    (aside / RUNNING).unlink()
-                    _clear(aside, only=CHECKPOINT)
-                    self._note(aside, settings, upstream, time.perf_counter() - started)
-                    os.replace(aside, final)
-                finally:
-                    if aside.exists():
-                        _clear(aside, keep=CHECKPOINT)
-                        with suppress(OSError):  # a checkpoint is in it
-                            aside.rmdir()
-        note = json.loads((final / NOTE).read_text())
-        self.stages[name] = {"key": key, **note}
-        return Stage(final, key, reused, note["seconds"])
+        with disk_errors(self.root), self._part(task) as part:
+            make(part)
+            _clear_checkpoints(part)
+            seconds = round(time.perf_counter() - started, 3)
+            self._write_note(part, task, seconds)
+            self._publish(part, task)
+        self._sound.add(task.folder)
+        return Stage(self.work / task.folder, task.key, False, seconds)
 
-    def written(self, name: str, settings, *upstream: str, make: Callable[[], None]) -> Stage:
+    @contextmanager
+    def _part(self, task: Task) -> Iterator[Path]:
+        """A folder of this process alone to make a stage in, with the checkpoint of an earlier try."""
+        lock = None
+        while lock is None:  # another process may adopt a folder before it is locked
+            part = aside(self.work / task.folder)
+            lock = self._adopt(task, part)
+            if lock is None:
+                part.mkdir()
+                lock = _locked(part / RUNNING, create=True)
+        try:
+            _clear(part, keep=(CHECKPOINT, RUNNING))
+            yield part
+        finally:
+            if part.exists():
+                _clear(part, keep=(CHECKPOINT,))
+                with suppress(OSError):  # a checkpoint is in it
+                    part.rmdir()
+            os.close(lock)
+
+    def _adopt(self, task: Task, part: Path) -> int | None:
+        """Make `part` of a folder that a process left which is no more; the descriptor of its lock."""
+        for left in sorted(self.work.glob(f".{task.folder}.*{PART}")):
+            cut_off = (left / RUNNING).exists()
+            if not cut_off and not any(left.glob(f"{CHECKPOINT}*")):
+                continue  # just made by another process
+            lock = _locked(left / RUNNING, create=True)
+            if lock is None:
+                continue
+            try:
+                os.replace(left, part)
+            except OSError:  # another process was quicker
+                os.close(lock)
+                continue
+            if cut_off:
+                self.warn(CUT_OFF.format(task.name))
+            return lock
+        return None
+
+    def _write_note(self, part: Path, task: Task, seconds: float) -> None:
+        """What a stage was made of, beside what it holds."""
+        files = sorted(file for file in part.rglob("*") if file.is_file() and file != part / RUNNING)
+        digests = {file.relative_to(part).as_posix(): file_digest(file) for file in files}
+        packages = [name for name in task.environment if name != "deterministic"]
+        note = {**task.note(), "made_with": versions(packages), "seconds": seconds, "sha256": digests}
+        (part / NOTE).write_text(json.dumps(note, indent=1) + "\n")
+
+    def _publish(self, part: Path, task: Task) -> None:
+        """Rename a complete stage into its place; where another process was first, its own is kept."""
+        (part / RUNNING).unlink(missing_ok=True)
+        final = self.work / task.folder
+        try:
+            os.replace(part, final)
+        except OSError:
+            if not final.is_dir():
+                raise
+            if damaged_files(final):
+                replace_folder(part, final)
+            else:
+                shutil.rmtree(part)
+
+    def written(self, task: Task, make: Callable[[], None], reads: Iterable[Path]) -> Stage:
         """A stage whose `make()` writes files of the results folder itself, by `write`.
 
-        It stands while they are as they were written, and until another stage of its name overwrites
-        them.
+        It stands while they, and the files it `reads`, are as they were, and until another stage of its
+        name overwrites them.
         """
+        digests = [file_digest(path) for path in reads]
+        task = replace(task, settings={**task.settings, "reads": digests})
 
-        def noting(folder):
-            for other in self.work.glob(f"{name}-{'[0-9a-f]' * 16}"):
+        def noting(folder: Path) -> None:
+            for other in self.work.glob(f"{task.name}-{'[0-9a-f]' * 16}"):
                 shutil.rmtree(other)
             others, self.outputs = self.outputs, {}
             try:
                 make()
-                (folder / "outputs.json").write_text(json.dumps(self.outputs))
+                (folder / OUTPUTS).write_text(json.dumps(self.outputs))
             finally:
                 self.outputs = {**others, **self.outputs}
 
-        stage = self.stage(name, settings, *upstream, make=noting)
+        stage = self.stage(task, noting)
         if stage.reused:
-            made = json.loads((stage.path / "outputs.json").read_text())
-            wrong = _changed(self.root, made)
-            if wrong:
-                self.warn(f"{wrong[0]} is not as it was written and is made again.")
-                shutil.rmtree(stage.path)
-                return self.stage(name, settings, *upstream, make=noting)
-            self.outputs |= made
+            outputs = json.loads((stage.path / OUTPUTS).read_text())
+            changed = changed_files(self.root, outputs)
+            if changed:
+                self.warn(f"{changed[0]} is not as it was written and is made again.")
+                self.remove(task)
+                return self.stage(task, noting)
+            self.outputs |= outputs
         return stage
 
-    def _stands(self, folder: Path) -> bool:
-        """Whether a finished stage is as it was written; a damaged one is removed, with a warning."""
-        wrong = damaged(folder)
-        if wrong:
-            self.warn(f"{folder.name} was damaged ({wrong[0]}) and is made again.")
-            shutil.rmtree(folder)
-        return not wrong
 
-    def _note(self, folder, settings, upstream, seconds):
-        """What a stage was made of, beside what it made."""
-        files = sorted(f for f in folder.rglob("*") if f.is_file())
-        made = {f.relative_to(folder).as_posix(): file_digest(f) for f in files}
-        note = {"settings": settings, "upstream": upstream, "seconds": round(seconds, 3), "sha256": made}
-        (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n")
-
-    def write_manifest(self, config: dict, data: dict, teachers: dict, warnings: list[str]) -> Path:
-        """`manifest.json`: config, data, where each teacher's weights came from, versions, warnings,
-        stages with their seconds, outputs with their digests."""
-        self.outputs.pop("manifest.json", None)
-        return self.write_json(
-            "manifest.json",
-            {
-                "config": config,
-                "data": data,
-                "teacher_weights": teachers,
-                "versions": versions(),
-                "warnings": warnings,
-                "stages": self.stages,
-                "outputs": dict(sorted(self.outputs.items())),
-            },
-        )
+def _clear_checkpoints(folder: Path) -> None:
+    for item in folder.glob(f"{CHECKPOINT}*"):
+        item.unlink()

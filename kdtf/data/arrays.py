@@ -5,7 +5,6 @@ Nothing here looks at what the numbers mean, unpickles anything, or holds more t
 
 import errno
 import hashlib
-import os
 import shutil
 import tokenize
 import zipfile
@@ -19,23 +18,38 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from ..errors import UserError, require
+from ..files import written_aside
+from .dataset import SPLITS
 
 # What numpy and zipfile raise, between them, on damaged or hostile files.
 UNREADABLE = (ValueError, TypeError, OSError, EOFError, OverflowError, SyntaxError, RuntimeError)
 UNREADABLE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
-SPLITS = ("train", "val", "test")
-STYLES = {  # the key of each kind of array, by who writes such files
+# The name of each kind of array in a folder, and its key in an archive, by who writes such archives.
+FILE_NAMES = {"X": "X_{}.npy", "y": "y_{}.npy", "groups": "groups_{}.npy", "teacher": "teacher/X_{}.npy"}
+ARCHIVE_KEYS = {
     "MedMNIST": {"X": "{}_images", "y": "{}_labels"},
     "Keras": {"X": "x_{}", "y": "y_{}"},
 }
 
 
-class Named(NamedTuple):
+class NamedArray(NamedTuple):
     """An array as it came, and what its owner calls it."""
 
     name: str
     array: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images, C being 1 where the array has no such axis."""
+        return (*self.array.shape[1:], 1)[:3]
+
+    def with_channels(self) -> "NamedArray":
+        """The same images shaped (N, H, W, C)."""
+        return NamedArray(self.name, self.array[..., None] if self.array.ndim == 3 else self.array)
+
+
+Arrays = dict[tuple[str, str], NamedArray]  # by (kind, split), kind a key of FILE_NAMES
 
 
 def map_npy(path: Path, name: str) -> np.ndarray:
@@ -50,20 +64,6 @@ def map_npy(path: Path, name: str) -> np.ndarray:
         raise UserError(f"{name} must be a readable .npy file of numbers. Got: {reason}. {hint}") from error
 
 
-@contextmanager
-def written_aside(path: Path) -> Iterator:
-    """A binary file that becomes `path` once it is whole, and nothing if the block fails."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
 def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> np.ndarray:
     """Write uint8 `chunks` one after the other as an array of `shape`; returns it mapped, read-only.
 
@@ -76,43 +76,43 @@ def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) 
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _keys(found: list[str], path: Path) -> dict[tuple[str, str], str]:
-    """{(kind, split): key} for the first style of which the archive holds train and test."""
-    for style in STYLES.values():
-        keys = {(kind, split): pattern.format(split) for kind, pattern in style.items() for split in SPLITS}
-        if all(key in found for (_, split), key in keys.items() if split != "val"):
-            return {at: key for at, key in keys.items() if key in found}
-    expected = "train_images, train_labels, test_images, test_labels or x_train, y_train, x_test, y_test"
-    got = ", ".join(map(repr, found[:12])) or "no array"  # a name may hold anything
-    raise UserError(f"{path.name} must hold {expected} (val is optional). Got {got}.")
-
-
 @contextmanager
 def unpacked(path: Path, work: Path) -> Iterator[dict[tuple[str, str], tuple[str, Path]]]:
     """Unpack the arrays `path` is read for into `work`; yields {(kind, split): (name, file)}.
 
     The files are named by the archive's sha256, so a second run finds them. If the block fails, those
-    written by this call are removed again.
+    written by this call are removed again. Raises `UserError` for what is no such archive.
     """
-    fresh = []
+    written = []
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         with _opened(path) as archive:
-            found = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+            members = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
             files = {}
-            for at, key in _keys(found, path).items():
+            for at, key in _archive_keys(members, path).items():
                 target = work / f"{key}_{digest}.npy"
                 files[at] = (f"{key} in {path.name}", target)
                 if not target.exists():
-                    fresh.append(target)
+                    written.append(target)
                     _unpack(archive, key, target, path.name)
         yield files
     except BaseException:
-        for target in fresh:
+        for target in written:
             with suppress(OSError):
                 target.unlink(missing_ok=True)
         raise
+
+
+def _archive_keys(members: list[str], path: Path) -> dict[tuple[str, str], str]:
+    """{(kind, split): key} of the first style of which the archive has train and test among `members`."""
+    for style in ARCHIVE_KEYS.values():
+        keys = {(kind, split): pattern.format(split) for kind, pattern in style.items() for split in SPLITS}
+        if all(key in members for (_, split), key in keys.items() if split != "val"):
+            return {at: key for at, key in keys.items() if key in members}
+    expected = "train_images, train_labels, test_images, test_labels or x_train, y_train, x_test, y_test"
+    names = ", ".join(map(repr, members[:12])) or "no array"  # a name may hold anything
+    raise UserError(f"{path.name} must hold {expected} (val is optional). Got {names}.")
 
 
 def _opened(path: Path) -> zipfile.ZipFile:

@@ -6,8 +6,6 @@ the tests run the real pipeline with nothing downloaded. What tells the classes 
 texture, is about as fine as a student's pixel: that is what a teacher with the larger copy has to teach.
 """
 
-import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,10 @@ import numpy as np
 from PIL import Image
 
 from ..errors import require
+from ..files import written_aside
+from .arrays import FILE_NAMES
+from .dataset import SPLITS
+from .pixels import SIDES
 
 CLASSES = (
     "synthetic A: no lesion",
@@ -52,7 +54,7 @@ class _Patient:
     turn: float  # radians the patient lies rotated
 
     @classmethod
-    def draw(cls, rng):
+    def draw(cls, rng: np.random.Generator) -> "_Patient":
         width = rng.uniform(0.84, 0.95)
         return cls(
             width=width,
@@ -64,7 +66,7 @@ class _Patient:
         )
 
 
-def phantom(label, side, rng, patient=None):
+def phantom(label: int, side: int, rng: np.random.Generator, patient: _Patient | None = None) -> np.ndarray:
     """One synthetic slice of class `label`, (side, side) uint8, of a new patient unless one is given.
 
     Grain and noise are drawn per pixel, whatever the side. Raises `UserError` for an unknown label.
@@ -90,7 +92,7 @@ def phantom(label, side, rng, patient=None):
     return _scanned(image, rng)
 
 
-def _grid(side, turn, shift):
+def _grid(side: int, turn: float, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates x and y of every pixel's centre, each (side, side), turned and shifted."""
     at = (np.arange(side) + 0.5) * 2 / side - 1
     x, y = at[None, :] - shift[0], at[:, None] - shift[1]
@@ -98,17 +100,19 @@ def _grid(side, turn, shift):
     return tuple(a.astype(np.float32) for a in turned)  # quicker, and exact to far less than a grey level
 
 
-def _fill(distance, blur):
+def _fill(distance: np.ndarray, blur: float) -> np.ndarray:
     """1 inside, 0 outside a shape given by its signed distance; `blur` is the width of the edge."""
     return np.clip(0.5 - distance / blur, 0, 1)
 
 
-def _ellipse(x, y, cx, cy, rx, ry):
+def _ellipse(x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
     """Signed distance, near enough, to an ellipse: negative inside."""
     return (np.hypot((x - cx) / rx, (y - cy) / ry) - 1) * min(rx, ry)
 
 
-def _chest(x, y, p, rng):
+def _chest(
+    x: np.ndarray, y: np.ndarray, p: _Patient, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """A slice (H, W) without its lungs' contents, and each pixel's depth in a lung, negative outside."""
     w, h = p.width, p.height
     body = _ellipse(x, y, 0, 0, w, h)
@@ -120,7 +124,7 @@ def _chest(x, y, p, rng):
 
     image = np.zeros_like(x)
 
-    def lay(distance, level):
+    def lay(distance: np.ndarray, level: float) -> None:
         nonlocal image
         image += _fill(distance, 2 / len(x)) * (level - image)
 
@@ -145,14 +149,16 @@ def _chest(x, y, p, rng):
     return image, -lungs
 
 
-def _rib_gaps(u, v, rng):
+def _rib_gaps(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Distance, in radians along the wall, to the nearest of five ribs on each side."""
     angle = np.abs(np.arctan2(u, -v))  # 0 in front, pi behind; both sides alike
     ribs = np.linspace(0.5, 2.6, 5) + rng.uniform(-0.12, 0.12) + rng.normal(0, 0.04, 5)
     return np.abs(angle[..., None] - ribs).min(-1) - rng.uniform(0.10, 0.16)
 
 
-def _vessels(x, y, pixel, rng, branches=6, dots=6):
+def _vessels(
+    x: np.ndarray, y: np.ndarray, pixel: float, rng: np.random.Generator, branches: int = 6, dots: int = 6
+) -> np.ndarray:
     """Branches from both hila outwards, and vessels that cross the slice as dots. Points (P,) -> (P,)."""
     n = 2 * branches
     angle, length = rng.uniform(-1.25, 1.25, n), rng.uniform(0.2, 0.5, n)
@@ -167,27 +173,27 @@ def _vessels(x, y, pixel, rng, branches=6, dots=6):
     return (_fill(np.hstack([lines, spots]), pixel) * rng.uniform(*VESSEL, n + dots)).max(-1)
 
 
-def _haze(x, y, rng):
+def _haze(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Soft unevenness of the lung tissue, a little denser towards the back."""
     kx, ky = rng.normal(0, 7, (2, 4))
     waves = np.cos(x[:, None] * kx + y[:, None] * ky + rng.uniform(0, 2 * np.pi, 4)).mean(-1)
     return np.maximum(0, rng.uniform(0, 0.12) + 0.06 * waves + rng.uniform(0, 0.12) * y)
 
 
-def _blob(x, y, radius, lobes, rng):
+def _blob(x: np.ndarray, y: np.ndarray, radius: float, lobes: int, rng: np.random.Generator) -> np.ndarray:
     """Signed distance to a circle about 0 whose outline waves in and out `lobes` times and less."""
     angle, k = np.arctan2(y, x), np.arange(2, lobes + 1)
     waves = np.cos(angle[:, None] * k + rng.uniform(0, 2 * np.pi, len(k))) * rng.normal(0, 0.05, len(k))
     return np.hypot(x, y) - radius * (1 + waves.sum(-1))
 
 
-def _smooth_nodule(x, y, pixel, rng):
+def _smooth_nodule(x: np.ndarray, y: np.ndarray, pixel: float, rng: np.random.Generator) -> np.ndarray:
     """Round or a little lobed, evenly dense, its edge sharp or soft."""
     body = _blob(x, y, rng.uniform(*RADIUS), 4, rng)
     return rng.uniform(*DENSITY) * _fill(body, max(pixel, rng.uniform(*BLUR)))
 
 
-def _spiculated_mass(x, y, pixel, rng):
+def _spiculated_mass(x: np.ndarray, y: np.ndarray, pixel: float, rng: np.random.Generator) -> np.ndarray:
     """The same, with thin strands that run out into the lung."""
     size, count = rng.uniform(*RADIUS) * 0.9, int(rng.integers(9, 14))
     core = _fill(_blob(x, y, size, 4, rng), max(pixel, rng.uniform(*BLUR)))
@@ -199,7 +205,7 @@ def _spiculated_mass(x, y, pixel, rng):
     return rng.uniform(*DENSITY) * np.maximum(core, 0.8 * _fill(strands, pixel))
 
 
-def _granular_patch(x, y, pixel, rng):
+def _granular_patch(x: np.ndarray, y: np.ndarray, pixel: float, rng: np.random.Generator) -> np.ndarray:
     """Of a fine grain that a smaller copy averages away, on the whole as dense as the others."""
     body = _blob(x, y, rng.uniform(*RADIUS) * 1.1, 4, rng)
     grain = 1 + rng.uniform(*GRAIN) * rng.uniform(-1, 1, len(x))
@@ -209,41 +215,49 @@ def _granular_patch(x, y, pixel, rng):
 _LESIONS = (None, _smooth_nodule, _spiculated_mass, _granular_patch)
 
 
-def _scanned(image, rng):
+def _scanned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Window, brightness and noise of a scan: grey levels (H, W) -> uint8."""
     image = image * rng.uniform(0.85, 1.05) + rng.uniform(0, 0.06)
     image = image + rng.normal(0, rng.uniform(0.01, 0.025), image.shape)
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
-def write(folder, *, train=1000, val=200, test=400, side=32, teacher_side=64, seed=0):
+def write(
+    folder: str | Path,
+    *,
+    train: int = 1000,
+    val: int = 200,
+    test: int = 400,
+    side: int = 32,
+    teacher_side: int = 64,
+    seed: int = 0,
+) -> None:
     """Write the data set into `folder`, as `data.load` reads it: both copies, classes, patients, the notice.
 
     Splits are balanced and share no patient. X_*.npy (N, side, side, 1) are Pillow's antialiased reductions
-    of teacher/X_*.npy (N, teacher_side, teacher_side, 1). Each file is written aside and renamed.
+    of teacher/X_*.npy (N, teacher_side, teacher_side, 1). Each file is written aside and renamed. Raises
+    `UserError` for counts and sides that cannot be drawn.
     """
-    counts = {"train": train, "val": val, "test": test}
+    counts = dict(zip(SPLITS, (train, val, test), strict=True))
     for name, count in counts.items():
         require(count >= len(CLASSES), name, f"at least {len(CLASSES)} images, one a class", count)
-    require(8 <= side <= teacher_side, "side", f"from 8 px to the teacher's {teacher_side}", side)
+    least, _ = SIDES
+    require(least <= side <= teacher_side, "side", f"from {least} px to the teacher's {teacher_side}", side)
     folder = Path(folder)
-    (folder / "teacher").mkdir(parents=True, exist_ok=True)
-    _put(folder / "SYNTHETIC.txt", NOTICE.format(seed=seed).encode())  # first: it may never be missing
-    _put(folder / "classes.txt", "".join(f"{name}\n" for name in CLASSES).encode())
+    _write_text(folder / "SYNTHETIC.txt", NOTICE.format(seed=seed))  # first: it may never be missing
+    _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in CLASSES))
     patients = 0
     for i, (split, count) in enumerate(counts.items()):
         large, labels, groups = _draw_split(count, teacher_side, np.random.default_rng([seed, i]))
         small = [Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in large]
-        _put_array(folder / "teacher" / f"X_{split}.npy", large[..., None])
-        _put_array(folder / f"X_{split}.npy", np.stack(small)[..., None])
-        _put_array(folder / f"y_{split}.npy", labels)
-        _put_array(
-            folder / f"groups_{split}.npy", np.array([f"synthetic-{patients + g:04d}" for g in groups])
-        )
+        ids = np.array([f"synthetic-{patients + g:04d}" for g in groups])
+        arrays = {"teacher": large[..., None], "X": np.stack(small)[..., None], "y": labels, "groups": ids}
+        for kind, array in arrays.items():
+            _write_array(folder / FILE_NAMES[kind].format(split), array)
         patients += groups.max() + 1
 
 
-def _draw_split(count, side, rng):
+def _draw_split(count: int, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (N, side, side) uint8, labels (N,) and patients (N,), both int64, in random order."""
     labels = np.arange(count) % len(CLASSES)  # (N,)
     groups = np.arange(count) // len(CLASSES) // IMAGES_EACH * len(CLASSES) + labels  # of one class each
@@ -253,13 +267,11 @@ def _draw_split(count, side, rng):
     return images[order], labels[order], groups[order]
 
 
-def _put_array(path, array):
-    content = io.BytesIO()
-    np.save(content, array)
-    _put(path, content.getvalue())
+def _write_text(path: Path, text: str) -> None:
+    with written_aside(path) as file:
+        file.write(text.encode())
 
 
-def _put(path, content):
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+def _write_array(path: Path, array: np.ndarray) -> None:
+    with written_aside(path) as file:
+        np.save(file, array)

@@ -15,48 +15,66 @@ from PIL import Image
 from ..config import ViewConfig
 from ..predictor import to_image
 from .arrays import map_npy, write_npy
-from .load import Progress, Split, resize
+from .dataset import OnProgress, Split
+from .pixels import resize
 
 CHUNK_BYTES = 4 << 20  # of unpadded pixels warped in one go
 
 
 @dataclass(frozen=True)
 class Views:
+    """The views of the training images, as teacher and student see them."""
+
     pixels: np.ndarray  # (V, N, H, W, C) uint8, mapped, read-only
     teacher_pixels: np.ndarray  # (V, N, H', W', C); is `pixels` where the teacher has no copy of its own
 
 
-def make_views(
-    split: Split, out: Path, *, seed: int, policy: ViewConfig, progress: Progress | None = None
-) -> Views:
-    """Draw `policy.views` views of each image into the .npy `out` (the teacher's: `<out>_teacher.npy`).
+def draw_views(
+    split: Split, out: Path, *, seed: int, policy: ViewConfig, progress: OnProgress | None = None
+) -> None:
+    """Draw `policy.views` views of each image into the .npy `out` (the teacher's: `<stem>_teacher.npy`).
 
     Warps are made at the teacher's resolution; the student's view is `resize` of the teacher's, so that both
-    see the same. View v depends on `seed` and v, not on their number. Files that exist are used as they are:
-    `out` must name data, policy and seed. `progress` hears of images. Raises `UserError`.
+    see the same. View v depends on `seed` and v, not on their number. `progress` hears of images. Raises
+    `OSError`.
     """
-    out, source, count = Path(out), split.teacher_pixels, policy.views
+    source, count = split.teacher_pixels, policy.views
     shared = source is split.pixels
-    total, done = count * len(source) * (1 if shared else 2), 0
+    images = count * len(source)
+    total = images if shared else 2 * images
 
-    def stored(path: Path, pixels: np.ndarray, chunks: Iterator[np.ndarray]) -> np.ndarray:
-        def counted():
-            nonlocal done
-            for chunk in chunks:
-                yield chunk
-                done += len(chunk)
-                if progress:
-                    progress(done, total)
+    def written(path: Path, pixels: np.ndarray, chunks: Iterator[np.ndarray], before: int) -> np.ndarray:
+        return write_npy(path, (count, *pixels.shape), _counted(chunks, before, total, progress))
 
-        return (
-            map_npy(path, path.name) if path.exists() else write_npy(path, (count, *pixels.shape), counted())
-        )
-
+    warped = _warped(source, count, seed, policy)
     if shared:
-        views = stored(out, source, _warped(source, count, seed, policy))
-        return Views(views, views)
-    teacher = stored(out.with_name(f"{out.stem}_teacher.npy"), source, _warped(source, count, seed, policy))
-    return Views(stored(out, split.pixels, _resized(teacher, split.pixels)), teacher)
+        _teacher_file(out).unlink(missing_ok=True)  # of other images drawn here before
+        written(out, source, warped, 0)
+    else:
+        teacher = written(_teacher_file(out), source, warped, 0)
+        written(out, split.pixels, _resized(teacher, split.pixels), images)
+
+
+def read_views(out: Path) -> Views:
+    """The views that `draw_views` wrote into `out`, mapped and not read. Raises `UserError`."""
+    pixels, larger = map_npy(out, out.name), _teacher_file(out)
+    return Views(pixels, map_npy(larger, larger.name) if larger.exists() else pixels)
+
+
+def _teacher_file(out: Path) -> Path:
+    return out.with_name(f"{out.stem}_teacher.npy")
+
+
+def _counted(
+    chunks: Iterator[np.ndarray], before: int, total: int, progress: OnProgress | None
+) -> Iterator[np.ndarray]:
+    """Pass chunks on, and say how many of `total` images are finished, `before` of them earlier."""
+    done = before
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        if progress:
+            progress(done, total)
 
 
 def _slices(pixels: np.ndarray) -> Iterator[slice]:

@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from ..errors import require, require_known
-from .losses import LOSSES, cross_entropy
+from ..errors import require
+from ..records import Rule
+from .losses import LOSSES, check_rule
 
 
 @keras.saving.register_keras_serializable("kdtf")
@@ -24,6 +25,7 @@ class Distiller(keras.Model):
             teacher's weight is 0 none is needed.
         temperature: softens both sets of logits, > 0.
         loss: a row of `losses.LOSSES`.
+        options: that loss's own parameters by name, where they are not to have their defaults.
 
     Inputs are pixels, or `{"pixels": (N, H, W, C), "teacher_logits": (N, K)}`; labels are (N,) ints
     or one-hot. `compile(optimizer)` needs no loss. Logs `loss` (what is minimised, the student's own
@@ -34,17 +36,25 @@ class Distiller(keras.Model):
     in training when there is neither a teacher nor cached logits and one is needed.
     """
 
-    def __init__(self, student, teacher=None, *, alpha=0.5, temperature=2.0, loss="kd", **kwargs):
+    def __init__(
+        self,
+        student: keras.Model,
+        teacher: keras.Model | None = None,
+        *,
+        alpha: float = 0.5,
+        temperature: float = 2.0,
+        loss: str = "kd",
+        options: dict[str, float] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         require(0 <= alpha <= 1, "alpha", "between 0 and 1", alpha)
         require(temperature > 0, "temperature", "positive", temperature)
-        require_known("loss", loss, LOSSES)
+        self.rule = Rule(float(alpha), float(temperature), loss, tuple((options or {}).items()))
+        check_rule(self.rule)
         self.student = student
         self.teacher = teacher
-        self.alpha = float(alpha)
-        self.temperature = float(temperature)
-        self.loss_name = loss
-        self.teacher_weight = LOSSES[loss].teacher_weight(self.alpha)
+        self.teacher_weight = LOSSES[loss].teacher_weight(self.rule.alpha)
         self.trackers = [keras.metrics.Mean(name) for name in ("cross_entropy", "distillation", "accuracy")]
         self.built = True  # both networks come built; nothing of its own is left to make
 
@@ -74,19 +84,14 @@ class Distiller(keras.Model):
     def _loss(self, inputs, labels, logits, weight, need_teacher):
         """The scalar to minimise; updates the trackers on the way."""
         logits = ops.cast(logits, "float32")
-        hard = cross_entropy(logits, labels)  # (N,)
         teacher = self._teacher_logits(inputs) if self.teacher_weight else None
-        if teacher is None:
-            if need_teacher and self.teacher_weight:
-                raise ValueError(
-                    f"Distiller with alpha {self.alpha} needs a teacher, or batches of the form "
-                    '{"pixels": ..., "teacher_logits": ...}. Got neither.'
-                )
-            soft, per_image = ops.zeros_like(hard), hard
-        else:
-            signal = LOSSES[self.loss_name].signal
-            soft = signal(logits, ops.cast(teacher, "float32"), self.temperature)  # (N,)
-            per_image = (1 - self.teacher_weight) * hard + self.teacher_weight * soft
+        if teacher is None and need_teacher and self.teacher_weight:
+            raise ValueError(
+                f"Distiller with alpha {self.rule.alpha} needs a teacher, or batches of the form "
+                '{"pixels": ..., "teacher_logits": ...}. Got neither.'
+            )
+        teacher = None if teacher is None else ops.cast(teacher, "float32")
+        hard, soft, per_image = LOSSES[self.rule.loss].terms(logits, labels, teacher, self.rule)
         right = ops.cast(ops.equal(ops.argmax(logits, -1), _as_index(labels, logits.shape[-1])), "float32")
         for tracker, value in zip(self.trackers, (hard, soft, right), strict=True):
             tracker.update_state(value, sample_weight=weight)
@@ -120,9 +125,10 @@ class Distiller(keras.Model):
             **super().get_config(),
             "student": keras.saving.serialize_keras_object(self.student),
             "teacher": self.teacher and keras.saving.serialize_keras_object(self.teacher),
-            "alpha": self.alpha,
-            "temperature": self.temperature,
-            "loss": self.loss_name,
+            "alpha": self.rule.alpha,
+            "temperature": self.rule.temperature,
+            "loss": self.rule.loss,
+            "options": dict(self.rule.options),
         }
 
     @classmethod

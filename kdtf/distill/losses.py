@@ -5,10 +5,14 @@ used because `LogitsDistillation(temperature=T)` as shipped in Keras 3.15 takes 
 logits / T (its softmax and T^2 apply to a `KLDivergence` instance only).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
-from keras import ops
+from keras import KerasTensor, ops
+
+from ..errors import require, require_known
+from ..records import Rule
 
 
 def cross_entropy(logits, labels):
@@ -36,17 +40,37 @@ def soft_cross_entropy(student, teacher, temperature):
     return -ops.sum(ops.softmax(teacher) * ops.log_softmax(student), axis=-1)  # (N,)
 
 
+class Terms(NamedTuple):
+    """What a student is trained on, per image (N,): both parts of the loss and their mixture."""
+
+    cross_entropy: KerasTensor
+    distillation: KerasTensor
+    mixture: KerasTensor
+
+
 class Loss(NamedTuple):
-    """`loss = (1 - w) * cross_entropy + w * signal(student, teacher, temperature)`, w of alpha."""
+    """`(1 - w) * cross_entropy + w * signal(student, teacher, temperature, **options)`, w of alpha.
+
+    `options` are parameters of its own with their defaults; they are set by --loss-options NAME=VALUE and
+    reach `signal` by name.
+    """
 
     signal: Callable
     teacher_weight: Callable[[float], float]
     formula: str
+    options: Mapping[str, float] = MappingProxyType({})
 
-    def mixed(self, student, labels, teacher, alpha, temperature):
-        """The formula by value: logits (N, K), labels (N,). Returns (N,)."""
-        w = self.teacher_weight(alpha)
-        return (1 - w) * cross_entropy(student, labels) + w * self.signal(student, teacher, temperature)
+    def terms(self, student, labels, teacher, rule: Rule) -> Terms:
+        """The formula by value: logits (N, K), labels (N,) or (N, K), the teacher's logits (N, K) or None.
+
+        Without a teacher, or where it has no weight, the distillation is 0 and the mixture the cross entropy.
+        """
+        hard = cross_entropy(student, labels)  # (N,)
+        weight = self.teacher_weight(rule.alpha)
+        if teacher is None or not weight:
+            return Terms(hard, ops.zeros_like(hard), hard)
+        soft = self.signal(student, teacher, rule.temperature, **{**self.options, **dict(rule.options)})
+        return Terms(hard, soft, (1 - weight) * hard + weight * soft)
 
 
 LOSSES = {
@@ -56,3 +80,13 @@ LOSSES = {
         soft_cross_entropy, lambda alpha: alpha, "alpha * CE(softmax(t), s) + (1 - alpha) * CE(y, s)"
     ),
 }
+
+
+def check_rule(rule: Rule) -> None:
+    """Raise `UserError` for a loss that is not known, or an option that is not the loss's own."""
+    require_known("loss", rule.loss, LOSSES)
+    for name, _ in rule.options:
+        known = ", ".join(LOSSES[rule.loss].options) or "none"
+        require(
+            name in LOSSES[rule.loss].options, "--loss-options", f"options of {rule.loss} ({known})", name
+        )

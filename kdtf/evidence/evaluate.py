@@ -1,7 +1,7 @@
-"""One path for every model: a predict function and a split in, a record out.
+"""One path for every model: a predict function and pixels in, probabilities and scores out.
 
-Teacher, student and every `.tflite` are scored by these lines, so that a difference between two
-records is a difference between two models.
+Teacher, student and every `.tflite` are scored by these lines, so that a difference between two scores
+is a difference between two models.
 """
 
 import time
@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .metrics import score
+from ..records import GroundTruth, Predictions
+from .metrics import METRICS, score
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) 0..255 -> probabilities (N, K)
 
@@ -27,7 +28,9 @@ def latency_ms(predict: Predict, pixels: np.ndarray, runs: int) -> float:
     return 1000 * float(np.median(times))
 
 
-def measure(predict: Predict, val_pixels, test_pixels, *, runs: int) -> dict[str, np.ndarray]:
+def measure(
+    predict: Predict, val_pixels: np.ndarray, test_pixels: np.ndarray, *, runs: int
+) -> dict[str, np.ndarray]:
     """Everything about a model that needs the model: probabilities on val and test, time for one image."""
     return {
         "val_probs": predict(val_pixels),
@@ -36,21 +39,25 @@ def measure(predict: Predict, val_pixels, test_pixels, *, runs: int) -> dict[str
     }
 
 
-def record(measured, val_labels, test_labels, clean, **facts) -> dict:
-    """A row of `summary.csv`: `facts`, scores on test, on its `clean` (N,) bool part, and on val."""
-    probs, val_probs = np.asarray(measured["test_probs"]), np.asarray(measured["val_probs"])
-    val = score(val_probs, val_labels)
+def summary_scores(model: Predictions, truth: GroundTruth, clean: np.ndarray) -> dict:
+    """The scores of a row of `summary.csv`: on test, on its `clean` (N,) bool part, and on val.
+
+    Where no test image is clean there are no `clean_` scores.
+    """
+    test = _in_summary(model.test_probs, truth.test)
+    without_copies = _in_summary(model.test_probs[clean], truth.test[clean]) if clean.any() else {}
+    val = score(model.val_probs, truth.val)
     return {
-        **facts,
-        **score(probs, test_labels),
-        "test_images": len(test_labels),
-        **(
-            {f"clean_{k}": v for k, v in score(probs[clean], test_labels[clean]).items()}
-            if clean.any()
-            else {}
-        ),
+        **test,
+        "test_images": len(truth.test),
+        **{f"clean_{name}": value for name, value in without_copies.items()},
         "clean_images": int(clean.sum()),
-        "latency_ms": float(measured["latency_ms"]),
+        "latency_ms": model.latency_ms,
         "val_accuracy": val["accuracy"],
         "val_loss": val["loss"],
     }
+
+
+def _in_summary(probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    values = score(probs, labels)
+    return {name: values[name] for name, metric in METRICS.items() if metric.in_summary}

@@ -1,44 +1,230 @@
-"""Scores from probabilities. NumPy and scikit-learn only, no TensorFlow; draws nothing."""
+"""Metrics: one row of `METRICS` each, computed alike for one sample and for thousands of bootstrap draws.
+
+A draw is a row of weights, how often each image was taken. Macro averages are over the classes that occur
+in the labels (of a draw: in the images it took). Areas under ROC and precision-recall curves are undefined
+where a class is missing. NumPy and scikit-learn only, no TensorFlow; draws nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+BINS = 15  # of the ECE and of the reliability diagram
+LEAST_PROB = 1e-7  # probabilities are clipped there before their logarithm, as Keras does
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A model's answers under D draws, and what several metrics need of them, computed once.
+
+    weights (D, N), in whose precision counts are kept; probs (N, K), rows summing to 1; labels (N,) ints.
+    """
+
+    weights: np.ndarray
+    probs: np.ndarray
+    labels: np.ndarray
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """Images of each draw (D,)."""
+        return self.weights.sum(axis=1)
+
+    @cached_property
+    def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images of each class that are right, that are of it, and that are predicted to be: each (D, K)."""
+        one_hot = np.eye(self.probs.shape[1], dtype=np.float32)
+        true, predicted = one_hot[self.labels], one_hot[self.probs.argmax(axis=1)]  # (N, K)
+        columns = np.concatenate([true * predicted, true, predicted], axis=1)  # (N, 3K)
+        right, true, predicted = np.split(self.weights @ columns, 3, axis=1)
+        return right, true, predicted
+
+    @cached_property
+    def recall(self) -> np.ndarray:
+        """Recall of each class (D, K), NaN where a draw has no image of it."""
+        right, true, _ = self.counts
+        return ratio(right, true)
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """AUC and average precision of each class against the rest, (K, 2, D)."""
+        areas = []
+        for k in range(self.probs.shape[1]):
+            ranks = ranked(self.weights, self.probs[:, k], self.labels == k)
+            areas.append((weighted_auc(ranks), weighted_average_precision(ranks)))
+        return np.array(areas)
+
+    def mean_of_occurring(self, values: np.ndarray) -> np.ndarray:
+        """The mean (D,) of `values` (D, K) over the classes that occur in a draw."""
+        return np.nanmean(values * np.where(self.counts[1] > 0, 1.0, np.nan), axis=1)
+
+    def mean_of_images(self, values: np.ndarray) -> np.ndarray:
+        """The weighted mean (D,) of `values` (N,)."""
+        return self.weights @ values / self.total
+
+
+def _accuracy(sample: Sample) -> np.ndarray:
+    return sample.counts[0].sum(axis=1) / sample.total
+
+
+def _recall(sample: Sample) -> np.ndarray:
+    return np.nanmean(sample.recall, axis=1)
+
+
+def _precision(sample: Sample) -> np.ndarray:
+    right, _, predicted = sample.counts
+    return sample.mean_of_occurring(ratio(right, predicted, otherwise=0))
+
+
+def _f1(sample: Sample) -> np.ndarray:
+    right, true, predicted = sample.counts
+    return sample.mean_of_occurring(ratio(2 * right, true + predicted, otherwise=0))
+
+
+def _auc(sample: Sample) -> np.ndarray:
+    return sample.areas[:, 0].mean(axis=0)
+
+
+def _average_precision(sample: Sample) -> np.ndarray:
+    return sample.areas[:, 1].mean(axis=0)
+
+
+def _loss(sample: Sample) -> np.ndarray:
+    return sample.mean_of_images(_log_losses(sample.probs, sample.labels))
+
+
+def _brier(sample: Sample) -> np.ndarray:
+    """Sum over the classes of the squared error (Brier 1950)."""
+    truth = np.eye(sample.probs.shape[1])[sample.labels]  # (N, K)
+    return sample.mean_of_images(((sample.probs - truth) ** 2).sum(axis=1))
+
+
+def _ece(sample: Sample) -> np.ndarray:
+    """Expected calibration error of the top class, bins of equal width (Guo et al. 2017)."""
+    confidence = sample.probs.max(axis=1)
+    one_hot = np.eye(BINS)[confidence_bins(confidence)]  # (N, BINS)
+    gaps = (sample.weights * (is_right(sample.probs, sample.labels) - confidence)) @ one_hot  # (D, BINS)
+    return np.abs(gaps).sum(axis=1) / sample.total
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: what people read, how it is computed, and which tables hold it.
+
+    Every metric stands in `intervals.csv` and on the cards of files.
+    """
+
+    label: str
+    compute: Callable[[Sample], np.ndarray]  # (D,), NaN where it is undefined
+    in_summary: bool = False  # a column of summary.csv, on test and on the images without a copy
+    headline: bool = False  # in the closing table of the console and in the first one of the report
+    format: str = ".3f"
+
+
+METRICS = {  # in the order of the tables
+    "accuracy": Metric("accuracy", _accuracy, in_summary=True, headline=True),
+    "balanced_accuracy": Metric("balanced accuracy", _recall),
+    "precision": Metric("precision", _precision, in_summary=True),
+    "recall": Metric("recall", _recall, in_summary=True),
+    "f1": Metric("macro F1", _f1, in_summary=True, headline=True),
+    "auc": Metric("AUC", _auc, in_summary=True, headline=True),
+    "average_precision": Metric("average precision", _average_precision),
+    "loss": Metric("loss", _loss, in_summary=True),
+    "brier": Metric("Brier", _brier),
+    "ece": Metric("ECE", _ece),
+}
+
+
+def scores(weights: np.ndarray, probs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric per draw: weights (D, N), probs (N, K), labels (N,) ints -> {name: (D,)}.
+
+    NaN where a metric is undefined. Memory grows with D * (N + K). Counts are as exact as `weights`.
+    """
+    sample = Sample(weights, probs, labels)
+    return {name: metric.compute(sample) for name, metric in METRICS.items()}
+
 
 def score(probs: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-    """Accuracy, macro precision, recall, F1, macro one-vs-rest AUC and log loss.
-
-    `probs` (N, K) rows summing to 1, `labels` (N,) ints. `auc` is None where a class is missing
-    from `labels`, because it is undefined there. The loss clips probabilities at 1e-7.
-    """
-    from sklearn import metrics
-
-    predicted = probs.argmax(axis=1)  # (N,)
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=range(probs.shape[1]), average="macro", zero_division=0
-    )
-    return {
-        "accuracy": float(np.mean(predicted == labels)),
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-        "auc": auc(probs, labels),
-        "loss": log_loss(probs, labels),
-    }
+    """Every metric of probabilities (N, K) and labels (N,) ints, in float64; None where it is undefined."""
+    values = scores(np.ones((1, len(labels))), probs, labels)
+    return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in values.items()}
 
 
-def auc(probs: np.ndarray, labels: np.ndarray) -> float | None:
-    """Macro average of the one-vs-rest areas under the ROC curve; for two classes that of class 1."""
-    from sklearn.metrics import roc_auc_score
+def is_right(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Is the most probable class the label? probs (N, K), labels (N,) -> bool (N,)."""
+    return probs.argmax(axis=1) == labels
 
-    present = np.unique(labels)
-    if len(present) < probs.shape[1]:
-        return None
-    return float(np.mean([roc_auc_score(labels == k, probs[:, k]) for k in range(probs.shape[1])]))
+
+def accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
+    """The part of images that are right, as in `score`, without the other metrics."""
+    return float(is_right(probs, labels).mean())
+
+
+def _log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -np.log(np.clip(probs[np.arange(len(labels)), labels], LEAST_PROB, 1))  # (N,)
 
 
 def log_loss(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of -log p(label), probabilities clipped at 1e-7 as Keras does."""
-    chosen = probs[np.arange(len(labels)), labels]  # (N,)
-    return float(-np.mean(np.log(np.clip(chosen, 1e-7, 1.0))))
+    """Mean of -log p(label), as in `score`, without the other metrics."""
+    return float(_log_losses(probs, labels).mean(dtype=np.float64))
+
+
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """Which of `BINS` bins of equal width each confidence (N,) in 0..1 is in."""
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
+def ratio(part: np.ndarray, whole: np.ndarray, *, otherwise: float = np.nan) -> np.ndarray:
+    """part / whole, and `otherwise` where the whole is 0."""
+    return np.divide(part, whole, out=np.full_like(part, otherwise), where=whole > 0)
+
+
+class Ranked(NamedTuple):
+    """Weights of positives and negatives (D, R) at each distinct value, ascending."""
+
+    positives: np.ndarray
+    negatives: np.ndarray
+
+
+def ranked(weights: np.ndarray, values: np.ndarray, positive: np.ndarray) -> Ranked:
+    """Weights (D, N) of images with `values` (N,), `positive` (N,) bool, in the order of their values."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
+    weights, positive = weights[:, order], positive[order].astype(weights.dtype)
+    positives = weights * positive
+    negatives = weights - positives
+    if len(starts) == len(values):  # no ties: nothing to add up, which is most of the time spent
+        return Ranked(positives, negatives)
+    return Ranked(
+        np.add.reduceat(positives, starts, axis=1),
+        np.add.reduceat(negatives, starts, axis=1),
+    )
+
+
+def weighted_auc(ranks: Ranked) -> np.ndarray:
+    """Area under the ROC curve per draw: the part of positive-negative pairs in order, ties half. (D,).
+
+    NaN where a draw has only one of the two kinds.
+    """
+    positives, negatives = ranks
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    pairs = positives.sum(axis=1, dtype=np.float64) * negatives.sum(axis=1, dtype=np.float64)
+    return ratio((positives * below).sum(axis=1, dtype=np.float64), pairs)
+
+
+def weighted_average_precision(ranks: Ranked) -> np.ndarray:
+    """Average precision per draw, sum of (recall step) * precision as in scikit-learn. (D,).
+
+    NaN where a draw has no positive.
+    """
+    positives, negatives = (weights[:, ::-1] for weights in ranks)  # descending
+    hits = np.cumsum(positives, axis=1)
+    alarms = hits + np.cumsum(negatives, axis=1)
+    precision = hits / np.maximum(alarms, 1)  # weights are whole: nothing taken yet is 0 of 1
+    gains = (positives * precision).sum(axis=1, dtype=np.float64)
+    return ratio(gains, positives.sum(axis=1, dtype=np.float64))
 
 
 def confusion(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -48,26 +234,26 @@ def confusion(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return confusion_matrix(labels, probs.argmax(axis=1), labels=range(probs.shape[1]))
 
 
-def classification_report(probs: np.ndarray, labels: np.ndarray, classes) -> list[dict]:
-    """Precision, recall, F1 and support per class, then their macro and weighted averages."""
-    from sklearn import metrics
+def classification_report(probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[dict]:
+    """Precision, recall, F1 and support per class, then the accuracy, the macro and the weighted averages.
 
-    report = metrics.classification_report(
-        labels,
-        probs.argmax(axis=1),
-        labels=range(len(classes)),
-        target_names=list(classes),
-        output_dict=True,
-        zero_division=0,
-    )
-    accuracy = {
-        "precision": None,
-        "recall": None,
-        "f1-score": np.mean(probs.argmax(1) == labels),
-        "support": len(labels),
-    }
-    report["accuracy"] = accuracy
-    return [{"class": name, **row} for name, row in report.items()]
+    As in scikit-learn, but for the macro average: that is over the classes that occur in `labels` (N,).
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    *values, support = precision_recall_fscore_support(
+        labels, probs.argmax(axis=1), labels=range(len(classes)), zero_division=0
+    )  # each (K,)
+    values = dict(zip(("precision", "recall", "f1-score"), values, strict=True))
+    rows = [
+        {"class": name, **{k: v[i] for k, v in values.items()}, "support": support[i]}
+        for i, name in enumerate(classes)
+    ]
+    top = {"precision": None, "recall": None, "f1-score": accuracy(probs, labels)}
+    macro = {k: v[support > 0].mean() for k, v in values.items()}
+    weighted = {k: np.average(v, weights=support) for k, v in values.items()}
+    averages = {"accuracy": top, "macro avg": macro, "weighted avg": weighted}
+    return rows + [{"class": name, **row, "support": len(labels)} for name, row in averages.items()]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

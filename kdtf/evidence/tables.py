@@ -1,146 +1,158 @@
 """From every model's probabilities to the tables of evidence: how good, how sure, how different.
 
 Computes from arrays and writes nothing; `report` writes. All models share the same bootstrap draws,
-so that every difference is paired.
+so that every difference is paired. A table is a row of `TABLES`.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from . import bootstrap as ev
-
-
-class Scored(NamedTuple):
-    """A model and what it said: probabilities on val (n, K) and test (N, K)."""
-
-    teacher: str  # or "alone" or "baseline"
-    model: str  # teacher, distilled, alone or baseline
-    recipe: str  # keras or a .tflite recipe
-    seed: int
-    val_probs: np.ndarray
-    test_probs: np.ndarray
-
-    @property
-    def name(self) -> dict:
-        return {"teacher": self.teacher, "model": self.model, "recipe": self.recipe, "seed": self.seed}
+from ..predictor import tempered
+from ..records import KERAS, FileEvidence, GroundTruth, Predictions
+from .bootstrap import Draws, compare, draw, holm, in_words, interval
+from .calibration import (
+    Reliability,
+    agreement,
+    class_thresholds,
+    operating_point,
+    reliability,
+    temperature,
+    threshold_rule,
+)
+from .metrics import accuracy, is_right, ranked, scores, weighted_auc
 
 
 class Subset(NamedTuple):
-    """A part of test: all of it, or the images without a copy in train or val."""
+    """A part of test: "all" of it, or the "clean" images, those without a copy in train or val."""
 
     name: str
-    rows: np.ndarray  # (n,) indices
-    draws: ev.Draws
+    rows: np.ndarray  # (n,) indices into test
+    draws: Draws
     labels: np.ndarray  # (n,)
 
 
-def subsets(data, clean: np.ndarray, seed: int) -> list[Subset]:
+def subsets(truth: GroundTruth, clean: np.ndarray, seed: int) -> list[Subset]:
     """All test images and, where some have copies elsewhere, the `clean` (N,) bool ones."""
     parts = {"all": np.arange(len(clean))}
     if clean.any() and not clean.all():
         parts["clean"] = np.flatnonzero(clean)
-    groups = data.test.groups
-    made = []
+    subsets = []
     for name, rows in parts.items():
-        own = None if groups is None else groups[rows]
-        draws = ev.draw(len(rows), rng=np.random.default_rng([seed, 0xB007]), groups=own)
-        made.append(Subset(name, rows, draws, data.test.labels[rows]))
-    return made
+        groups = None if truth.groups is None else truth.groups[rows]
+        draws = draw(len(rows), rng=np.random.default_rng([seed, 0xB007]), groups=groups)
+        subsets.append(Subset(name, rows, draws, truth.test[rows]))
+    return subsets
 
 
-def study(models: list[Scored], data, parts: list[Subset], min_sensitivity=None) -> dict[str, list]:
-    """{table: rows} of all evidence: `intervals comparisons seeds classes calibration`.
+class Study(NamedTuple):
+    """What the tables are computed from: models, what is known of their images, parts of test."""
 
-    `data` a `Dataset`, `parts` its `subsets`. Thresholds and temperatures are fitted on val.
-    """
-    return {
-        "intervals": [row for part in parts for row in _intervals(models, part)],
-        "comparisons": [row for part in parts for row in _comparisons(models, part)],
-        "seeds": [row for part in parts for row in _seeds(models, part)],
-        "classes": [row for m in models for row in _classes(m, data, parts[0], min_sensitivity)],
-        "calibration": [_calibration(m, models, data, parts[0]) for m in models],
-    }
+    models: list[Predictions]
+    truth: GroundTruth
+    subsets: list[Subset]
+    min_sensitivity: float | None  # that thresholds have to reach on val
 
 
-def _intervals(models, part: Subset):
-    """Every metric of every model with its interval."""
-    for m in models:
-        for metric, values in ev.scores(part.draws.weights, m.test_probs[part.rows], part.labels).items():
-            found = ev.interval(values, part.draws.units)
-            yield {**m.name, "images": part.name, "metric": metric, **found._asdict()}
+class Table(NamedTuple):
+    """A table of evidence: the file that people read, and its rows."""
+
+    file: str
+    rows: Callable[[Study], Iterable[dict]]
 
 
-def pairs(models: list[Scored]) -> dict[str, list[tuple[Scored, Scored]]]:
+def study(
+    models: list[Predictions], truth: GroundTruth, subsets: list[Subset], min_sensitivity: float | None = None
+) -> dict[str, list[dict]]:
+    """{name: rows} of every one of `TABLES`. Thresholds and temperatures are fitted on val."""
+    data = Study(models, truth, subsets, min_sensitivity)
+    return {name: list(table.rows(data)) for name, table in TABLES.items()}
+
+
+def _intervals(data: Study) -> Iterator[dict]:
+    """Every metric of every model with its interval, on every subset."""
+    for subset in data.subsets:
+        for model in data.models:
+            for metric, values in _scores(model, subset).items():
+                ends = interval(values, subset.draws.units)
+                yield {**model.name, "images": subset.name, "metric": metric, **ends._asdict()}
+
+
+def _scores(model: Predictions, subset: Subset) -> dict[str, np.ndarray]:
+    return scores(subset.draws.weights, model.test_probs[subset.rows], subset.labels)
+
+
+def pairs(models: list[Predictions]) -> dict[str, list[tuple[Predictions, Predictions]]]:
     """{question: [(a, b)]}: each distilled student against those alone, each .tflite against its float."""
     by_name = {(m.teacher, m.model, m.recipe, m.seed): m for m in models}
-    asked = {"distilled against alone": [], "distilled against baseline": [], ".tflite against float": []}
+    questions = {"distilled against alone": [], "distilled against baseline": [], ".tflite against float": []}
     for m in models:
-        if m.model == "distilled" and m.recipe == "keras":
+        if m.model == "distilled" and m.recipe == KERAS:
             for other in ("alone", "baseline"):
-                if (other, other, "keras", m.seed) in by_name:
-                    asked[f"distilled against {other}"].append((by_name[other, other, "keras", m.seed], m))
-        elif m.recipe != "keras":
-            asked[".tflite against float"].append((by_name[m.teacher, m.model, "keras", m.seed], m))
-    return {question: found for question, found in asked.items() if found}
+                if (other, other, KERAS, m.seed) in by_name:
+                    questions[f"distilled against {other}"].append((by_name[other, other, KERAS, m.seed], m))
+        elif m.recipe != KERAS:
+            questions[".tflite against float"].append((by_name[m.teacher, m.model, KERAS, m.seed], m))
+    return {question: compared for question, compared in questions.items() if compared}
 
 
-def _comparisons(models, part: Subset) -> list[dict]:
-    """Paired differences; p values corrected (Holm) within each question."""
-    rows = []
-    for question, asked in pairs(models).items():
-        found = [
-            ev.compare(part.draws, a.test_probs[part.rows], b.test_probs[part.rows], part.labels)
-            for a, b in asked
-        ]
-        corrected = ev.holm([c.p for c in found])
-        for (_, b), c, p in zip(asked, found, corrected, strict=True):
-            what = b.teacher if b.recipe == "keras" else f"{b.teacher} {b.recipe}"
-            rows.append(
-                {
-                    **b.name,
-                    "question": question,
-                    "images": part.name,
-                    "difference": c.difference.value,
-                    "low": c.difference.low,
-                    "high": c.difference.high,
-                    "only_first_right": c.only_a,
-                    "only_second_right": c.only_b,
-                    "mcnemar_p": c.p,
-                    "holm_p": p,
-                    "tests_corrected_for": len(asked),
-                    "verdict": ev.in_words(f"{what}, {question}", c.difference, p),
-                }
-            )
-    return rows
+def _comparisons(data: Study) -> Iterator[dict]:
+    """Paired differences on every subset; p values corrected (Holm) within each question."""
+    for subset in data.subsets:
+        for question, compared in pairs(data.models).items():
+            yield from _comparison_rows(question, compared, subset)
 
 
-def _seeds(models, part: Subset) -> list[dict]:
-    """Mean and standard deviation over seeds of accuracy, and the gain over the student alone by seed."""
-    runs = defaultdict(dict)
-    for m in models:
-        right = m.test_probs[part.rows].argmax(axis=1) == part.labels
-        runs[m.teacher, m.model, m.recipe][m.seed] = float(right.mean())
-    alone = runs["alone", "alone", "keras"]
-    rows = []
-    for (teacher, model, recipe), by_seed in runs.items():
-        values = np.array(list(by_seed.values()))
-        row = {
-            "teacher": teacher,
-            "model": model,
-            "recipe": recipe,
-            "images": part.name,
-            "seeds": len(values),
-            "mean": values.mean(),
-            "standard_deviation": values.std(ddof=1) if len(values) > 1 else None,
-            "lowest": values.min(),
-            "highest": values.max(),
+def _comparison_rows(
+    question: str, compared: list[tuple[Predictions, Predictions]], subset: Subset
+) -> Iterator[dict]:
+    rows, labels = subset.rows, subset.labels
+    comparisons = [compare(subset.draws, a.test_probs[rows], b.test_probs[rows], labels) for a, b in compared]
+    corrected = holm([comparison.p for comparison in comparisons])
+    for (_, b), comparison, p in zip(compared, comparisons, corrected, strict=True):
+        subject = b.teacher if b.recipe == KERAS else f"{b.teacher} {b.recipe}"
+        yield {
+            **b.name,
+            "question": question,
+            "images": subset.name,
+            "difference": comparison.difference.value,
+            "low": comparison.difference.low,
+            "high": comparison.difference.high,
+            "only_first_right": comparison.only_a,
+            "only_second_right": comparison.only_b,
+            "mcnemar_p": comparison.p,
+            "holm_p": p,
+            "tests_corrected_for": len(compared),
+            "verdict": in_words(f"{subject}, {question}", comparison.difference, p),
         }
-        if model == "distilled" and recipe == "keras" and len(values) > 1:
-            row |= _gain_over_seeds(np.array([by_seed[s] - alone[s] for s in by_seed]))
-        rows.append(row)
-    return rows
+
+
+def _seeds(data: Study) -> Iterator[dict]:
+    """Mean and standard deviation over seeds of accuracy, and the gain over the student alone by seed."""
+    for subset in data.subsets:
+        accuracies = defaultdict(dict)
+        for m in data.models:
+            value = accuracy(m.test_probs[subset.rows], subset.labels)
+            accuracies[m.teacher, m.model, m.recipe][m.seed] = value
+        alone = accuracies["alone", "alone", KERAS]
+        for (teacher, model, recipe), by_seed in accuracies.items():
+            values = np.array(list(by_seed.values()))
+            row = {
+                "teacher": teacher,
+                "model": model,
+                "recipe": recipe,
+                "images": subset.name,
+                "seeds": len(values),
+                "mean": values.mean(),
+                "standard_deviation": values.std(ddof=1) if len(values) > 1 else None,
+                "lowest": values.min(),
+                "highest": values.max(),
+            }
+            if model == "distilled" and recipe == KERAS and len(values) > 1:
+                row |= _gain_over_seeds(np.array([by_seed[s] - alone[s] for s in by_seed]))
+            yield row
 
 
 def _gain_over_seeds(gains: np.ndarray) -> dict:
@@ -148,8 +160,8 @@ def _gain_over_seeds(gains: np.ndarray) -> dict:
     from scipy.stats import ttest_1samp
 
     if np.ptp(gains) == 0:  # the t test is undefined; the interval has no width
-        found = (gains[0], gains[0], gains[0])
-        return dict(zip(("gain", "gain_low", "gain_high"), map(float, found), strict=True)) | {"gain_p": None}
+        gain = float(gains[0])
+        return {"gain": gain, "gain_low": gain, "gain_high": gain, "gain_p": None}
     test = ttest_1samp(gains, 0)
     low, high = test.confidence_interval(0.95)
     return {
@@ -160,107 +172,124 @@ def _gain_over_seeds(gains: np.ndarray) -> dict:
     }
 
 
-def _classes(m: Scored, data, part: Subset, min_sensitivity) -> list[dict]:
+def _classes(data: Study) -> Iterator[dict]:
     """Each class against the rest at a threshold chosen on val, with intervals on test."""
-    rows = []
-    for k, name in enumerate(data.classes):
-        val = data.val.labels == k
-        if not val.any() or val.all():
-            continue  # no threshold can be chosen
-        cut = ev.threshold(m.val_probs[:, k], val, min_sensitivity)
-        point = ev.operating_point(part.draws, m.test_probs[:, k], part.labels == k, cut)
-        area = ev.weighted_auc(ev.ranked(part.draws.weights, m.test_probs[:, k], part.labels == k))
-        row = {**m.name, "class": name, "threshold": cut, "test_images": int((part.labels == k).sum())}
-        for metric, found in {**point, "auc": ev.interval(area, part.draws.units)}.items():
-            row |= {metric: found.value, f"{metric}_low": found.low, f"{metric}_high": found.high}
-        rows.append(row)
-    return rows
+    whole = data.subsets[0]
+    for model in data.models:
+        cuts = class_thresholds(model.val_probs, data.truth.val, data.min_sensitivity)
+        for k, cut in cuts.items():
+            probs, positive = model.test_probs[:, k], whole.labels == k
+            area = weighted_auc(ranked(whole.draws.weights, probs, positive))
+            point = operating_point(whole.draws, probs, positive, cut)
+            point["auc"] = interval(area, whole.draws.units)
+            row = {**model.name, "class": data.truth.classes[k], "threshold": cut}
+            row["test_images"] = int(positive.sum())
+            for metric, ends in point.items():
+                row |= {metric: ends.value, f"{metric}_low": ends.low, f"{metric}_high": ends.high}
+            yield row
 
 
-def _calibration(m: Scored, models, data, part: Subset) -> dict:
+def _calibration(data: Study) -> Iterator[dict]:
     """Calibration before and after the temperature fitted on val; agreement of a student with its teacher."""
-    t = ev.temperature(m.val_probs, data.val.labels)
-    row = {**m.name, "temperature": t}
-    for name, probs in (("", m.test_probs), ("scaled_", ev.tempered(m.test_probs, t))):
-        got = ev.scores(part.draws.weights[:1], probs, part.labels)
-        row |= {f"{name}{k}": float(got[k][0]) for k in ("ece", "brier", "loss")}
-    taught = [o for o in models if o.teacher == m.teacher and o.model == "teacher"]
-    if m.model == "distilled" and taught:
-        own = next((o for o in taught if o.seed == m.seed), taught[0])
-        row |= ev.agreement(m.test_probs, own.test_probs)
-    return row
+    whole = data.subsets[0]
+    for model in data.models:
+        t = temperature(model.val_probs, data.truth.val)
+        row = {**model.name, "temperature": t}
+        for prefix, probs in (("", model.test_probs), ("scaled_", tempered(model.test_probs, t))):
+            values = scores(whole.draws.weights[:1], probs, whole.labels)
+            row |= {f"{prefix}{metric}": float(values[metric][0]) for metric in ("ece", "brier", "loss")}
+        teachers = [m for m in data.models if m.teacher == model.teacher and m.model == "teacher"]
+        if model.model == "distilled" and teachers:
+            own = next((m for m in teachers if m.seed == model.seed), teachers[0])
+            row |= agreement(model.test_probs, own.test_probs)
+        yield row
 
 
-def of_one(m: Scored, data, part: Subset, min_sensitivity=None) -> dict:
-    """What a bundle says of itself: temperature, thresholds by class, test metrics as [value, low, high].
+TABLES = {
+    "intervals": Table("intervals.csv", _intervals),
+    "comparisons": Table("comparisons.csv", _comparisons),
+    "seeds": Table("seeds.csv", _seeds),
+    "classes": Table("per_class.csv", _classes),
+    "calibration": Table("calibration.csv", _calibration),
+}
 
-    Its thresholds are of the probabilities at that temperature, which a device compares them with; those
+
+def file_evidence(
+    model: Predictions, truth: GroundTruth, subsets: list[Subset], min_sensitivity: float | None = None
+) -> FileEvidence:
+    """What the card of a file says of its calibration, its thresholds and its scores on test.
+
+    The thresholds are of the probabilities at the temperature, which a device compares them with; those
     of `per_class.csv` are of the probabilities as they come.
     """
-    t = ev.temperature(m.val_probs, data.val.labels)
-    calibrated = ev.tempered(m.val_probs, t)
-    chosen = "of the largest Youden index"
-    if min_sensitivity is not None:
-        chosen = f"the highest that reaches a sensitivity of {min_sensitivity}"
-    return {
-        "temperature": t,
-        "thresholds": {
-            name: ev.threshold(calibrated[:, k], data.val.labels == k, min_sensitivity)
-            for k, name in enumerate(data.classes)
-            if 0 < (data.val.labels == k).sum() < len(data.val.labels)
-        },
-        "threshold_rule": f"Each class against the rest on val, {chosen}, of softmax(log p / temperature). "
-        "An image whose top class is below its threshold is uncertain.",
-        "test": {r["metric"]: [r["value"], r["low"], r["high"]] for r in _intervals([m], part)},
-        "test_images": len(part.rows),
-    }
+    t = temperature(model.val_probs, truth.val)
+    cuts = class_thresholds(tempered(model.val_probs, t), truth.val, min_sensitivity)
+    whole, clean = subsets[0], subsets[1] if len(subsets) > 1 else None
+    return FileEvidence(
+        temperature=t,
+        thresholds={truth.classes[k]: cut for k, cut in cuts.items()},
+        threshold_rule=f"Each class against the rest on val, {threshold_rule(min_sensitivity)}, of "
+        "softmax(log p / temperature). An image whose top class is below its threshold is uncertain.",
+        test=_test_scores(model, whole),
+        test_images=len(whole.rows),
+        clean=_test_scores(model, clean) if clean else {},
+        clean_images=len(clean.rows) if clean else 0,
+    )
 
 
-def curves_of(m: Scored, part: Subset) -> list[dict]:
-    """ROC and precision-recall curves of every class against the rest, one record a class."""
+def _test_scores(model: Predictions, subset: Subset) -> dict[str, list[float]]:
+    """{metric: [value, low, high]}; what is undefined, as the AUC where a class is missing, is left out."""
+    ends = {metric: interval(v, subset.draws.units) for metric, v in _scores(model, subset).items()}
+    return {metric: list(values) for metric, values in ends.items() if np.isfinite(values).all()}
+
+
+def ranking_curves(model: Predictions, subset: Subset) -> list[dict]:
+    """ROC and precision-recall curves of every class against the rest, one record a class.
+
+    Every class must occur in the subset.
+    """
     from sklearn import metrics
 
-    made = []
-    for k in range(m.test_probs.shape[1]):
-        positive, values = part.labels == k, m.test_probs[part.rows, k]
-        false, true, _ = metrics.roc_curve(positive, values)
-        precision, recall, _ = metrics.precision_recall_curve(positive, values)
-        made.append(
+    curves = []
+    for k in range(model.test_probs.shape[1]):
+        positive, probs = subset.labels == k, model.test_probs[subset.rows, k]
+        false, true, _ = metrics.roc_curve(positive, probs)
+        precision, recall, _ = metrics.precision_recall_curve(positive, probs)
+        curves.append(
             {
                 "false_positive": false,
                 "true_positive": true,
                 "auc": metrics.auc(false, true),
                 "precision": precision,
                 "recall": recall,
-                "average_precision": metrics.average_precision_score(positive, values),
+                "average_precision": metrics.average_precision_score(positive, probs),
             }
         )
-    return made
+    return curves
 
 
-def reliability_of(m: Scored, part: Subset) -> tuple[ev.Reliability, float]:
-    """The reliability record of a model on a part of test, and its ECE."""
-    probs = m.test_probs[part.rows]
-    return ev.reliability(probs, part.labels), float(
-        ev.weighted_ece(part.draws.weights[:1], probs, part.labels)[0]
-    )
+def reliability_diagram(model: Predictions, subset: Subset) -> tuple[Reliability, float]:
+    """The reliability of a model on a part of test, bin by bin, and its ECE."""
+    probs = model.test_probs[subset.rows]
+    ece = scores(subset.draws.weights[:1], probs, subset.labels)["ece"]
+    return reliability(probs, subset.labels), float(ece[0])
 
 
-def examples(probs: np.ndarray, labels: np.ndarray, count=18) -> np.ndarray:
+def example_images(probs: np.ndarray, labels: np.ndarray, count: int = 18) -> np.ndarray:
     """Which images to show of probabilities (N, K): the surest mistakes first, then right ones.
 
     At most two thirds are mistakes. The right ones are spread evenly from the least to the most sure.
     Returns at most `count` indices.
     """
-    sure, right = probs.max(axis=1), probs.argmax(axis=1) == labels
-    order = np.argsort(-sure, kind="stable")
-    wrong, well = order[~right[order]], order[right[order]][::-1]
-    wrong = wrong[: max(count - len(well), count * 2 // 3)]
-    places = np.linspace(0, len(well) - 1, min(count - len(wrong), len(well)))
-    return np.concatenate([wrong, well[np.rint(places).astype(int)]])
+    confidence, right = probs.max(axis=1), is_right(probs, labels)
+    order = np.argsort(-confidence, kind="stable")
+    mistakes, successes = order[~right[order]], order[right[order]][::-1]
+    mistakes = mistakes[: max(count - len(successes), count * 2 // 3)]
+    places = np.linspace(0, len(successes) - 1, min(count - len(mistakes), len(successes)))
+    return np.concatenate([mistakes, successes[np.rint(places).astype(int)]])
 
 
-def of_every_class(labels: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+def images_of_every_class(labels: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     """`count` of the images `rows` (indices into labels (N,)) drawn by `seed`, the classes in turn."""
     rng = np.random.default_rng([seed, 0x5E1])
     by_class = [rng.permutation(rows[labels[rows] == k]) for k in np.unique(labels[rows])]

@@ -11,7 +11,7 @@ import tensorflow as tf
 LEAST_SIDE = 4  # px; at 32 px the last maps of most networks are one pixel and show nothing
 
 
-def _is_map(layer) -> bool:
+def _is_map(layer: keras.Layer) -> bool:
     """Whether a layer gives feature maps (N, h, w, C) to show: wide enough, and neither pooled nor padded."""
     shape = getattr(layer.output, "shape", ())
     wide = len(shape) == 4 and min(shape[1:3]) >= LEAST_SIDE
@@ -23,23 +23,23 @@ def maps_and_logits(model: keras.Model) -> keras.Model:
 
     Looks into networks that are layers of others. Raises `ValueError` where no layer has such maps.
     """
-    kept = []
+    feature_maps = []
 
-    def call(layer, *args, **kwargs):
+    def call(layer: keras.Layer, *args, **kwargs):
         inner = [x for x in getattr(layer, "layers", ()) if _is_map(x)]
         if inner:
             maps, out = keras.Model(layer.inputs, [inner[-1].output, layer.output])(*args)
-            kept.append(maps)
+            feature_maps.append(maps)
             return out
         out = layer(*args, **kwargs)
         if _is_map(layer):
-            kept.append(out)
+            feature_maps.append(out)
         return out
 
     copy = keras.models.clone_model(model, call_function=call, clone_function=lambda layer: layer)
-    if not kept:
+    if not feature_maps:
         raise ValueError(f"{model.name} has no feature maps of at least {LEAST_SIDE} x {LEAST_SIDE} px")
-    return keras.Model(copy.input, [kept[-1], copy.output])
+    return keras.Model(copy.input, [feature_maps[-1], copy.output])
 
 
 def heat(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
@@ -53,5 +53,5 @@ def heat(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
         maps, logits = maps_and_logits(model)(pixels, training=False)
         top = tf.reduce_sum(tf.reduce_max(logits, axis=-1))  # of independent images: one gradient each
     weights = tf.reduce_mean(tape.gradient(top, maps), axis=(1, 2), keepdims=True)
-    shown = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)).numpy()
-    return shown / np.maximum(shown.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+    evidence = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)).numpy()
+    return evidence / np.maximum(evidence.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)

@@ -3,18 +3,29 @@
 Channels last, no preprocessing and no head: `teachers` and `students` put those on.
 """
 
+from collections.abc import Callable
+
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 
-def conv_bn_relu(x, filters, kernel=3, strides=1, momentum=0.99, number=None):
+def conv_bn_relu(
+    x: KerasTensor,
+    filters: int,
+    kernel: int = 3,
+    strides: int = 1,
+    momentum: float = 0.99,
+    number: int | None = None,
+) -> KerasTensor:
     """Conv (same padding, no bias), BatchNormalization, ReLU; with a `number` named by it."""
     conv, norm, relu = (number and f"{what}{number}" for what in ("conv", "norm", "relu"))
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=conv)(x)
     return layers.ReLU(name=relu)(layers.BatchNormalization(momentum=momentum, name=norm)(x))
 
 
-def cnn5(x, widths=(32, 64, 128, 256, 512), momentum=0.99):
+def cnn5(
+    x: KerasTensor, widths: tuple[int, ...] = (32, 64, 128, 256, 512), momentum: float = 0.99
+) -> KerasTensor:
     """Five Conv-BN-ReLU blocks with max pooling between them.
 
     Learns from random weights in minutes, where the large networks need pretrained ones or much data.
@@ -25,7 +36,7 @@ def cnn5(x, widths=(32, 64, 128, 256, 512), momentum=0.99):
     return x
 
 
-def resnet18(x):
+def resnet18(x: KerasTensor) -> KerasTensor:
     """ResNet-18 (He et al. 2015, arXiv 1512.03385): 11,689,512 trainable weights with 1,000 classes."""
     x = layers.ZeroPadding2D(3)(x)
     x = layers.Conv2D(64, 7, 2, use_bias=False)(x)
@@ -37,7 +48,7 @@ def resnet18(x):
     return x
 
 
-def _basic_block(x, filters, strides):
+def _basic_block(x: KerasTensor, filters: int, strides: int) -> KerasTensor:
     short = x
     if strides != 1 or x.shape[-1] != filters:
         short = layers.Conv2D(filters, 1, strides, use_bias=False)(x)
@@ -47,7 +58,7 @@ def _basic_block(x, filters, strides):
     return layers.ReLU()(layers.Add()([layers.BatchNormalization()(x), short]))
 
 
-def squeezenet(x):
+def squeezenet(x: KerasTensor) -> KerasTensor:
     """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360): 1,235,496 weights with 1,000 classes.
 
     Pools with "same" padding, which at 224 px keeps a row more than the original does and lets images
@@ -62,7 +73,7 @@ def squeezenet(x):
     return x
 
 
-def _fire(x, number, squeeze):
+def _fire(x: KerasTensor, number: int, squeeze: int) -> KerasTensor:
     x = layers.Conv2D(squeeze, 1, activation="relu", name=f"fire{number}_squeeze1x1")(x)
     left = layers.Conv2D(4 * squeeze, 1, activation="relu", name=f"fire{number}_expand1x1")(x)
     right = layers.Conv2D(4 * squeeze, 3, padding="same", activation="relu", name=f"fire{number}_expand3x3")(
@@ -71,13 +82,15 @@ def _fire(x, number, squeeze):
     return layers.Concatenate(name=f"fire{number}_concat")([left, right])
 
 
-def as_application(features):
+def as_application(features: Callable[[KerasTensor], KerasTensor]) -> Callable[..., keras.Model]:
     """One of the functions above with the signature of a `keras.applications` class without its top.
 
     `weights` is a `.weights.h5` or `.h5` file of the same network, or None.
     """
 
-    def build(input_shape, weights=None, include_top=False):
+    def build(
+        input_shape: tuple[int, int, int], weights: str | None = None, include_top: bool = False
+    ) -> keras.Model:
         pixels = keras.Input(input_shape)
         model = keras.Model(pixels, features(pixels), name=features.__name__)
         if weights:

@@ -10,19 +10,23 @@ import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 from keras import layers
 
-from ..errors import require, require_known
+from ..errors import UserError, require, require_known
 from . import networks
+from .seeding import initial_weights_from
+
+Shape = tuple[int, int, int]  # (H, W, C)
 
 
 @dataclass(frozen=True)
 class Student:
     """`build(shape, classes, momentum, dropout)` makes the network; `min_side` in pixels.
 
-    A `chain` is one layer after another, of the layers that `qat.twin` knows.
+    A `chain` is one layer after another, of the layers that `qat` can rebuild.
     """
 
     build: Callable
@@ -30,7 +34,7 @@ class Student:
     chain: bool = False
 
 
-def cnn3(shape, classes, momentum, dropout):
+def cnn3(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
     """Three Conv-BN-ReLU-MaxPool blocks (32, 64, 128), Dense 256, dropout. (H, W, C) -> logits (K,)."""
     x = pixels = keras.Input(shape, name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(x)
@@ -45,7 +49,7 @@ def cnn3(shape, classes, momentum, dropout):
     return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn3")
 
 
-def baseline(shape, classes, momentum, dropout):
+def baseline(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
     """The plain CNN of tutorials, to be beaten: two Conv-ReLU-MaxPool (32, 64), Dense 128, dropout."""
     x = pixels = keras.Input(shape, name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(x)
@@ -58,7 +62,7 @@ def baseline(shape, classes, momentum, dropout):
     return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="baseline")
 
 
-def cnn5(shape, classes, momentum, dropout):
+def cnn5(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
     """Five Conv-BN-ReLU blocks (16 to 256 filters), global average pooling, dropout."""
     x = pixels = keras.Input(shape, name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(x)
@@ -68,7 +72,7 @@ def cnn5(shape, classes, momentum, dropout):
     return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn5")
 
 
-def mobilenetv2(shape, classes, momentum, dropout):
+def mobilenetv2(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
     """MobileNetV2's features from random weights, global average pooling, Dense 512 ReLU, dropout."""
     x = pixels = keras.Input(shape, name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(x)
@@ -84,7 +88,7 @@ def mobilenetv2(shape, classes, momentum, dropout):
     return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="mobilenetv2")
 
 
-def squeezenet(shape, classes, momentum, dropout):
+def squeezenet(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
     """SqueezeNet 1.1: dropout, a 1 x 1 convolution to K maps and their global averages as logits."""
     x = pixels = keras.Input(shape, name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(x)
@@ -102,7 +106,9 @@ STUDENTS = {
 }
 
 
-def build_student(name, shape, classes, *, momentum, dropout, seed):
+def build_student(
+    name: str, shape: Shape, classes: int, *, momentum: float, dropout: float, seed: int
+) -> keras.Model:
     """A new student with initial weights drawn from `seed`.
 
     Returns a `keras.Model` from pixels (N, H, W, C) to logits (N, K). Raises `UserError` for an
@@ -111,16 +117,16 @@ def build_student(name, shape, classes, *, momentum, dropout, seed):
     require_known("--student", name, STUDENTS)
     row = STUDENTS[name]
     require(min(shape[:2]) >= row.min_side, "image side", f"at least {row.min_side} px for {name}", shape[:2])
-    keras.utils.set_random_seed(seed)  # Keras layers without a seed of their own draw it from here
-    return row.build(shape, classes, momentum, dropout)
+    with initial_weights_from(seed):
+        return row.build(shape, classes, momentum, dropout)
 
 
-def exported(student):
+def exported(student: keras.Model) -> keras.Model:
     """The same network with probabilities (N, K) as output: what is saved, converted and shipped."""
     return keras.Model(student.input, layers.Softmax(name="probs")(student.output), name=student.name)
 
 
-def save_undated(student, path) -> None:
+def save_undated(student: keras.Model, path: Path) -> None:
     """Save as `.keras` without the dates and addresses that would make two equal students differ."""
     student.save(path)
     with zipfile.ZipFile(path) as archive:
@@ -131,7 +137,7 @@ def save_undated(student, path) -> None:
     numbers = {}  # what layers share is known by its address: numbered instead
     parts["config.json"] = re.sub(
         rb'(?<="shared_object_id": )\d+',
-        lambda found: b"%d" % numbers.setdefault(found.group(), len(numbers)),
+        lambda match: b"%d" % numbers.setdefault(match.group(), len(numbers)),
         parts["config.json"],
     )
     with zipfile.ZipFile(path, "w") as archive:
@@ -139,6 +145,19 @@ def save_undated(student, path) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def without_softmax(student):
+def without_softmax(student: keras.Model) -> keras.Model:
     """The inverse of `exported`: the same network without its softmax."""
     return keras.Model(student.input, student.get_layer("probs").input, name=student.name)
+
+
+def load_student(folder: Path) -> keras.Model:
+    """A finished student as it is shipped: pixels to probabilities.
+
+    Raises `UserError` for any other file: in Keras' safe mode one that holds code is refused.
+    """
+    path = folder / "student.keras"
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, LookupError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path} must be a student as kdtf saves it. It is not: {reason}.") from None

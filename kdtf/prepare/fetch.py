@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, require, require_known
+from ..files import disk_errors
 from ..progress import Progress
-from ..store import disk_errors
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without an answer
@@ -48,9 +48,9 @@ def _cifar10(archive: Path, out: Path) -> Path:
     for split, rows in (("train", np.concatenate(list(parts.values()))), ("test", test)):
         arrays[f"x_{split}"] = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         arrays[f"y_{split}"] = rows[:, :1]
-    made = out / "cifar10.npz"
-    np.savez_compressed(made, **arrays)
-    return made
+    converted = out / "cifar10.npz"
+    np.savez_compressed(converted, **arrays)
+    return converted
 
 
 def _untar(archive: Path, out: Path) -> Path:
@@ -139,17 +139,17 @@ def _download(source: Source, archive: Path, progress: Progress) -> None:
             f"The same command goes on from what is there; or save that address as {archive} yourself."
         ) from None
     with open(part, "rb") as f:
-        found = hashlib.file_digest(f, "md5").hexdigest()
-    if found != source.md5:
+        md5 = hashlib.file_digest(f, "md5").hexdigest()
+    if md5 != source.md5:
         part.unlink()
-        raise UserError(f"{source.url} must have MD5 {source.md5}. Got {found!r}; the download was deleted.")
+        raise UserError(f"{source.url} must have MD5 {source.md5}. Got {md5!r}; the download was deleted.")
     part.replace(archive)
 
 
 def _receive(url: str, part: Path, progress: Progress) -> None:
     """Append what `part` lacks; start again where the server cannot continue."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    size = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -157,8 +157,7 @@ def _receive(url: str, part: Path, progress: Progress) -> None:
             raise
         return
     with answer, open(part, "ab" if answer.status == 206 else "wb") as f:
-        have = f.tell()
-        total = have + int(answer.headers.get("Content-Length", 0))
+        total = f.tell() + int(answer.headers.get("Content-Length", 0))
         with progress.bar(f"downloading {part.stem}", total) as advance:
             while block := answer.read(CHUNK):
                 f.write(block)

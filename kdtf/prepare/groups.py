@@ -14,15 +14,16 @@ def by_name(files: Iterable[str], pattern: str) -> tuple[dict[str, str], int]:
     Searched in the name without its folders. A file that does not match is a group of its own, called by
     its path, which no name can be. Raises `UserError` where none matches.
     """
-    regex, found, alone = re.compile(pattern), {}, 0
+    regex, group_of, unmatched = re.compile(pattern), {}, 0
     for file in files:
         match = regex.search(PurePosixPath(file).name)
         group = match and match[1 if regex.groups else 0]
-        alone += not group
-        found[file] = group or file
-    example = PurePosixPath(next(iter(found))).name
-    require(alone < len(found), "--group-regex", f"found in file names such as {example!r}", pattern)
-    return found, alone
+        unmatched += not group
+        group_of[file] = group or file
+    example = PurePosixPath(next(iter(group_of))).name
+    rule = f"found in file names such as {example!r}"
+    require(unmatched < len(group_of), "--group-regex", rule, pattern)
+    return group_of, unmatched
 
 
 def by_table(files: Iterable[str], table: Path) -> dict[str, str]:
@@ -31,26 +32,27 @@ def by_table(files: Iterable[str], table: Path) -> dict[str, str]:
     Raises `UserError` where it cannot be read, lacks a file, names one twice, or by a bare name of several.
     """
     rows: dict[str, str] = {}
-    for file, group in _read(table):
+    for file, group in _read_rows(table):
         name = PurePosixPath(file).as_posix()
         require(rows.get(name, group) == group, f"the group of {file!r} in {table.name}", "one", group)
         rows[name] = group
     files = list(files)
-    bare: dict[str, list[str]] = {}
+    by_bare_name: dict[str, list[str]] = {}
     for file in files:
-        bare.setdefault(PurePosixPath(file).name, []).append(file)
-    found = {}
+        by_bare_name.setdefault(PurePosixPath(file).name, []).append(file)
+    group_of = {}
     for file in files:
         name = PurePosixPath(file).name
         known = file in rows or name in rows
         require(known, "--groups", "a table with a row for each image", f"none for {file!r}")
         rule = "paths in the source where several files have one name"
-        require(file in rows or len(bare[name]) == 1, f"files in {table.name}", rule, name)
-        found[file] = rows.get(file) or rows[name]
-    return found
+        require(file in rows or len(by_bare_name[name]) == 1, f"files in {table.name}", rule, name)
+        group_of[file] = rows.get(file) or rows[name]
+    return group_of
 
 
-def _read(table: Path) -> Iterator[tuple[str, str]]:
+def _read_rows(table: Path) -> Iterator[tuple[str, str]]:
+    """(file, group) of each line."""
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)

@@ -1,16 +1,17 @@
 """What lies under a source folder: images in order, folders, and how many files were left out and why.
 
-Opens nothing but files without an ending, for DICOM's magic. Never leaves the source: links that
-lead outside, or back into a folder on their own path, are counted and not followed.
+Opens nothing but files without an ending, for the first bytes of a format. Never leaves the source: links
+that lead outside, or back into a folder on their own path, are counted and not followed.
 """
 
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import UserError
-from ..predictor import DICOM, IMAGES, has_magic
+from .formats import format_of
 
 HIDDEN = "hidden"
 LINK = "links that lead outside or in circles"
@@ -22,7 +23,7 @@ ELSEWHERE = "outside the folders of classes"
 class Listing:
     """Paths are relative to the source, their parts joined by `/`."""
 
-    images: dict[str, bool] = field(default_factory=dict)  # {file: is it DICOM?}, sorted
+    images: dict[str, str] = field(default_factory=dict)  # {file: row of FORMATS}, sorted
     folders: list[str] = field(default_factory=list)  # sorted; hidden ones are left out
     ignored: Counter = field(default_factory=Counter)  # {reason: number of files}
 
@@ -32,39 +33,48 @@ class Listing:
         return f"Files left out: {sum(self.ignored.values())} ({parts})." if parts else ""
 
 
-def listed(source: Path) -> Listing:
+class _Folder(NamedTuple):
+    """A folder still to be walked."""
+
+    prefix: str  # of the relative paths of what is in it
+    path: Path
+    trail: tuple[Path, ...]  # the real folders on the way, the source first
+    hidden: bool
+
+
+def list_source(source: Path) -> Listing:
     """Walk `source`, a folder. Raises `UserError` where it cannot be read."""
-    root, found = source.resolve(), Listing()
-    waiting = [("", root, (root,), False)]  # (relative path, folder, real folders on the way, hidden)
+    root, listing = source.resolve(), Listing()
+    waiting = [_Folder("", root, (root,), False)]
     try:
         while waiting:
-            at, folder, trail, hidden = waiting.pop()
-            with os.scandir(folder) as entries:
+            folder = waiting.pop()
+            with os.scandir(folder.path) as entries:
                 for entry in entries:
-                    inner = _see(entry, at, trail, hidden, found)
+                    inner = _enter(entry, folder, listing)
                     waiting += [inner] if inner else []
     except OSError as error:
         raise UserError(f"the source must be readable. Got {str(source)!r} ({error.strerror}).") from None
-    found.images = dict(sorted(found.images.items()))
-    found.folders.sort()
-    return found
+    listing.images = dict(sorted(listing.images.items()))
+    listing.folders.sort()
+    return listing
 
 
-def _see(entry: os.DirEntry, at: str, trail: tuple[Path, ...], hidden: bool, found: Listing) -> tuple | None:
-    """Enter a file into `found`; returns what is to be walked next where `entry` is a folder."""
-    name, path = f"{at}{entry.name}", Path(entry.path)
-    hidden = hidden or entry.name.startswith(".") or entry.name == "__MACOSX"
-    if entry.is_symlink() and not _may_follow(_real(path), trail):
-        found.ignored[LINK] += 1
+def _enter(entry: os.DirEntry, folder: _Folder, listing: Listing) -> _Folder | None:
+    """Enter a file into `listing`; returns what is to be walked next where `entry` is a folder."""
+    name, path = f"{folder.prefix}{entry.name}", Path(entry.path)
+    hidden = folder.hidden or entry.name.startswith(".") or entry.name == "__MACOSX"
+    if entry.is_symlink() and not _may_follow(_real(path), folder.trail):
+        listing.ignored[LINK] += 1
     elif entry.is_dir():
-        found.folders += [] if hidden else [name]
-        return f"{name}/", path, (*trail, _real(path)), hidden
+        listing.folders += [] if hidden else [name]
+        return _Folder(f"{name}/", path, (*folder.trail, _real(path)), hidden)
     elif hidden:
-        found.ignored[HIDDEN] += 1
-    elif (dicom := _is_dicom(path)) is None or not entry.is_file():  # a pipe never ends
-        found.ignored[OTHER] += 1
+        listing.ignored[HIDDEN] += 1
+    elif (format_name := format_of(path)) is None or not entry.is_file():  # a pipe never ends
+        listing.ignored[OTHER] += 1
     else:
-        found.images[name] = dicom
+        listing.images[name] = format_name
     return None
 
 
@@ -75,12 +85,3 @@ def _real(path: Path) -> Path:
 def _may_follow(real: Path, trail: tuple[Path, ...]) -> bool:
     circle = any(real == folder or real in folder.parents for folder in trail)
     return real.exists() and real.is_relative_to(trail[0]) and not circle
-
-
-def _is_dicom(path: Path) -> bool | None:
-    """None where the file is no image by its name. A number is no ending: DICOM files are called 1.2.840.7"""
-    ending = path.suffix.lower()
-    if ending in DICOM or ending in IMAGES:
-        return ending in DICOM
-    bare = not ending or ending[1:].isdigit()
-    return True if bare and path.is_file() and has_magic(path) else None

@@ -4,28 +4,24 @@ Reads no pixel. Everything that is wrong with the folder as such is said here, b
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..data.arrays import SPLITS
+from ..data.dataset import SPLITS
 from ..errors import UserError, require
 from ..progress import Progress
 from . import groups
-from .dicom import read_dicom, require_pydicom
-from .images import Picture, read_image
-from .listing import ELSEWHERE, Listing, listed
+from .formats import FORMATS, layouts, require_library
+from .images import Picture
+from .listing import ELSEWHERE, Listing, list_source
 from .settings import PrepareConfig
 from .split import cut
 
 FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-LAYOUTS = (
-    "a folder with train/CLASS/ and test/CLASS/ (val, valid or validation too), a folder with CLASS/ "
-    "of PNG, JPEG, TIFF, BMP or DICOM images, or an .npz file with MedMNIST or Keras keys"
-)
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
+    """The classes of a source, and of each split its images in the order of the rows to come."""
+
     classes: tuple[str, ...]
     splits: dict[str, list[Item]]  # train and test, and val where there is one
     ignored: dict[str, int] = field(default_factory=dict)  # {reason: number of files left out}
@@ -47,42 +45,39 @@ class Plan:
 
 def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Plan:
     """The plan of a folder of images. Raises `UserError`."""
-    found = listed(source)
-    got = f"no image in {str(source)!r}. {found.ignored_note()}".strip()
-    require(found.images, "the source", LAYOUTS, got)
-    tops = _split_folders(found.folders)
+    listing = list_source(source)
+    nothing = f"no image in {str(source)!r}. {listing.ignored_note()}".strip()
+    require(listing.images, "the source", layouts(), nothing)
+    tops = _split_folders(listing.folders)
     if any(split == "test" and FOLDERS[top.casefold()] == "val" for top, split in tops.items()):
         progress.say("There is no test folder: what is held out in val becomes the test.")
-    places, folders = _placed(found, tops)  # {file: (split or None, class)}
+    places, folders = _placed(listing, tops)  # {file: (split or None, class folder)}
     names = {folder: _class_name(folder, settings.short_names) for _, folder in folders}
-    classes = _classes(source, folders, names, found.folders)
+    classes = _classes(source, folders, names, listing.folders)
     for split, folder in folders:
         rule, hint = "a class of train too", _short_hint(folders, settings)
         require(names[folder] in classes, f"class {names[folder]!r} of {split}", rule, "no such folder", hint)
-    require(places, "the source", LAYOUTS, f"no image in the folders of classes. {found.ignored_note()}")
-    if any(found.images[file] for file in places):
-        require_pydicom()
-    group = _groups(places, settings, progress)
+    nothing = f"no image in the folders of classes. {listing.ignored_note()}"
+    require(places, "the source", layouts(), nothing)
+    for name in sorted({listing.images[file] for file in places}):
+        require_library(name)
+    group_of = _groups(places, settings, progress)
     order = sorted(places, key=lambda file: (names[places[file][1]], file))
     items = [
         Item(
             file,
             classes.index(names[places[file][1]]),
-            group.get(file),
-            _reader(source, file, found, settings),
+            group_of.get(file),
+            partial(FORMATS[listing.images[file]].read, source / file, settings.window),
         )
         for file in order
     ]
-    if note := found.ignored_note():
+    if note := listing.ignored_note():
         progress.say(note)
-    of = {file: split for file, (split, _) in places.items()}
-    given = None not in of.values()
-    splits = _given(items, of, progress) if given else _cut(items, classes, settings)
-    return Plan(classes, splits, dict(sorted((+found.ignored).items())))
-
-
-def _reader(source: Path, file: str, found: Listing, settings: PrepareConfig) -> Callable[[], Picture]:
-    return partial(read_dicom if found.images[file] else read_image, source / file, settings.window)
+    split_of = {file: split for file, (split, _) in places.items()}
+    has_splits = None not in split_of.values()
+    splits = _own_splits(items, split_of, progress) if has_splits else _cut(items, classes, settings)
+    return Plan(classes, splits, dict(sorted((+listing.ignored).items())))
 
 
 # Layout
@@ -104,18 +99,21 @@ def _split_folders(folders: list[str]) -> dict[str, str]:
     return splits
 
 
-def _placed(found: Listing, splits: dict[str, str]) -> tuple[dict, list]:
+Place = tuple[str | None, str]  # a split, None where the source has none, and the folder of a class
+
+
+def _placed(listing: Listing, splits: dict[str, str]) -> tuple[dict[str, Place], list[Place]]:
     """({file: (split, class folder)}, all (split, class folder)); the split is None where there are none."""
     depth = 2 if splits else 1
 
-    def place(path):
+    def place(path: str) -> Place | None:
         parts = path.split("/")
         known = not splits or parts[0] in splits
         return (splits.get(parts[0]), parts[depth - 1]) if known and len(parts) >= depth else None
 
-    folders = {place(folder) for folder in found.folders} - {None}
-    files = {file: place(file) for file in found.images if file.count("/") >= depth and place(file)}
-    found.ignored[ELSEWHERE] += len(found.images) - len(files)
+    folders = {place(folder) for folder in listing.folders} - {None}
+    files = {file: place(file) for file in listing.images if file.count("/") >= depth and place(file)}
+    listing.ignored[ELSEWHERE] += len(listing.images) - len(files)
     return files, sorted(folders, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
 
 
@@ -126,18 +124,18 @@ def _class_name(folder: str, short: bool) -> str:
     return name
 
 
-def _classes(source: Path, folders: list, names: dict[str, str], below: list[str]) -> tuple[str, ...]:
+def _classes(source: Path, folders: list[Place], names: dict[str, str], below: list[str]) -> tuple[str, ...]:
     classes = sorted({names[folder] for split, folder in folders if split in ("train", None)})
     inner = [folder for folder in below if folder.count("/") == 1]
     hint = f"Did you mean {str(source / below[0])!r}?" if len(inner) > 1 and len(classes) == 1 else ""
     if len(classes) < 2:
         raise UserError(
-            f"the source must hold at least 2 classes, as {LAYOUTS}. Got {classes}. {hint}".strip()
+            f"the source must hold at least 2 classes, as {layouts()}. Got {classes}. {hint}".strip()
         )
     return tuple(classes)
 
 
-def _short_hint(folders: list, settings: PrepareConfig) -> str:
+def _short_hint(folders: list[Place], settings: PrepareConfig) -> str:
     short = {split: {f.partition("_")[0] for s, f in folders if s == split} for split in SPLITS}
     helps = not settings.short_names and short["test"] | short["val"] <= short["train"]
     return "--short-names would make them the same." if helps else ""
@@ -146,25 +144,26 @@ def _short_hint(folders: list, settings: PrepareConfig) -> str:
 # Groups and splits
 
 
-def _groups(files: dict, settings: PrepareConfig, progress: Progress) -> dict[str, str]:
+def _groups(files: Iterable[str], settings: PrepareConfig, progress: Progress) -> dict[str, str]:
     if settings.groups is not None:
         return groups.by_table(files, Path(settings.groups))
     if settings.group_regex is None:
         return {}
-    found, alone = groups.by_name(files, settings.group_regex)
-    if alone:
-        progress.say(f"{alone} of {len(found)} files do not match --group-regex: each is a group of its own.")
-    return found
+    group_of, unmatched = groups.by_name(files, settings.group_regex)
+    if unmatched:
+        counts = f"{unmatched} of {len(group_of)} files"
+        progress.say(f"{counts} do not match --group-regex: each is a group of its own.")
+    return group_of
 
 
-def _given(items: list[Item], of: dict[str, str], progress: Progress) -> dict[str, list[Item]]:
+def _own_splits(items: list[Item], split_of: dict[str, str], progress: Progress) -> dict[str, list[Item]]:
     """The source's own splits."""
-    splits = {split: [item for item in items if of[item.file] == split] for split in SPLITS}
-    if "val" not in of.values():
+    splits = {split: [item for item in items if split_of[item.file] == split] for split in SPLITS}
+    if "val" not in split_of.values():
         del splits["val"]
         progress.say("The source has no val: a run splits it off train.")
-    seen = Counter(group for own in splits.values() for group in {item.group for item in own} - {None})
-    shared = sum(n > 1 for n in seen.values())
+    counts = Counter(group for own in splits.values() for group in {item.group for item in own} - {None})
+    shared = sum(n > 1 for n in counts.values())
     if shared:
         progress.warn(f"{shared} groups are in more than one split of the source, which was kept as it came.")
     return splits

@@ -5,9 +5,8 @@ import re
 from dataclasses import dataclass
 
 from ..config import Section, flag, option
+from ..data.pixels import SIDES
 from ..errors import UserError, require
-
-SIDES = (8, 1024)  # px; what the door takes as --image-size too
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class PrepareConfig(Section):
     workers: int | None = option(None, "images decoded at a time [one a CPU]", "N")
     strict: bool = option(False, "stop at an image that cannot be read instead of skipping it")
 
-    def check(self):
+    def check(self) -> None:
         require(self.out, flag("out"), "the name of a folder", self.out)
         low, high = SIDES
         require(low <= self.size <= high, flag("size"), f"between {low} and {high}", self.size)
@@ -49,7 +48,7 @@ class PrepareConfig(Section):
         self._at_least(0, "seed")
         self._positive("workers")
 
-    def _check_groups(self):
+    def _check_groups(self) -> None:
         one = self.group_regex is None or self.groups is None
         require(one, flag("groups"), "given without --group-regex", self.groups, "Choose one of the two.")
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..data.arrays import SPLITS
+from ..data.dataset import SPLITS
 from ..errors import require
 
 MOST_FOLDS = 100
@@ -32,7 +32,10 @@ def cut(
     return _by_group(labels, groups, parts, seed)
 
 
-def _by_class(labels: np.ndarray, parts: tuple[float, ...], rng: np.random.Generator) -> dict:
+def _by_class(
+    labels: np.ndarray, parts: tuple[float, ...], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Of every class the nearest whole numbers of images to `parts`, one at least."""
     sides: dict[str, list] = {split: [] for split in SPLITS}
     for k in range(labels.max() + 1):
         rows = rng.permutation(np.flatnonzero(labels == k))
@@ -45,7 +48,9 @@ def _by_class(labels: np.ndarray, parts: tuple[float, ...], rng: np.random.Gener
     return {split: np.sort(np.concatenate(side)) for split, side in sides.items()}
 
 
-def _by_group(labels: np.ndarray, groups: np.ndarray, parts: tuple[float, ...], seed: int) -> dict:
+def _by_group(
+    labels: np.ndarray, groups: np.ndarray, parts: tuple[float, ...], seed: int
+) -> dict[str, np.ndarray]:
     """Whole folds of a StratifiedGroupKFold go to each split: the draw closest to `parts` in every class."""
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
@@ -59,26 +64,26 @@ def _by_group(labels: np.ndarray, groups: np.ndarray, parts: tuple[float, ...], 
         counts = np.stack([hot[fold == i].sum(axis=0) for i in range(folds)])  # (folds, K)
         orders = rng.permuted(np.tile(np.arange(folds), (DRAWS, 1)), axis=1)  # (draws, folds)
         sides = np.split(orders, np.cumsum(shares)[:-1], axis=1)
-        held = np.stack([counts[side].sum(axis=1) for side in sides], axis=1)  # (draws, 3, K)
-        wanted = np.outer(parts, counts.sum(axis=0))  # (3, K)
-        off = (np.abs(held - wanted) / wanted).sum(axis=(1, 2))
-        off[(held == 0).any(axis=(1, 2))] = np.inf
-        if np.isfinite(off.min()):
-            best = [side[off.argmin()] for side in sides]
+        images = np.stack([counts[side].sum(axis=1) for side in sides], axis=1)  # (draws, 3, K)
+        target = np.outer(parts, counts.sum(axis=0))  # (3, K)
+        error = (np.abs(images - target) / target).sum(axis=(1, 2))
+        error[(images == 0).any(axis=(1, 2))] = np.inf
+        if np.isfinite(error.min()):
+            best = [side[error.argmin()] for side in sides]
             return {
                 split: np.flatnonzero(np.isin(fold, own)) for split, own in zip(SPLITS, best, strict=True)
             }
-    got = f"{len(np.unique(groups))} groups over {hot.shape[1]} classes"
+    size = f"{len(np.unique(groups))} groups over {hot.shape[1]} classes"
     hint = "Try another --seed or --split, or make folders train, val and test."
-    require(False, "groups", "such that train, val and test each get one of every class", got, hint)
+    require(False, "groups", "such that train, val and test each get one of every class", size, hint)
 
 
 def _fold_counts(parts: tuple[float, ...], most: int) -> Iterator[tuple[int, int, int]]:
     """(train, val, test) in folds, at most `most` of them: the nearest to `parts` first, then the fewest."""
-    found = []
+    candidates = []
     for folds in range(3, most + 1):
         val, test = (max(1, round(part * folds)) for part in parts[1:])
         if val + test < folds:
             error = abs(val / folds - parts[1]) + abs(test / folds - parts[2])
-            found.append((round(error, 9), folds, (folds - val - test, val, test)))
-    return (shares for _, _, shares in sorted(found))
+            candidates.append((round(error, 9), folds, (folds - val - test, val, test)))
+    return (shares for _, _, shares in sorted(candidates))

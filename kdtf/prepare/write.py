@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.load import FOLDER
+from ..data.arrays import FILE_NAMES
 from ..errors import UserError
-from .images import Unusable, square
+from ..predictor import Unusable
+from .images import square
 from .plan import Item
 from .settings import PrepareConfig
 
@@ -25,7 +26,7 @@ AHEAD = 2  # images in flight per worker
 
 
 class Row(NamedTuple):
-    """What is kept of an image beside its pixels."""
+    """What is written of an image beside its pixels."""
 
     file: str
     label: int
@@ -34,6 +35,8 @@ class Row(NamedTuple):
 
 
 class Decoded(NamedTuple):
+    """What a thread makes of an image."""
+
     squares: list[np.ndarray]  # (side, side, C) uint8, one for each size
     sha256: str
     peak: int | None
@@ -45,7 +48,7 @@ class ArrayStream:
     NumPy's header keeps room for the digits of any length, so it is written again in place.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...]):
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         path.parent.mkdir(exist_ok=True)
         self.shape, self.count = shape, 0
         self.file = open(path, "xb")  # noqa: SIM115 (__exit__ closes it)
@@ -56,13 +59,14 @@ class ArrayStream:
         np.lib.format.write_array_header_2_0(self.file, header)
 
     def append(self, item: np.ndarray) -> None:
+        """Write one item, of the stream's shape."""
         self.file.write(np.ascontiguousarray(item).data)
         self.count += 1
 
-    def __enter__(self):
+    def __enter__(self) -> "ArrayStream":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         with self.file:
             self.file.seek(0)
             self._write_header()
@@ -70,7 +74,7 @@ class ArrayStream:
 
 @dataclass
 class Writer:
-    """Writes splits under `folder`, and keeps what came of the images."""
+    """Writes splits under `folder`, and counts what came of the images."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -78,7 +82,7 @@ class Writer:
     pool: Executor
     ahead: int  # images in flight
     advance: Callable[[int], None]
-    done: int = 0
+    finished: int = 0  # images, those skipped with them
     skipped: list[dict[str, str]] = field(default_factory=list)  # file and reason
     peak: int | None = None  # largest value of all 16-bit images without a window
 
@@ -90,16 +94,16 @@ class Writer:
         rows = []
         with ExitStack() as stack:
             streams = [stack.enter_context(stream) for stream in self._streams(split)]
-            for item, got in in_order(self.pool, self._decode, items, self.ahead):
-                self.done += 1
-                self.advance(self.done)
-                if isinstance(got, Unusable):
-                    self._skip(item, got)
+            for item, decoded in in_order(self.pool, self._decode, items, self.ahead):
+                self.finished += 1
+                self.advance(self.finished)
+                if isinstance(decoded, Unusable):
+                    self._skip(item, decoded)
                     continue
-                for stream, pixels in zip(streams, got.squares, strict=True):
+                for stream, pixels in zip(streams, decoded.squares, strict=True):
                     stream.append(pixels)
-                self.peak = max((p for p in (self.peak, got.peak) if p is not None), default=None)
-                rows.append(Row(item.file, item.label, item.group, got.sha256))
+                self.peak = max((p for p in (self.peak, decoded.peak) if p is not None), default=None)
+                rows.append(Row(item.file, item.label, item.group, decoded.sha256))
         self._write_rest(split, rows)
         return rows
 
@@ -110,7 +114,7 @@ class Writer:
     def _streams(self, split: str) -> Iterator[ArrayStream]:
         channels = 1 if self.settings.grey else 3
         for kind, side in self._sides().items():
-            yield ArrayStream(self.folder / FOLDER[kind].format(split), (side, side, channels))
+            yield ArrayStream(self.folder / FILE_NAMES[kind].format(split), (side, side, channels))
 
     def _decode(self, item: Item) -> Decoded | Unusable:
         """In a thread: the original is gone when this returns, its squares wait to be written."""
@@ -130,10 +134,10 @@ class Writer:
 
     def _write_rest(self, split: str, rows: list[Row]) -> None:
         """Labels, groups where they are known, and the table of what every row is."""
-        np.save(self.folder / FOLDER["y"].format(split), np.array([row.label for row in rows], np.int64))
+        np.save(self.folder / FILE_NAMES["y"].format(split), np.array([row.label for row in rows], np.int64))
         if rows and rows[0].group is not None:
             groups = np.array([printable(row.group) for row in rows])
-            np.save(self.folder / FOLDER["groups"].format(split), groups)
+            np.save(self.folder / FILE_NAMES["groups"].format(split), groups)
         with open(self.folder / f"files_{split}.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("row", "file", "class", "group", "sha256"))

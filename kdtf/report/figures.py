@@ -3,58 +3,129 @@
 Colours are Okabe and Ito's colour-blind safe set (2008).
 """
 
+import io
+from typing import NamedTuple
+
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed, nor looked for
 
 import numpy as np
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-COLOURS = {"teacher": "#0072B2", "alone": "#E69F00", "distilled": "#009E73", "baseline": "#CC79A7"}
-LABELS = {
-    "teacher": "teacher",
-    "alone": "student alone",
-    "distilled": "student distilled",
-    "baseline": "baseline",
+from ..evidence.calibration import Reliability
+from ..records import KERAS
+from ..tflite.recipes import RECIPES
+
+
+class ModelStyle(NamedTuple):
+    """How a kind of model is called and drawn."""
+
+    label: str
+    colour: str
+
+
+MODELS = {
+    "teacher": ModelStyle("teacher", "#0072B2"),
+    "alone": ModelStyle("student alone", "#E69F00"),
+    "distilled": ModelStyle("student distilled", "#009E73"),
+    "baseline": ModelStyle("baseline", "#CC79A7"),
 }
 SYNTHETIC = "Synthetic phantom images: not patient data"
 
 
-def titled(title: str, synthetic: bool, size) -> Figure:
+class Curves(NamedTuple):
+    """Training histories, a row an epoch, by kind of model."""
+
+    title: str
+    histories: dict[str, list[dict]]
+
+
+class Confusion(NamedTuple):
+    """A confusion matrix (K, K), rows the true classes."""
+
+    title: str
+    classes: tuple[str, ...]
+    counts: np.ndarray
+
+
+class Ranking(NamedTuple):
+    """ROC and precision-recall curves by kind of model, a record a class: see `evidence.tables`."""
+
+    title: str
+    classes: tuple[str, ...]
+    curves: dict[str, list[dict]]
+
+
+class Calibration(NamedTuple):
+    """How often the top class is right by how sure the model is, and the ECE, by kind of model."""
+
+    title: str
+    curves: dict[str, tuple[Reliability, float]]
+
+
+class QuantizationErrors(NamedTuple):
+    """How far every layer is from float: rows with `recipe layer snr_db worst`."""
+
+    title: str
+    rows: list[dict]
+
+
+class Accuracies(NamedTuple):
+    """Rows of `summary.csv`, and the 95 % interval of accuracy of what is no `.tflite`.
+
+    `intervals` is {(teacher, model): (low, high)}.
+    """
+
+    rows: list[dict]
+    intervals: dict[tuple[str, str], tuple[float, float]]
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG bytes, without the date that would make two equal runs differ."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def titled(title: str, synthetic: bool, size: tuple[float, float]) -> Figure:
     """An empty figure, size in inches, that says under its title when the images are synthetic."""
     figure = Figure(figsize=size, layout="constrained", dpi=110)
     figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
     return figure
 
 
-def _figure(title: str, synthetic: bool, size, columns=1):
+def _figure(
+    title: str, synthetic: bool, size: tuple[float, float], columns: int = 1
+) -> tuple[Figure, np.ndarray]:
     figure = titled(title, synthetic, size)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def _finish(axis, xlabel, ylabel):
+def _finish(axis: Axes, xlabel: str, ylabel: str) -> None:
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def curves(histories: dict[str, list[dict]], title: str, *, synthetic=False) -> Figure:
-    """Accuracy and loss over epochs, train dashed and val solid, of `{model: history rows}`.
+def draw_curves(record: Curves, *, synthetic: bool = False) -> Figure:
+    """Accuracy and loss over epochs, train dashed and val solid.
 
     The loss is the cross entropy for every model, so that the curves compare; the distilled student
     minimises a mixture of it.
     """
-    figure, (left, right) = _figure(title, synthetic, (10, 4.2), 2)
-    for model, rows in histories.items():
+    figure, (left, right) = _figure(record.title, synthetic, (10, 4.2), 2)
+    for model, rows in record.histories.items():
         epochs = np.arange(1, len(rows) + 1)
+        label, colour = MODELS[model]
         for axis, name in ((left, "accuracy"), (right, "cross_entropy" if model != "teacher" else "loss")):
             for part, style in (("", "--"), ("val_", "-")):
-                label = f"{LABELS[model]}, {'val' if part else 'train'}"
                 values = [row[part + name] for row in rows]
-                axis.plot(epochs, values, style, color=COLOURS[model], lw=1.2, alpha=0.9, label=label)
-        _mark_phases(left, rows, model)
+                part_label = f"{label}, {'val' if part else 'train'}"
+                axis.plot(epochs, values, style, color=colour, lw=1.2, alpha=0.9, label=part_label)
+        _mark_phases(left, rows, colour)
     _finish(left, "epoch", "accuracy")
     _finish(right, "epoch", "cross entropy")
     left.set_ylim(0, 1.02)
@@ -65,22 +136,24 @@ def curves(histories: dict[str, list[dict]], title: str, *, synthetic=False) -> 
     return figure
 
 
-def _mark_phases(axis, rows, model):
+def _mark_phases(axis: Axes, rows: list[dict], colour: str) -> None:
     """A thin line where a teacher goes over from its head to the whole network."""
     changes = [i + 0.5 for i in range(1, len(rows)) if rows[i]["phase"] != rows[i - 1]["phase"]]
     for x in changes:
-        axis.axvline(x, color=COLOURS[model], lw=0.8, ls=":")
+        axis.axvline(x, color=colour, lw=0.8, ls=":")
 
 
-def confusion(counts: np.ndarray, classes, title: str, *, synthetic=False) -> Figure:
-    """Confusion matrix (K, K): the counts, and beside them each as a part of its true class (row)."""
-    side = 2.6 + 0.7 * len(classes)
-    figure, axes = _figure(title, synthetic, (2 * side, side), 2)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    for axis, cells, style in ((axes[0], counts, "d"), (axes[1], share, ".2f")):
+def draw_confusion(record: Confusion, *, synthetic: bool = False) -> Figure:
+    """The counts, and beside them each as a part of its true class (row)."""
+    import seaborn as sns  # longer to import than all else that the page needs
+
+    side = 2.6 + 0.7 * len(record.classes)
+    figure, axes = _figure(record.title, synthetic, (2 * side, side), 2)
+    share = record.counts / np.maximum(record.counts.sum(axis=1, keepdims=True), 1)
+    for axis, cells, style in ((axes[0], record.counts, "d"), (axes[1], share, ".2f")):
         sns.heatmap(
             share, annot=cells, fmt=style, cmap="Blues", vmin=0, vmax=1, square=True, ax=axis, cbar=False,
-            xticklabels=classes, yticklabels=classes if axis is axes[0] else False,
+            xticklabels=record.classes, yticklabels=record.classes if axis is axes[0] else False,
         )  # fmt: skip
         axis.tick_params(axis="x", rotation=35)
         axis.tick_params(axis="y", rotation=0)
@@ -91,76 +164,66 @@ def confusion(counts: np.ndarray, classes, title: str, *, synthetic=False) -> Fi
     return figure
 
 
-def ranking(curves: dict[str, list[dict]], classes, title: str, *, synthetic=False) -> Figure:
-    """ROC (upper row) and precision-recall curves (lower) of every class, of `{model: a record a class}`.
-
-    A record holds `false_positive, true_positive, recall, precision` as arrays, `auc` and
-    `average_precision`.
-    """
-    figure = titled(title, synthetic, (3.1 * len(classes) + 0.4, 6.6))
+def draw_ranking(record: Ranking, *, synthetic: bool = False) -> Figure:
+    """ROC curves in the upper row and precision-recall curves in the lower one, a column a class."""
+    classes = record.classes
+    figure = titled(record.title, synthetic, (3.1 * len(classes) + 0.4, 6.6))
     axes = figure.subplots(2, len(classes), squeeze=False)
-    for model, records in curves.items():
-        for (upper, lower), record in zip(axes.T, records, strict=True):
-            style = {"color": COLOURS[model], "lw": 1.5}
-            upper.plot(
-                record["false_positive"], record["true_positive"], label=f"{record['auc']:.3f}", **style
-            )
-            label = f"{record['average_precision']:.3f}"
-            lower.plot(record["recall"], record["precision"], drawstyle="steps-post", label=label, **style)
+    for model, curves in record.curves.items():
+        for (upper, lower), curve in zip(axes.T, curves, strict=True):
+            style = {"color": MODELS[model].colour, "lw": 1.5}
+            upper.plot(curve["false_positive"], curve["true_positive"], label=f"{curve['auc']:.3f}", **style)
+            label = f"{curve['average_precision']:.3f}"
+            lower.plot(curve["recall"], curve["precision"], drawstyle="steps-post", label=label, **style)
     for k, name in enumerate(classes):
         axes[0, k].plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
         axes[0, k].set_title(name, fontsize=9)
         _finish(axes[0, k], "1 - specificity", "sensitivity" if not k else "")
         _finish(axes[1, k], "recall", "precision" if not k else "")
-        for axis, what in ((axes[0, k], "AUC"), (axes[1, k], "AP")):
+        for axis, metric, place in (
+            (axes[0, k], "AUC", "lower right"),
+            (axes[1, k], "AP", "lower left"),
+        ):
             axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-            axis.legend(
-                fontsize=8, title=what, title_fontsize=8, loc="lower right" if what == "AUC" else "lower left"
-            )
-    handles = [axes[0, 0].lines[i] for i in range(len(curves))]
-    figure.legend(handles, [LABELS[m] for m in curves], loc="outside lower center", ncols=3, fontsize=9)
+            axis.legend(fontsize=8, title=metric, title_fontsize=8, loc=place)
+    handles = [axes[0, 0].lines[i] for i in range(len(record.curves))]
+    labels = [MODELS[model].label for model in record.curves]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
-def reliability(curves: dict[str, tuple], title: str, *, synthetic=False) -> Figure:
-    """How often the top class is right (vertical) by how sure the model is (horizontal).
-
-    Of `{model: (Reliability, ECE)}`; a point's area is the number of images in its bin.
-    """
-    figure, (axis,) = _figure(title, synthetic, (5.6, 5.2))
+def draw_calibration(record: Calibration, *, synthetic: bool = False) -> Figure:
+    """A reliability diagram: part right (vertical) by confidence; a point's area is its images."""
+    figure, (axis,) = _figure(record.title, synthetic, (5.6, 5.2))
     axis.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
-    for model, (r, ece) in curves.items():
-        label = f"{LABELS[model]}, ECE {ece:.3f}"
-        axis.plot(r.confidence, r.frequency, "-", color=COLOURS[model], lw=1.2, label=label)
-        size = 8 + 160 * r.count / r.count.sum()
-        axis.scatter(r.confidence, r.frequency, s=size, color=COLOURS[model], alpha=0.8)
+    for model, (curve, ece) in record.curves.items():
+        confidence, frequency, count = curve
+        label, colour = MODELS[model]
+        axis.plot(confidence, frequency, "-", color=colour, lw=1.2, label=f"{label}, ECE {ece:.3f}")
+        axis.scatter(confidence, frequency, s=8 + 160 * count / count.sum(), color=colour, alpha=0.8)
     _finish(axis, "confidence in the top class", "part that is right")
     axis.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
     axis.legend(fontsize=8, loc="upper left")
     return figure
 
 
-MARKS = {
-    "keras": "o", "float32": "s", "float16": "^", "dynamic": "v", "int8": "D", "int16x8": "<", "int4": ">",
-    "int8-qat": "p", "int8-prune": "X", "int8-cluster": "h", "int8-mixed": "d",
-}  # fmt: skip
+def _mark(recipe: str) -> str:
+    return "o" if recipe == KERAS else RECIPES[recipe].mark
 
 
-def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figure:
-    """Signal to noise of every layer's output, a line per recipe; a ring around each recipe's worst layer.
-
-    Rows hold `recipe layer snr_db worst`.
-    """
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
-    figure, (axis,) = _figure(f"{title}: how far from float", synthetic, (4 + 0.42 * len(layers), 4.6))
-    for recipe in dict.fromkeys(row["recipe"] for row in rows):
-        own = [row for row in rows if row["recipe"] == recipe]
+def draw_quantization_errors(record: QuantizationErrors, *, synthetic: bool = False) -> Figure:
+    """Signal to noise of every layer's output, a line per recipe; a ring around each recipe's worst layer."""
+    layers = list(dict.fromkeys(row["layer"] for row in record.rows))
+    title = f"{record.title}: how far from float"
+    figure, (axis,) = _figure(title, synthetic, (4 + 0.42 * len(layers), 4.6))
+    for recipe in dict.fromkeys(row["recipe"] for row in record.rows):
+        own = [row for row in record.rows if row["recipe"] == recipe]
         places = [layers.index(row["layer"]) for row in own]
         heights = [row["snr_db"] for row in own]
-        (line,) = axis.plot(places, heights, lw=1.2, ms=4, marker=MARKS.get(recipe, "P"), label=recipe)
-        at = [i for i, row in enumerate(own) if row["worst"]]
+        (line,) = axis.plot(places, heights, lw=1.2, ms=4, marker=_mark(recipe), label=recipe)
+        ringed = [i for i, row in enumerate(own) if row["worst"]]
         axis.scatter(
-            [places[i] for i in at], [heights[i] for i in at], s=110, facecolors="none",
+            [places[i] for i in ringed], [heights[i] for i in ringed], s=110, facecolors="none",
             edgecolors=line.get_color(),
         )  # fmt: skip
     axis.set_xticks(range(len(layers)), layers, rotation=35, ha="right", fontsize=8)
@@ -170,57 +233,67 @@ def quantization_error(rows: list[dict], title: str, *, synthetic=False) -> Figu
     return figure
 
 
-def pareto(rows: list[dict], intervals: dict[tuple[str, str], tuple], *, synthetic=False) -> Figure:
+def draw_pareto(record: Accuracies, *, synthetic: bool = False) -> Figure:
     """Accuracy on test against size and, where it was measured, latency, both on logarithmic scales.
 
-    `intervals` as for `comparison`: that of the student alone is a band, to judge distances by.
+    The interval of the student alone is a band, to judge distances by.
     """
+    rows = record.rows
     costs = {"size_kib": "size, KiB", "latency_ms": "one image, ms"}
     costs = {column: label for column, label in costs.items() if rows[0][column] is not None}
     figure, axes = _figure("What accuracy costs", synthetic, (5 * len(costs), 4.4), len(costs))
     for axis, (column, label) in zip(axes, costs.items(), strict=True):
-        axis.axhspan(*intervals["alone", "alone"], color=COLOURS["alone"], alpha=0.15, lw=0)
+        axis.axhspan(*record.intervals["alone", "alone"], color=MODELS["alone"].colour, alpha=0.15, lw=0)
         for row in rows:
-            mark = MARKS.get(row["recipe"], "P")
             above = 2 + (row["model"] == "alone")  # the one all others are compared with
-            look = {"marker": mark, "s": 46, "color": COLOURS[row["model"]], "alpha": 0.75, "zorder": above}
-            axis.scatter(row[column], row["accuracy"], **look)
+            look = {"marker": _mark(row["recipe"]), "color": MODELS[row["model"]].colour}
+            axis.scatter(row[column], row["accuracy"], s=46, alpha=0.75, zorder=above, **look)
         axis.set_xscale("log")
         spread = max(row[column] for row in rows) / min(row[column] for row in rows)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 30 else (1, 3)))
         axis.xaxis.set_major_formatter("{x:,g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         _finish(axis, label, "accuracy" if column == "size_kib" else "")
-    names = {row["recipe"] for row in rows}
-    models = [m for m in LABELS if any(row["model"] == m for row in rows)]
-    handles = [axes[0].scatter([], [], color=COLOURS[m], label=LABELS[m]) for m in models]
-    handles += [
-        axes[0].scatter([], [], color="#555555", marker=MARKS.get(r, "P"), label=r)
-        for r in MARKS
-        if r in names
-    ]
+    handles = _pareto_legend(axes[0], {row["model"] for row in rows}, {row["recipe"] for row in rows})
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
     return figure
 
 
-def comparison(rows: list[dict], intervals: dict[tuple[str, str], tuple], *, synthetic=False) -> Figure:
+def _pareto_legend(axis: Axes, models: set[str], recipes: set[str]) -> list:
+    """A coloured point for each kind of model, a grey mark for each recipe."""
+    coloured = [
+        axis.scatter([], [], color=style.colour, label=style.label)
+        for model, style in MODELS.items()
+        if model in models
+    ]
+    marked = [
+        axis.scatter([], [], color="#555555", marker=_mark(recipe), label=recipe)
+        for recipe in (KERAS, *RECIPES)
+        if recipe in recipes
+    ]
+    return coloured + marked
+
+
+def draw_comparison(record: Accuracies, *, synthetic: bool = False) -> Figure:
     """Test accuracy of teacher and distilled student per teacher; student alone and baseline as lines.
 
-    `intervals` is {(teacher, model): (low, high)}: whiskers of the bars, a band around the lines.
+    The intervals are whiskers of the bars and bands around the lines.
     """
+    rows, intervals = record.rows, record.intervals
     teachers = [row["teacher"] for row in rows if row["model"] == "teacher"]
-    value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == "keras"}
+    value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == KERAS}
     figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 1.1 * len(teachers), 4.4))
     for model in ("alone", "baseline"):
-        height = value.get((model, model))
+        height, (label, colour) = value.get((model, model)), MODELS[model]
         if height is not None:
-            axis.axhspan(*intervals[model, model], color=COLOURS[model], alpha=0.15, lw=0)
-            axis.axhline(height, color=COLOURS[model], lw=2, label=f"{LABELS[model]} ({height:.3f})")
+            axis.axhspan(*intervals[model, model], color=colour, alpha=0.15, lw=0)
+            axis.axhline(height, color=colour, lw=2, label=f"{label} ({height:.3f})")
     places = np.arange(len(teachers))
     for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
         heights = np.array([value[t, model] for t in teachers])
         ends = np.array([intervals[t, model] for t in teachers]).T  # (2, teachers)
-        bars = axis.bar(places + offset, heights, 0.38, color=COLOURS[model], label=LABELS[model])
+        label, colour = MODELS[model]
+        bars = axis.bar(places + offset, heights, 0.38, color=colour, label=label)
         axis.errorbar(places + offset, heights, np.abs(ends - heights), fmt="none", color="black", capsize=3)
         axis.bar_label(bars, fmt="%.3f", label_type="center", fontsize=8, color="white", fontweight="bold")
     axis.set_xticks(places, teachers)

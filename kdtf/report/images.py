@@ -1,4 +1,4 @@
-"""Test and training images as figures: pairs of copies, what a model said of them, where it looked.
+"""Test and training images as figures: pairs of copies, verdicts of models, where they looked.
 
 Draws what it is given. Right and wrong are written in words and drawn in colours everyone can tell apart.
 """
@@ -6,15 +6,16 @@ Draws what it is given. Right and wrong are written in words and drawn in colour
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .figures import LABELS, titled
+from .figures import MODELS, titled
 
 RIGHT, WRONG = "#0072B2", "#D55E00"
 
 
-class Said(NamedTuple):
+class Verdict(NamedTuple):
     """An image (H, W, C), 0..255, its true class, and what a model called it with what probability."""
 
     image: np.ndarray
@@ -23,74 +24,100 @@ class Said(NamedTuple):
     probability: float
 
     @property
-    def colour(self) -> str:
-        return RIGHT if self.true == self.predicted else WRONG
+    def right(self) -> bool:
+        """Did the model name the true class."""
+        return self.true == self.predicted
 
 
-def _show(axis, image, caption=""):
+class Examples(NamedTuple):
+    """Images in the order to be shown."""
+
+    title: str
+    verdicts: list[Verdict]
+
+
+class GradCam(NamedTuple):
+    """Of each image a row {kind of model: (its verdict, heat (h, w) in 0..1)}."""
+
+    title: str
+    rows: list[dict[str, tuple[Verdict, np.ndarray]]]
+
+
+class Copies(NamedTuple):
+    """Two images (H, W, C), 0..255, a caption for each, and how they are related."""
+
+    images: tuple[np.ndarray, np.ndarray]
+    captions: tuple[str, str]
+    relation: str
+
+
+class ContactSheet(NamedTuple):
+    """Pairs of images that are copies, in the order to be shown."""
+
+    title: str
+    pairs: list[Copies]
+
+
+def _show(axis: Axes, image: np.ndarray, caption: str = "") -> None:
     axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_xlabel(caption, fontsize=7.5)
     axis.set(xticks=[], yticks=[])
 
 
-def _short(name: str, most=24) -> str:
+def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _frame(axis, colour):
+def _frame(axis: Axes, verdict: Verdict) -> None:
     for spine in axis.spines.values():
-        spine.set(color=colour, linewidth=2.5)
+        spine.set(color=RIGHT if verdict.right else WRONG, linewidth=2.5)
 
 
-def examples(rows: list[Said], title: str, *, synthetic=False) -> Figure:
-    """A grid of test images in the order given, each framed by whether the model is right."""
-    across = 6
-    figure = titled(title, synthetic, (1.85 * across, 0.7 + 2.28 * -(-len(rows) // across)))
-    axes = figure.subplots(-(-len(rows) // across), across, squeeze=False).flat
-    for axis in axes[len(rows) :]:
+def draw_examples(record: Examples, *, synthetic: bool = False) -> Figure:
+    """A grid of images, each framed by whether the model is right."""
+    verdicts, across = record.verdicts, 6
+    down = -(-len(verdicts) // across)
+    figure = titled(record.title, synthetic, (1.85 * across, 0.7 + 2.28 * down))
+    axes = figure.subplots(down, across, squeeze=False).flat
+    for axis in axes[len(verdicts) :]:
         axis.set_axis_off()
-    for axis, row in zip(axes, rows, strict=False):
-        verdict = "right" if row.true == row.predicted else f"truly {_short(row.true)}"
-        _show(axis, row.image, f"{_short(row.predicted)}, {row.probability:.2f}\n{verdict}")
-        _frame(axis, row.colour)
+    for axis, verdict in zip(axes, verdicts, strict=False):
+        truth = "right" if verdict.right else f"truly {_short(verdict.true)}"
+        _show(axis, verdict.image, f"{_short(verdict.predicted)}, {verdict.probability:.2f}\n{truth}")
+        _frame(axis, verdict)
     return figure
 
 
-def attention(rows: list[dict], title: str, *, synthetic=False) -> Figure:
-    """Grad-CAM side by side: of each image a record `{model: (Said, heat (h, w) in 0..1)}`.
-
-    Bright is what spoke for the class that the model named.
-    """
-    models = list(rows[0])
-    figure = titled(title, synthetic, (2.3 * (len(models) + 1), 0.8 + 2.45 * len(rows)))
+def draw_gradcam(record: GradCam, *, synthetic: bool = False) -> Figure:
+    """Each image beside what every model looked at: bright is what spoke for the class that it named."""
+    rows, models = record.rows, list(record.rows[0])
+    figure = titled(record.title, synthetic, (2.3 * (len(models) + 1), 0.8 + 2.45 * len(rows)))
     grid = figure.subplots(len(rows), len(models) + 1, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
-        first = next(iter(row.values()))[0]
-        _show(axes[0], first.image, f"truly {_short(first.true)}")
-        for axis, (said, heat) in zip(axes[1:], row.values(), strict=True):
+        image, true = next(iter(row.values()))[0][:2]
+        _show(axes[0], image, f"truly {_short(true)}")
+        for axis, (verdict, heat) in zip(axes[1:], row.values(), strict=True):
             note = "" if heat.any() else "\nno part speaks for it"
-            _show(axis, first.image, f"{_short(said.predicted)}, {said.probability:.2f}{note}")
-            size = first.image.shape[1::-1]
-            shown = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+            _show(axis, image, f"{_short(verdict.predicted)}, {verdict.probability:.2f}{note}")
+            resized = Image.fromarray(heat).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
+            overlay = np.asarray(resized)
             # transparent where there is no evidence, so that the anatomy stays visible
-            axis.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.7 * np.clip(shown, 0, 1))
-            _frame(axis, said.colour)
-    for axis, model in zip(grid[0], ["image", *(LABELS[m] for m in models)], strict=True):
-        axis.set_title(model, fontsize=10)
+            axis.imshow(overlay, cmap="inferno", vmin=0, vmax=1, alpha=0.7 * np.clip(overlay, 0, 1))
+            _frame(axis, verdict)
+    for axis, heading in zip(grid[0], ["image", *(MODELS[m].label for m in models)], strict=True):
+        axis.set_title(heading, fontsize=10)
     return figure
 
 
-def pairs(rows: list[tuple], title: str, *, synthetic=False) -> Figure:
-    """Contact sheet of image pairs: rows of (image, its caption, image, its caption, headline)."""
-    across = min(3, len(rows))
-    down = -(-len(rows) // across)
-    figure = titled(title, synthetic, (4.6 * across, 0.9 + 2.75 * down))
-    for cell, (first, left, second, right, headline) in zip(
-        figure.subfigures(down, across).flat if len(rows) > 1 else [figure.subfigures(1, 1)],
-        rows,
-        strict=False,
-    ):
-        cell.suptitle(headline, fontsize=9)
-        for axis, image, caption in zip(cell.subplots(1, 2), (first, second), (left, right), strict=True):
+def draw_contact_sheet(record: ContactSheet, *, synthetic: bool = False) -> Figure:
+    """Pairs of images side by side, their relation above them."""
+    pairs = record.pairs
+    across = min(3, len(pairs))
+    down = -(-len(pairs) // across)
+    figure = titled(record.title, synthetic, (4.6 * across, 0.9 + 2.75 * down))
+    cells = figure.subfigures(down, across, squeeze=False).flat
+    for cell, pair in zip(cells, pairs, strict=False):
+        cell.suptitle(pair.relation, fontsize=9)
+        for axis, image, caption in zip(cell.subplots(1, 2), pair.images, pair.captions, strict=True):
             _show(axis, image, caption)
     return figure

@@ -1,137 +1,97 @@
-"""A student's files: one stage a recipe, measured through the real interpreter."""
+"""The tasks of a student's files: one `.tflite` a recipe, measured through the real interpreter."""
 
 import json
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
-from ..config import Config, DistilConfig
-from ..data.views import Views
-from ..models.students import without_softmax
+import numpy as np
+
+from ..models.students import load_student, without_softmax
 from ..native_log import native_noise
 from ..predictor import Predictor
-from ..report import files as report
-from ..store import versions
+from ..records import Calibration, Tuning
 from ..tflite import qat
-from ..tflite.quantize import RECIPES, calibration, card, float32_file, float32_of, quantize
-from ..tflite.tensors import errors, worst
-from .job import Job, Model, evaluated, stage_name
-from .student import load_student
+from ..tflite.card import runnable_card
+from ..tflite.quantize import calibration_images, file_facts, float32_file, float32_of, quantize
+from ..tflite.tensors import errors
+from .data import stored_views
+from .fitted import write_measured
+from .perform import Workspace
+from .stages import write_file
+from .student import examples_for
 
 ERROR_IMAGES = 64  # of val, over which the tensors of two files are compared
-MOST_LOST = 0.01  # val accuracy that int8 may lose before its worst layer is named
+MODEL, SOURCE = "model.tflite", "source.tflite"
 
 
-def wanted(config: Config) -> list[str]:
-    """The recipes of a run: those picked, and an int8 one for each of --compress."""
-    settings = config.quantize
-    return list(dict.fromkeys([*settings.recipes, *(f"int8-{how}" for how in settings.compress)]))
+def convert(space: Workspace) -> None:
+    """A student as a float32 file: what every quantized one is made of."""
+    with native_noise(), space.progress.bar(f"{space.title}: converting", 1) as advance:
+        content = float32_of(load_student(space.inputs["student"]))
+        (space.folder / SOURCE).write_bytes(content)
+        advance(1)
 
 
-def file_stages(
-    job: Job,
-    student: Model,
-    views: Views,
-    teacher: Model | None = None,
-    distil: DistilConfig | None = None,
-) -> dict[str, Model]:
-    """The student as one `.tflite` per recipe, measured through the real interpreter.
-
-    `teacher` and `distil` are those it was distilled with: fine-tuning for a file goes on from there.
-    """
-    config = replace(job.config, distil=distil or job.config.distil)
-    settings, seed = config.quantize, config.run.seed
-    drawn = seed if settings.calibration_seed is None else settings.calibration_seed
-    images = calibration(views.pixels, settings.calibration_images, drawn)
-
-    @cache  # the student is read and converted once, and only if a file is still to be made
-    def loaded():
-        shipped = load_student(student.folder)
-        with native_noise():
-            return without_softmax(shipped), float32_of(shipped)
-
-    def file(recipe, *, in_float=None) -> Model:
-        row = RECIPES[recipe]
-        keyed, upstream = {"recipe": recipe}, [student.key]
-        if row.calibrated:
-            keyed |= {"images": settings.calibration_images, "seed": drawn, "in_float": in_float}
-        if row.tuned:
-            keyed |= {"batch_size": config.student.batch_size}
-            keyed |= {name: getattr(settings, name) for name in qat.TUNINGS[row.tuned].settings}
-            if teacher:
-                keyed |= {k: getattr(config.distil, k) for k in ("alpha", "temperature", "loss")}
-                upstream.append(teacher.key)
-
-        def make(folder):
-            history, tuned = [], None
-            if row.tuned:
-                tuned, history = qat.fine_tune(
-                    loaded()[0],
-                    views.pixels,
-                    job.data,
-                    config,
-                    row.tuned,
-                    images=images,
-                    seed=student.seed,
-                    title=f"{student.teacher}: {recipe}",
-                    progress=job.progress,
-                    **(teacher.cached_logits() if teacher else {}),
-                )
-            with native_noise(), job.progress.bar(f"{student.teacher}: {recipe}.tflite", 1) as advance:
-                shape = job.data.train.pixels.shape[1:]
-                source = float32_file(tuned, shape) if tuned else loaded()[1]
-                keep_file(job, folder, student, recipe, quantize(source, recipe, images, in_float), source)
-                (folder / "history.json").write_text(json.dumps(history))
-                advance(1)
-
-        name = stage_name(job, student.teacher, recipe, student.seed)
-        stage = job.run.stage(name, keyed, *upstream, make=make)
-        facts, history = (json.loads((stage.path / f"{f}.json").read_text()) for f in ("model", "history"))
-        name = stage_name(job, student.teacher, f"{recipe}-evaluation", student.seed)
-        scores = evaluated(job, name, stage.key, lambda: _interpreter(stage.path), runs=200)
-        return student._replace(key=stage.key, folder=stage.path, facts=facts, history=history, scores=scores)
-
-    made = {recipe: file(recipe) for recipe in wanted(config)}
-    if "int8" in made:
-        lost = report.val_accuracy(job, student) - report.val_accuracy(job, made["int8"])
-        if lost > MOST_LOST:
-            bad = worst(made["int8"].tensor_errors)
-            if settings.mixed:
-                made["int8-mixed"] = file("int8-mixed", in_float=bad.tensor)
-            report.tell_loss(job, student, lost, bad, made.get("int8-mixed"))
-    return made
+def make_file(
+    space: Workspace,
+    recipe: str,
+    row: dict,
+    calibration: Calibration | None,
+    in_float: str | None,
+) -> None:
+    """The file of a recipe; `in_float` names the output of the operator that stays in float."""
+    with native_noise(), space.progress.bar(f"{space.title}.tflite", 1) as advance:
+        source = (space.inputs["conversion"] / SOURCE).read_bytes()
+        images = _images(space, calibration, space.data.train.pixels.shape[1:])
+        _write(space, recipe, source, quantize(source, recipe, images, in_float), [])
+        advance(1)
 
 
-def _interpreter(folder: Path) -> Predictor:
-    with native_noise():
-        return Predictor(folder / "model.tflite")
-
-
-def keep_file(job: Job, folder: Path, student: Model, recipe: str, content: bytes, source: bytes) -> None:
-    """A `.tflite` with its card and how far it is from its float `source`."""
-    data = job.data
-    config = job.config.to_dict()
-    del config["run"]  # where and with how many threads is nobody's business
-    config["data"]["data"] = Path(config["data"]["data"]).name
-    made_by = {
-        "teacher": student.teacher,
-        "model": student.kind,
-        "teacher_weights": student.facts["teacher_weights"],
-        "data_digest": data.digest,
-        "student_key": student.key,
-        "seed": student.seed,
-        "config": config,
-        "versions": versions(),
-    }
-    facts = card(
-        content,
-        recipe,
-        classes=data.classes,
-        shape=data.train.pixels.shape[1:],
-        made_by=made_by,
-        synthetic=data.synthetic,
+def make_tuned_file(
+    space: Workspace,
+    recipe: str,
+    row: dict,
+    calibration: Calibration | None,
+    tuning: Tuning,
+    seed: int,
+) -> None:
+    """The file of a recipe for which the student is fine-tuned first, by the loss it was trained with."""
+    student = load_student(space.inputs["student"])
+    shape = student.input.shape[1:]
+    images = _images(space, calibration, shape)
+    tuned = qat.fine_tune(
+        without_softmax(student),
+        examples_for(space),
+        tuning,
+        images=images,
+        seed=seed,
+        title=space.title,
+        progress=space.progress,
     )
-    (folder / "model.tflite").write_bytes(content)
-    (folder / "model.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    found = errors(source, content, data.val.pixels[:ERROR_IMAGES]) if content != source else []
-    (folder / "errors.json").write_text(json.dumps([error._asdict() for error in found]))
+    with native_noise(), space.progress.bar(f"{space.title}.tflite", 1) as advance:
+        source = float32_file(tuned.probs, shape)
+        _write(space, recipe, source, quantize(source, recipe, images), tuned.history)
+        advance(1)
+
+
+def evaluate(space: Workspace, runs: int) -> None:
+    """What a file says of val and test, through the interpreter and the lines that devices use."""
+    with native_noise():
+        predictor = Predictor(space.inputs["file"] / MODEL)
+    write_measured(space.folder, predictor, space.data.val.pixels, space.data.test.pixels, runs)
+
+
+def _images(space: Workspace, calibration: Calibration | None, shape: tuple[int, ...]) -> np.ndarray:
+    """What a recipe is calibrated on: training views, black and white; the latter two where it is not."""
+    if calibration is None:
+        return calibration_images(np.zeros((1, 0, *shape), np.uint8), 0, 0)
+    return calibration_images(stored_views(space).pixels, calibration.images, calibration.seed)
+
+
+def _write(space: Workspace, recipe: str, source: bytes, content: bytes, history: list[dict]) -> None:
+    """A `.tflite` with what is known of it, and how far it is from its float `source`."""
+    data, folder = space.data, space.folder
+    facts = file_facts(content, recipe)
+    (folder / MODEL).write_bytes(content)
+    card = runnable_card(facts, len(data.classes), data.train.pixels.shape[1:])
+    (folder / MODEL).with_suffix(".json").write_text(json.dumps(card))
+    rows = errors(source, content, data.val.pixels[:ERROR_IMAGES]) if content != source else []
+    write_file(folder, facts, history, rows)

@@ -1,90 +1,62 @@
-"""A student's stages: its training, alone or distilled, and what it says of val and test."""
+"""The tasks of one student: its training, alone or distilled, and what it says of val and test."""
 
-import zipfile
-from dataclasses import replace
-from pathlib import Path
+import numpy as np
 
-import keras
-
-from ..config import DistilConfig, section_dict
-from ..data.views import Views
-from ..distill.train import batched, fit_student
-from ..errors import UserError
-from ..models.students import exported, save_undated
-from ..report.figures import LABELS
-from ..store import CHECKPOINT, make_room
-from .job import Job, Model, evaluated, keep, read, room_for, stage_name
+from ..distill.batches import Examples
+from ..distill.inference import inference_of
+from ..distill.train import train_student
+from ..files import make_room
+from ..models.students import build_student, exported, load_student, save_undated
+from ..records import Rule, StudentNetwork, Training
+from ..store import CHECKPOINT
+from .data import stored_views
+from .fitted import Fitted, write_fitted, write_measured
+from .perform import Workspace
 
 
-def student_stage(
-    job: Job,
-    views_key: str,
-    views: Views,
-    seed: int,
-    *,
-    teacher: Model | None = None,
-    distil: DistilConfig | None = None,
-    kind: str = "distilled",
-    network: str | None = None,
-) -> Model:
-    """A student distilled from `teacher`, or a `network` trained without one: same views, same schedule."""
-    config = job.config
-    name = teacher.teacher if teacher else kind
-    config = replace(
-        config,
-        student=replace(config.student, student=network or config.student.student),
-        distil=distil or config.distil,
-    )
-    own = section_dict(config.student)
-    del own["baseline"]  # another network, which changes nothing here
-    settings = {"student": own, "seed": seed}
-    upstream = [views_key]
-    rule = {k: getattr(config.distil, k) for k in ("alpha", "temperature", "loss")} if teacher else {}
-    if teacher:
-        settings["distil"] = rule
-        upstream.append(teacher.key)
-
-    def make(folder):
-        cached = teacher.cached_logits() if teacher else {}
-        title = f"{name}: student" if teacher else LABELS[kind]
-        student, history = fit_student(
-            views.pixels,
-            job.data,
-            config,
-            seed=seed,
-            title=title,
-            progress=job.progress,
-            checkpoint=folder / f"{CHECKPOINT}.npz",
-            **cached,
-        )
-        shipped = exported(student)
-        make_room(folder, 2 * room_for(shipped))
-        save_undated(shipped, folder / "student.keras")
-        shipped.save(folder / "student.h5")
-        facts = {
-            "teacher_weights": teacher.facts["teacher_weights"] if teacher else None,
-            "parameters": shipped.count_params(),
-            "size_kib": (folder / "student.h5").stat().st_size / 1024,
-            **rule,
+def examples_for(space: Workspace) -> Examples:
+    """Views, labels and val of a student, and the teacher's logits where there is a teacher."""
+    data, labels = space.data, space.inputs.get("labels")
+    logits = {}
+    if labels:
+        logits = {
+            "logits": np.load(labels / "logits.npy", mmap_mode="r"),
+            "val_logits": np.load(labels / "val_logits.npy"),
         }
-        keep(folder, facts, history)
-
-    stage = job.run.stage(stage_name(job, name, "student", seed), settings, *upstream, make=make)
-    facts, history = read(stage)
-    own = stage_name(job, name, "student-evaluation", seed)
-    scores = evaluated(job, own, stage.key, lambda: batched(load_student(stage.path)), runs=50)
-    facts["train_seconds"] = stage.seconds
-    return Model(name, kind, seed, stage.key, stage.path, facts, history, scores)
+    views = stored_views(space).pixels
+    return Examples(views, data.train.labels, data.val.pixels, data.val.labels, **logits)
 
 
-def load_student(folder: Path) -> keras.Model:
-    """A finished student as it is shipped: pixels to probabilities.
+def train(space: Workspace, network: StudentNetwork, training: Training, rule: Rule | None) -> None:
+    """A student distilled by `rule` from the teacher among the inputs, or trained alone where it is None."""
+    examples = examples_for(space)
+    student = build_student(
+        network.name,
+        examples.views.shape[2:],
+        len(space.data.classes),
+        momentum=network.momentum,
+        dropout=network.dropout,
+        seed=network.seed,
+    )
+    history = train_student(
+        student,
+        examples,
+        training,
+        rule,
+        seed=network.seed,
+        title=f"{space.title}: student",
+        progress=space.progress,
+        checkpoint=space.folder / f"{CHECKPOINT}.npz",
+    )
+    shipped = exported(student)
+    make_room(space.folder, 2 * (int(1.1 * sum(w.nbytes for w in shipped.get_weights())) + 2**20))
+    save_undated(shipped, space.folder / "student.keras")
+    shipped.save(space.folder / "student.h5")
+    size = (space.folder / "student.h5").stat().st_size / 1024
+    write_fitted(space.folder, Fitted(shipped.count_params(), size, history))
 
-    Raises `UserError` for any other file: in Keras' safe mode one that holds code is refused.
-    """
-    path = folder / "student.keras"
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, LookupError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path} must be a student as kdtf saves it. It is not: {reason}.") from None
+
+def evaluate(space: Workspace, runs: int) -> None:
+    """What the student says of val and test."""
+    predict = inference_of(load_student(space.inputs["student"]))
+    write_measured(space.folder, predict, space.data.val.pixels, space.data.test.pixels, runs)

@@ -1,4 +1,4 @@
-"""One teacher's stages: where its weights start, features, head, whole network, labels, scores.
+"""The tasks of one teacher: where its weights start, features, head, whole network, labels, scores.
 
 Each reads what the one before wrote, so that a run that was interrupted does what one that was not
 does. The network is built only where a stage has to be made.
@@ -10,203 +10,171 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import section_dict
-from ..data.views import Views
-from ..distill.train import batched, fine_tune, fit_head, over_views
+from ..distill.batches import Examples
+from ..distill.fit import WHOLE
+from ..distill.inference import infer_views, inference_of
+from ..distill.train import train_classifier
 from ..errors import require
 from ..evidence.metrics import softmax
-from ..models.teachers import NOT_DOWNLOADED, Base, WeightSource, build_base, build_head, with_head
-from ..store import CHECKPOINT, Stage, file_digest, make_room
-from .job import Job, Model, evaluated, keep, read, room_for, stage_name
+from ..evidence.tables import images_of_every_class
+from ..files import make_room
+from ..models.gradcam import heat
+from ..models.students import load_student, without_softmax
+from ..models.teachers import Base, build_base, build_head, with_head
+from ..models.weights import NOT_DOWNLOADED, WeightSource
+from ..records import Attention, TeacherNetwork, Training
+from ..store import CHECKPOINT
+from .data import read_audit, stored_views
+from .fitted import Fitted, read_fitted, write_fitted, write_measured
+from .perform import Workspace
+from .plan import Origin
+from .stages import read_origin, write_attention, write_origin
 
-WEIGHTS = "teacher.weights.h5"
-# the settings a stage depends on; a change of any other leaves it standing
-START = ("weights", "teacher_size", "teacher_momentum")
-WHOLE = (
-    "teacher_optimizer",
-    "teacher_schedule",
-    "teacher_weight_decay",
-    "fine_tune_batch_size",
-    "patience",
-)
-PRETRAINED, RANDOM = ("fine_tune_epochs", "fine_tune_rate"), ("scratch_epochs", "scratch_rate")
+WEIGHTS, LOGITS, VAL_LOGITS = "teacher.weights.h5", "logits.npy", "val_logits.npy"
+FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"
 
 
-class TeacherStages:
-    """The stages of the teacher `name` from `seed` over views (V, N, H, W, C)."""
+@cache
+def _weight_source(choice: str) -> WeightSource:
+    """One for each choice and process: it remembers that nothing can be downloaded."""
+    return WeightSource(choice)
 
-    def __init__(self, job: Job, views_key: str, views: Views, name: str, source: WeightSource, seed: int):
-        self.job, self.views_key, self.pixels = job, views_key, views.teacher_pixels
-        self.name, self.source, self.seed = name, source, seed
-        self.settings, self.classes = job.config.teacher, len(job.data.classes)
-        self.origin: dict | None = None  # once it is known where the weights come from
-        self.base = cache(self._base)
 
-    def _stage(self, what: str, settings: dict, *upstream: str, make) -> Stage:
-        return self.job.run.stage(
-            stage_name(self.job, self.name, what, self.seed), settings, *upstream, make=make
-        )
+def find_origin(space: Workspace, network: TeacherNetwork) -> None:
+    """Where the weights come from: with --weights auto that depends on the day."""
+    base = _build(space, network, _weight_source(network.weights))
+    write_origin(space.folder, Origin(base.origin, base.pretrained))
 
-    def _section(self, *names: str) -> dict:
-        section = section_dict(self.settings)
-        return {name: section[name] for name in names}
 
-    def finished(self) -> Model:
-        """The fitted teacher: its labels over every view (V, N, K) and val (n, K), and its scores."""
-        start, trained = self._start(), []
-        self.origin = origin = read(start)[0]
-        if origin["teacher_weights"] == NOT_DOWNLOADED:
-            self.source.fell_back()
-        features, epochs, upstream = None, self.settings.scratch_epochs, start
-        if origin["pretrained"] or self.settings.freeze:
-            features = self._features(start)
-            upstream = self._head(features)
-            trained += [features, upstream]
-            epochs = self.settings.fine_tune_epochs
-        if epochs:
-            upstream = self._whole(upstream, origin["pretrained"], headed=features is not None)
-            trained.append(upstream)
-        labels = self._labels(upstream, None if epochs else features)
-        facts, history = read(upstream)
-        seconds = sum(stage.seconds for stage in trained)
-        name = stage_name(self.job, self.name, "evaluation", self.seed)
-        scores = evaluated(self.job, name, upstream.key, lambda: self._says(upstream), runs=20, high=True)
-        return Model(
-            teacher=self.name,
-            kind="teacher",
-            seed=self.seed,
-            key=labels.key,
-            folder=upstream.path,
-            facts={**origin, **facts, "train_seconds": seconds},
-            history=history,
-            scores=scores,
-            logits=labels.path,
-        )
+def extract_features(space: Workspace, network: TeacherNetwork) -> None:
+    """What the frozen base makes of every view (V, N, F) and of val (n, F)."""
+    features_of = inference_of(_base(space, network).model)
+    views = stored_views(space).teacher_pixels
+    infer_views(features_of, views, space.folder / FEATURES, space.progress, f"{network.name}: features")
+    np.save(space.folder / VAL_FEATURES, features_of(space.data.val.teacher_pixels))
 
-    def _base(self) -> Base:
-        """The base as the run starts it, and as it started where the run goes on. Raises `UserError`."""
-        shape, settings, origin = self.pixels.shape[2:], self.settings, self.origin
-        more = {"size": settings.teacher_size, "momentum": settings.teacher_momentum, "seed": self.seed}
-        random = origin and origin["teacher_weights"] == NOT_DOWNLOADED  # they might be had by now
-        base = build_base(self.name, shape, WeightSource("none") if random else self.source, **more)
-        same = origin is None or base.pretrained == origin["pretrained"]
-        rule = f"able to give {self.name} the weights it began with"
-        require(same, "--weights", rule, base.origin, "Try again when they can be had, or with --fresh.")
-        return base
 
-    def _start(self) -> Stage:
-        """Where the weights come from: with `auto` that depends on the day."""
-        file = self.source.path(self.name)
-        settings = {
-            **self._section(*START),
-            "teacher": self.name,
-            "seed": self.seed,
-            "file": file and file_digest(file),
-        }
+def train_head(space: Workspace, network: TeacherNetwork, training: Training) -> None:
+    """The head, trained on cached features: the mathematics of training through the frozen base."""
+    head, whole = _network(space, network)
+    features = space.inputs["features"]
+    examples = Examples(
+        np.load(features / FEATURES, mmap_mode="r"),
+        space.data.train.labels,
+        np.load(features / VAL_FEATURES),
+        space.data.val.labels,
+    )
+    history = train_classifier(
+        head,
+        examples,
+        training,
+        phase="head",
+        seed=network.seed,
+        title=f"{network.name}: head",
+        progress=space.progress,
+        validation_batch=training.batch_size,
+        checkpoint=space.folder / f"{CHECKPOINT}.npz",
+    )
+    _write(space.folder, whole, history)
 
-        def make(folder):
-            base = self.base()
-            keep(folder, {"teacher_weights": base.origin, "pretrained": base.pretrained}, [])
 
-        return self._stage("start", settings, self.views_key, make=make)
+def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -> None:
+    """The whole network, trained over the views from where its head, or chance, left it."""
+    headed = space.inputs.get("head")
+    _, whole = _network(space, network, headed)
+    data = space.data
+    history = train_classifier(
+        whole,
+        Examples(
+            stored_views(space).teacher_pixels,
+            data.train.labels,
+            data.val.teacher_pixels,
+            data.val.labels,
+        ),
+        training,
+        phase=WHOLE,
+        seed=network.seed,
+        title=f"{network.name}: whole network",
+        progress=space.progress,
+        checkpoint=space.folder / f"{CHECKPOINT}.npz",
+    )
+    earlier = read_fitted(headed).history if headed else []
+    later = [{**row, "epoch": row["epoch"] + len(earlier)} for row in history]
+    _write(space.folder, whole, [*earlier, *later])
 
-    def _features(self, start: Stage) -> Stage:
-        """What the frozen base makes of every view (V, N, F) and of val (n, F)."""
 
-        def make(folder):
-            features_of = batched(self.base().model)
-            title = f"{self.name}: features"
-            over_views(features_of, self.pixels, folder / "features.npy", self.job.progress, title)
-            np.save(folder / "val_features.npy", features_of(self.job.data.val.teacher_pixels))
+def label_views(space: Workspace, network: TeacherNetwork) -> None:
+    """Logits over every view and of val; the frozen base's features spare another pass through it."""
+    head, whole = _network(space, network, space.inputs["trained"])
+    features = space.inputs.get("features")
+    if features:
+        logits_of = inference_of(head)
+        views, val = np.load(features / FEATURES, mmap_mode="r"), np.load(features / VAL_FEATURES)
+    else:
+        logits_of = inference_of(whole)
+        views, val = stored_views(space).teacher_pixels, space.data.val.teacher_pixels
+    title = f"{network.name}: labelling views"
+    infer_views(logits_of, views, space.folder / LOGITS, space.progress, title)
+    np.save(space.folder / VAL_LOGITS, logits_of(val))
 
-        return self._stage("features", {}, start.key, make=make)
 
-    def _head(self, features: Stage) -> Stage:
-        """The head, trained on cached features."""
-        student = self.job.config.student
-        settings = {
-            **self._section("head_rate"),
-            "epochs": student.epochs,
-            "batch_size": student.batch_size,
-        }
+def evaluate(space: Workspace, network: TeacherNetwork, runs: int) -> None:
+    """What the teacher says of val and test."""
+    logits_of = inference_of(_network(space, network, space.inputs["trained"])[1])
+    val, test = space.data.val.teacher_pixels, space.data.test.teacher_pixels
+    write_measured(space.folder, lambda pixels: softmax(logits_of(pixels)), val, test, runs)
 
-        def make(folder):
-            head, whole = self.network()
-            history = fit_head(
-                head,
-                np.load(features.path / "features.npy", mmap_mode="r"),
-                self.job.data,
-                np.load(features.path / "val_features.npy"),
-                self.job.config,
-                seed=self.seed,
-                title=f"{self.name}: head",
-                progress=self.job.progress,
-                checkpoint=folder / f"{CHECKPOINT}.npz",
-            )
-            self._keep(folder, whole, history)
 
-        return self._stage("head", settings, features.key, make=make)
+def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -> None:
+    """Grad-CAM of teacher and students on test images without a copy elsewhere."""
+    data = space.data
+    clean = np.flatnonzero(~read_audit(space.inputs["audit"], data).has_copy["test"])
+    rows = clean if len(clean) else np.arange(len(data.test.labels))
+    chosen = images_of_every_class(data.test.labels, rows, images, seed)
+    maps = {}
+    with space.progress.bar(f"{network.name}: Grad-CAM", 3) as advance:
+        whole = _network(space, network, space.inputs["trained"])[1]
+        maps["teacher"] = heat(whole, data.test.teacher_pixels[chosen])
+        advance(1)
+        for model in ("distilled", "alone"):
+            student = without_softmax(load_student(space.inputs[model]))
+            maps[model] = heat(student, data.test.pixels[chosen])
+            advance(len(maps))
+    write_attention(space.folder, Attention(chosen, maps))
 
-    def _whole(self, upstream: Stage, pretrained: bool, *, headed: bool) -> Stage:
-        """The whole network, trained over the views from where `upstream` left it."""
-        settings = self._section(*WHOLE, *(PRETRAINED if pretrained else RANDOM))
 
-        def make(folder):
-            _, whole = self.network(upstream.path if headed else None)
-            earlier = read(upstream)[1]
-            rows = fine_tune(
-                whole,
-                self.pixels,
-                self.job.data,
-                self.job.config,
-                pretrained=pretrained,
-                seed=self.seed,
-                title=f"{self.name}: whole network",
-                progress=self.job.progress,
-                checkpoint=folder / f"{CHECKPOINT}.npz",
-            )
-            later = [{**row, "epoch": row["epoch"] + len(earlier)} for row in rows]
-            self._keep(folder, whole, [*earlier, *later])
+def _build(space: Workspace, network: TeacherNetwork, source: WeightSource) -> Base:
+    shape = space.data.train.teacher_pixels.shape[1:]
+    how = {"size": network.size, "momentum": network.momentum, "seed": network.seed}
+    return build_base(network.name, shape, source, **how)
 
-        return self._stage("whole", settings, upstream.key, make=make)
 
-    def _labels(self, trained: Stage, features: Stage | None) -> Stage:
-        """Logits over every view and of val; the frozen base's `features` spare another pass through it."""
+def _base(space: Workspace, network: TeacherNetwork) -> Base:
+    """The base as it started where the run began. Raises `UserError` where that cannot be had now."""
+    origin = read_origin(space.inputs["origin"])
+    random = origin.weights == NOT_DOWNLOADED  # they might be had by now
+    base = _build(space, network, WeightSource("none") if random else _weight_source(network.weights))
+    rule = f"able to give {network.name} the weights it began with"
+    same = base.pretrained == origin.pretrained
+    require(same, "--weights", rule, base.origin, "Try again when they can be had, or with --fresh.")
+    return base
 
-        def make(folder):
-            head, whole = self.network(trained.path)
-            title = f"{self.name}: labelling views"
-            if features:
-                logits_of = batched(head)
-                seen = np.load(features.path / "features.npy", mmap_mode="r")
-                val = np.load(features.path / "val_features.npy")
-            else:
-                logits_of, seen, val = batched(whole), self.pixels, self.job.data.val.teacher_pixels
-            over_views(logits_of, seen, folder / "logits.npy", self.job.progress, title)
-            np.save(folder / "val_logits.npy", logits_of(val))
 
-        return self._stage("logits", {}, trained.key, make=make)
+def _network(
+    space: Workspace, network: TeacherNetwork, trained: Path | None = None
+) -> tuple[keras.Model, keras.Model]:
+    """(head, whole teacher): as they start, or with the weights in the folder of a finished stage."""
+    base = _base(space, network).model
+    head = build_head(network.name, base.output.shape[1:], len(space.data.classes), network.seed)
+    whole = with_head(base, head)
+    if trained and (trained / WEIGHTS).exists():
+        whole.load_weights(trained / WEIGHTS)
+    return head, whole
 
-    def network(self, trained: Path | None = None) -> tuple[keras.Model, keras.Model]:
-        """(head, whole teacher): as they start, or with the weights in the folder of a finished stage."""
-        base = self.base().model
-        head = build_head(self.name, base.output.shape[1:], self.classes, self.seed)
-        whole = with_head(base, head)
-        if trained:
-            whole.load_weights(trained / WEIGHTS)
-        return head, whole
 
-    def _keep(self, folder, whole, history: list[dict]) -> None:
-        make_room(folder, room_for(whole))
-        # saved through a copy that was never compiled: the optimizer's moments would treble the file
-        keras.Model(whole.input, whole.output, name=whole.name).save_weights(folder / WEIGHTS)
-        facts = {
-            "parameters": whole.count_params(),
-            "size_kib": (folder / WEIGHTS).stat().st_size / 1024,
-        }
-        keep(folder, facts, history)
-
-    def _says(self, trained: Stage):
-        """The predict function of the teacher with the weights of a finished stage."""
-        logits_of = batched(self.network(trained.path)[1])
-        return lambda pixels: softmax(logits_of(pixels))
+def _write(folder: Path, whole: keras.Model, history: list[dict]) -> None:
+    """Weights and record of a trained teacher."""
+    make_room(folder, int(1.1 * sum(w.nbytes for w in whole.get_weights())) + 2**20)
+    # saved through a copy that was never compiled: the optimizer's moments would treble the file
+    keras.Model(whole.input, whole.output, name=whole.name).save_weights(folder / WEIGHTS)
+    write_fitted(folder, Fitted(whole.count_params(), (folder / WEIGHTS).stat().st_size / 1024, history))

@@ -6,6 +6,7 @@ text met on both sides of a split is remembered, not understood. Knows no model 
 
 import io
 import re
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -39,7 +40,7 @@ class TextConfig(Section):
     seed: int = option(0, "seed of the split, the folds and the intervals", "N")
     results: str = option("Results", "folder of everything that is written", "DIR")
 
-    def check(self):
+    def check(self) -> None:
         require(len(self.text_columns) > 0, flag("text_columns"), "at least one name", self.text_columns)
         require(
             self.label_column not in self.text_columns,
@@ -77,7 +78,7 @@ class Corpus:
     removed: dict[str, int]
     conflicts: int
 
-    def part(self, places) -> tuple[list[str], np.ndarray]:
+    def part(self, places: Iterable[int]) -> tuple[list[str], np.ndarray]:
         """Some of the texts and their labels."""
         return [self.texts[i] for i in places], self.labels[places]
 
@@ -92,7 +93,7 @@ def words(text: str) -> list[str]:
     return [word for word in WORD.findall(plain) if PLACEHOLDER not in word]
 
 
-def read(path: Path, settings: TextConfig) -> Corpus:
+def read_corpus(path: Path, settings: TextConfig) -> Corpus:
     """The texts of a CSV file that can be learned from, in the file's order.
 
     Two texts are the same where their words are. One kept of them is the first that bears the label
@@ -101,18 +102,18 @@ def read(path: Path, settings: TextConfig) -> Corpus:
     """
     table = read_table(Path(path), (*settings.text_columns, settings.label_column))
     texts = [" ".join(row) for row in zip(*(table[c] for c in settings.text_columns), strict=True)]
-    named = np.array([name.strip() for name in table[settings.label_column]], dtype=object)
-    known = np.flatnonzero(np.isin(named, settings.labels))
-    keys = {i: tuple(words(texts[i])) for i in known}
-    worded = np.array([i for i in known if keys[i]], dtype=np.int64)
-    labels = np.array([settings.labels.index(named[i]) for i in worded], dtype=np.int64)
-    kept, tied, conflicts = distinct([keys[i] for i in worded], labels)
-    rows, labels = worded[kept], labels[kept]
-    in_file = {str(name): int((named == name).sum()) for name in np.unique(named)}
-    _enough(labels, in_file, settings)
+    names = np.array([name.strip() for name in table[settings.label_column]], dtype=object)
+    labelled = np.flatnonzero(np.isin(names, settings.labels))
+    keys = {i: tuple(words(texts[i])) for i in labelled}
+    worded = np.array([i for i in labelled if keys[i]], dtype=np.int64)
+    labels = np.array([settings.labels.index(names[i]) for i in worded], dtype=np.int64)
+    places, tied, conflicts = distinct([keys[i] for i in worded], labels)
+    rows, labels = worded[places], labels[places]
+    in_file = {str(name): int((names == name).sum()) for name in np.unique(names)}
+    _require_enough(labels, in_file, settings)
     removed = {
-        "other label": len(named) - len(known),
-        "without a word": len(known) - len(worded),
+        "other label": len(names) - len(labelled),
+        "without a word": len(labelled) - len(worded),
         "copies": len(worded) - tied - len(rows),
         "tied between labels": tied,
     }
@@ -120,41 +121,45 @@ def read(path: Path, settings: TextConfig) -> Corpus:
     return Corpus(texts, labels, rows, in_file, removed, conflicts)
 
 
-def distinct(keys: list, labels: np.ndarray) -> tuple[np.ndarray, int, int]:
+def distinct(keys: Sequence[Hashable], labels: np.ndarray) -> tuple[np.ndarray, int, int]:
     """One place for each distinct key, ascending; places left out by a tie; keys with several labels.
 
     The place is the first that bears the key's most frequent label; where two labels are equally
     frequent there is none.
     """
-    same: dict = {}
+    places_of: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
-        same.setdefault(key, []).append(i)
-    kept, tied, conflicts = [], 0, 0
-    for places in same.values():
+        places_of.setdefault(key, []).append(i)
+    first, tied, conflicts = [], 0, 0
+    for places in places_of.values():
         votes = np.bincount(labels[places])
         conflicts += int((votes > 0).sum() > 1)
         if (votes == votes.max()).sum() > 1:
             tied += len(places)
         else:
-            kept.append(next(i for i in places if labels[i] == votes.argmax()))
-    return np.sort(np.array(kept, dtype=np.int64)), tied, conflicts
+            first.append(next(i for i in places if labels[i] == votes.argmax()))
+    return np.sort(np.array(first, dtype=np.int64)), tied, conflicts
 
 
-def _enough(labels: np.ndarray, in_file: dict, settings: TextConfig) -> None:
+def _require_enough(labels: np.ndarray, in_file: dict[str, int], settings: TextConfig) -> None:
+    """Raise `UserError` where a label has too few texts; the message names the labels of the file."""
     counts = {name: int((labels == k).sum()) for k, name in enumerate(settings.labels)}
-    shown = ", ".join(repr(name[:30]) for name in list(in_file)[:8]) + (", ..." if len(in_file) > 8 else "")
+    listed = ", ".join(repr(name[:30]) for name in list(in_file)[:8]) + (", ..." if len(in_file) > 8 else "")
     require(
         min(counts.values()) >= settings.fewest,
         "Distinct texts of each label",
         f"at least {settings.fewest} for --folds {settings.folds} and "
         f"--test-fraction {settings.test_fraction}",
         counts,
-        f"Labels in column {settings.label_column!r}: {shown or 'none'}.",
+        f"Labels in column {settings.label_column!r}: {listed or 'none'}.",
     )
 
 
-def read_table(path: Path, columns) -> dict[str, list[str]]:
-    """`columns` of a UTF-8 CSV file with a header, as text: "NA" and "None" stay what they are."""
+def read_table(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
+    """`columns` of a UTF-8 CSV file with a header, as text: "NA" and "None" stay what they are.
+
+    Raises `UserError` for a file that cannot be read, or lacks a column.
+    """
     import pandas as pd
 
     try:
@@ -172,8 +177,8 @@ def read_table(path: Path, columns) -> dict[str, list[str]]:
         isinstance(table.index, pd.RangeIndex), str(path), "as wide as its header", "rows with more fields"
     )
     missing = [name for name in columns if name not in table]
-    there = ", ".join(map(repr, table.columns[:30]))
-    require(not missing, f"Columns of {path}", f"among {there}", missing)
+    present = ", ".join(map(repr, table.columns[:30]))
+    require(not missing, f"Columns of {path}", f"among {present}", missing)
     table = table[list(dict.fromkeys(columns))].fillna("")  # short rows
     for name in table:
         longest = max(map(len, table[name]), default=0)

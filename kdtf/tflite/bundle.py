@@ -3,19 +3,12 @@
 Reads pixels and files; trains and converts nothing.
 """
 
-import base64
-import json
 from pathlib import Path
 
-import numpy as np
+from ..data.dataset import Dataset
+from ..data.provenance import prepared
+from ..data.typical import layout, typical
 
-from ..data.load import Dataset
-from ..predictor import BATCH, patterns_of, statistics, thumbnails, unexplained
-from ..prepare.outbox import MADE_BY, PROVENANCE
-from ..store import file_digest
-
-RANGE = (0.005, 0.5, 0.995)  # quantiles over the training images: low, median, high
-EXPLAINED, MOST_PATTERNS, FOLDS = 0.9, 32, 5  # of the variance of thumbnails; a pattern is 64 bytes
 BYTES_A_LINE = 16
 
 
@@ -31,67 +24,6 @@ def of_data(data: Dataset) -> dict:
         "images": {split: len(getattr(data, split).labels) for split in ("train", "val", "test")},
         "limits": limits(data),
     }
-
-
-def typical(pixels: np.ndarray) -> dict[str, list[float]]:
-    """{statistic: [low, median, high]} of images (N, H, W, C), in grey levels 0..255, a batch at a time.
-
-    All but the layout, which takes images that its patterns were not found in: `layout`.
-    """
-    parts = [statistics(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {name: np.quantile(own, RANGE).round(2).tolist() for name, own in values.items()}
-
-
-def layout(train: np.ndarray, val: np.ndarray) -> tuple[str, list[float]]:
-    """The main patterns of the thumbnails of images (N, H, W, C), and [low, median, high] of what they leave.
-
-    The patterns are the principal components (uncentred: a thumbnail has no mean) that make nine tenths of
-    the variance. What they leave is measured on images that they were not found in: fold by fold within
-    train, and on val; the higher end counts.
-    """
-    own, others = _thumbnails(train), _thumbnails(val)
-    folds = np.arange(len(own)) % FOLDS
-    left = [unexplained(own[folds == i], _patterns(own[folds != i])) for i in range(FOLDS)]
-    stored = base64.b64encode(_stored(_patterns(own))).decode()
-    low, median, high = np.quantile(np.concatenate(left), RANGE)
-    beyond = np.quantile(unexplained(others, patterns_of({"training_layout": stored})), RANGE[-1])
-    return stored, np.round([low, median, max(high, beyond)], 2).tolist()
-
-
-def _thumbnails(pixels: np.ndarray) -> np.ndarray:
-    batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
-    return np.concatenate([thumbnails(batch.astype(np.float32).mean(axis=3)) for batch in batches])
-
-
-def _patterns(values: np.ndarray) -> np.ndarray:
-    """The principal components (K, 64) of thumbnails (N, 64), the largest first."""
-    energies, directions = np.linalg.eigh(values.T @ values)  # ascending
-    made = np.cumsum(energies[::-1]) / max(energies.sum(), 1e-12)
-    count = min(int(np.searchsorted(made, EXPLAINED)) + 1, MOST_PATTERNS)
-    return directions[:, ::-1].T[:count]
-
-
-def _stored(patterns: np.ndarray) -> bytes:
-    """A byte a value, each pattern by its own largest one."""
-    return np.rint(patterns / np.abs(patterns).max(axis=1, keepdims=True) * 127).astype(np.int8).tobytes()
-
-
-def prepared(folder: Path) -> dict:
-    """How `prepare` made the images in `folder`: side, keep_aspect and window; {} where it did not."""
-    try:
-        note = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        made = note["made_by"] == MADE_BY
-        if not made or note["sha256"]["X_train.npy"] != file_digest(folder / "X_train.npy"):
-            return {}
-        settings = note["settings"]
-        return {
-            "side": settings["size"],
-            "keep_aspect": settings["keep_aspect"],
-            "window": list(settings["window"]),
-        }
-    except (OSError, ValueError, LookupError, TypeError):  # other arrays, or none
-        return {}
 
 
 def limits(data: Dataset) -> list[str]:

@@ -1,35 +1,35 @@
 """Fine-tuning a finished student for its small file: int8 in the loop, pruned, or with few shared weights.
 
 The only module that knows tf_keras and tensorflow-model-optimization (tfmot), which works on tf_keras
-models alone. Both are imported when `fine_tune` or `twin` is called. It trains a twin and gives it back
-as a plain float network: `quantize` makes the file, by the recipe it has for every student.
+models alone. Both are imported when they are needed. It trains a tf_keras copy of the student and gives it
+back as a plain float network: `quantize` makes the file, by the recipe it has for every student.
 """
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ..config import Config
-from ..data.load import Dataset
+from ..distill.batches import Examples, view_batches
 from ..distill.losses import LOSSES, cross_entropy
-from ..distill.train import feed
 from ..errors import UserError, require
 from ..native_log import native_noise
 from ..progress import Progress
+from ..records import Rule, Tuning
 
 
-class Tuned(NamedTuple):
+class TunedStudent(NamedTuple):
     """A fine-tuned student: from tensors of pixels to probabilities (N, K); a history row an epoch."""
 
     probs: Callable
     history: list[dict]
 
 
-def libraries():
+def libraries() -> tuple[ModuleType, ModuleType]:
     """tf_keras and tfmot. Raises `UserError` where they are not installed.
 
     tfmot sets TF_USE_LEGACY_KERAS for the whole process, which would turn `tf.keras` of anything that
@@ -51,7 +51,7 @@ def libraries():
     return tf_keras, tfmot
 
 
-def twin(student: keras.Model):
+def tf_keras_copy(student: keras.Model) -> Any:
     """A tf_keras model from pixels (N, H, W, C) to the same logits (N, K) as `student`, to 1e-5.
 
     tfmot knows neither a Rescaling layer nor a BatchNormalization that stands alone. So the scale goes
@@ -67,19 +67,19 @@ def twin(student: keras.Model):
     for layer, weights, relu in _folded(student):
         activation = "relu" if relu else None
         if isinstance(layer, keras.layers.Conv2D):
-            made = kinds.Conv2D(
+            copy = kinds.Conv2D(
                 layer.filters, layer.kernel_size, layer.strides, padding=layer.padding, activation=activation
             )
         elif isinstance(layer, keras.layers.Dense):
-            made = kinds.Dense(layer.units, activation=activation)
+            copy = kinds.Dense(layer.units, activation=activation)
         elif isinstance(layer, keras.layers.MaxPooling2D):
-            made = kinds.MaxPooling2D(layer.pool_size, layer.strides, padding=layer.padding)
+            copy = kinds.MaxPooling2D(layer.pool_size, layer.strides, padding=layer.padding)
         elif isinstance(layer, keras.layers.Dropout):
-            made = kinds.Dropout(layer.rate)
+            copy = kinds.Dropout(layer.rate)
         else:
-            made = getattr(kinds, type(layer).__name__)()  # Flatten, GlobalAveragePooling2D
-        x = made(x)
-        made.set_weights(weights)
+            copy = getattr(kinds, type(layer).__name__)()  # Flatten, GlobalAveragePooling2D
+        x = copy(x)
+        copy.set_weights(weights)
     return tf_keras.Model(pixels, x)
 
 
@@ -114,78 +114,79 @@ def _folded(student: keras.Model) -> list[list]:
 
 def fine_tune(
     student: keras.Model,
-    pixels,
-    data: Dataset,
-    config: Config,
-    how: str,
+    examples: Examples,
+    tuning: Tuning,
     *,
-    images,
+    images: np.ndarray,
     seed: int,
     title: str,
     progress: Progress,
-    logits=None,
-    val_logits=None,
-) -> Tuned:
-    """A finished student fine-tuned over the views `pixels` (V, N, H, W, C) by one of the `TUNINGS`.
+) -> TunedStudent:
+    """A finished student fine-tuned over the views (V, N, H, W, C) of `examples` by one of the `METHODS`.
 
-    With the loss it was trained with: distilled from the teacher's `logits` (V, N, K) and `val_logits`,
-    or on the labels without. `images` (n, H, W, C) float32 set the first ranges of int8. The student is
-    not changed; the last weights are kept. Raises `UserError` where the loss does not stay finite.
+    With the loss it was trained with: distilled from the teacher's logits among the examples, or on the
+    labels without. `images` (n, H, W, C) float32 set the first ranges of int8. The student is not
+    changed; the last weights are kept. Raises `UserError` where the loss does not stay finite.
     """
     tf_keras, _ = libraries()
-    tf_keras.utils.set_random_seed(seed)  # dropout, the first centroids
-    settings = config.quantize
-    plain, scale = twin(student), _scale(student)
+    # dropout and the first centroids; tf_keras has no seed but the process's
+    tf_keras.utils.set_random_seed(seed)
+    copy, scale = tf_keras_copy(student), _scale(student)
     # Adam moves every weight by about the rate: trained as it is, on pixels 0..255, the first kernel
     # would be lost in a few steps
-    _multiply_first(plain, 1 / scale)
-    stream, steps = feed(
-        pixels, data.train.labels, batch_size=config.student.batch_size, seed=seed, logits=logits
+    _multiply_first(copy, 1 / scale)
+    stream, steps = view_batches(
+        examples.views,
+        examples.labels,
+        batch_size=tuning.batch_size,
+        seed=seed,
+        logits=examples.logits,
     )
-    epochs, peak = (getattr(settings, name) for name in TUNINGS[how].settings[:2])
-    tuning = TUNINGS[how].dress(plain, config, steps * epochs, images * scale)
-    rate = tf_keras.optimizers.schedules.CosineDecay(peak, steps * epochs)
-    tuning.model.compile(tf_keras.optimizers.Adam(rate), _loss(config, logits), metrics=[_accuracy])
-    with progress.bar(title, epochs) as advance:
-        told = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
-        found = tuning.model.fit(
+    prepared = METHODS[tuning.method](copy, tuning, steps * tuning.epochs, images * scale)
+    rate = tf_keras.optimizers.schedules.CosineDecay(tuning.rate, steps * tuning.epochs)
+    prepared.model.compile(tf_keras.optimizers.Adam(rate), _loss(tuning.rule), metrics=[_accuracy])
+    with progress.bar(title, tuning.epochs) as advance:
+        bar = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
+        history = prepared.model.fit(
             stream.map(lambda x, y: _target(x, y, scale)),
-            epochs=epochs,
+            epochs=tuning.epochs,
             steps_per_epoch=steps,
-            validation_data=_held(data.val, val_logits, scale),
-            callbacks=[told, *tuning.callbacks],
+            validation_data=_validation_arrays(examples, scale),
+            callbacks=[bar, *prepared.callbacks],
             verbose=0,
         ).history
-    rows = [
-        {"epoch": i + 1, "phase": how, **{k.replace("_accuracy", "accuracy"): v[i] for k, v in found.items()}}
-        for i in range(epochs)
-    ]
-    require(
-        np.isfinite(found["loss"]).all(),
-        "The loss",
-        f"finite throughout {how}",
-        rows[-1]["loss"],
-        "Try a lower --qat-rate or --compress-rate.",
-    )
-    tuned = tuning.plain()
+    rows = _history_rows(history, tuning)
+    tuned = prepared.plain()
     _multiply_first(tuned, scale)
-    return Tuned(lambda pixels: tf.nn.softmax(tuned(pixels, training=False)), rows)
+    return TunedStudent(lambda pixels: tf.nn.softmax(tuned(pixels, training=False)), rows)
 
 
-def _loss(config: Config, logits) -> Callable:
+def _history_rows(history: dict[str, list[float]], tuning: Tuning) -> list[dict]:
+    """A row an epoch. Raises `UserError` where the loss was not finite throughout."""
+    columns = {name.replace("_accuracy", "accuracy"): values for name, values in history.items()}
+    rows = [
+        {"epoch": i + 1, "phase": tuning.method, **{name: values[i] for name, values in columns.items()}}
+        for i in range(tuning.epochs)
+    ]
+    finite = np.isfinite(history["loss"]).all()
+    hint = "Try a lower --qat-rate or --compress-rate."
+    require(finite, "The loss", f"finite throughout {tuning.method}", rows[-1]["loss"], hint)
+    return rows
+
+
+def _loss(rule: Rule | None) -> Callable:
     """`Distiller`'s loss for targets of `_target`, logits (N, K): the same functions of `losses`."""
-    distil = config.distil
 
     def loss(target, student):
         labels, teacher = target[:, 0], target[:, 1:]  # (N,), (N, K) or nothing
-        if logits is None:
+        if rule is None:
             return cross_entropy(student, labels)  # (N,)
-        return LOSSES[distil.loss].mixed(student, labels, teacher, distil.alpha, distil.temperature)  # (N,)
+        return LOSSES[rule.loss].terms(student, labels, teacher, rule).mixture  # (N,)
 
     return loss
 
 
-def _accuracy(target, student):
+def _accuracy(target: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.equal(tf.argmax(student, -1), tf.cast(target[:, 0], tf.int64)), tf.float32)
 
 
@@ -194,14 +195,14 @@ def _scale(student: keras.Model) -> float:
     return next((la.scale for la in student.layers if isinstance(la, keras.layers.Rescaling)), 1.0)
 
 
-def _multiply_first(model, factor: float) -> None:
+def _multiply_first(model: Any, factor: float) -> None:
     """The first kernel times a factor."""
     first = next(layer for layer in model.layers if layer.weights)
     kernel, *bias = first.get_weights()
     first.set_weights([kernel * factor, *bias])
 
 
-def _target(x, labels, scale: float):
+def _target(x: Any, labels: tf.Tensor, scale: float) -> tuple[tf.Tensor, tf.Tensor]:
     """A batch as tf_keras wants it: scaled pixels, and label and teacher's logits in one (N, 1 + K)."""
     target = tf.cast(tf.reshape(labels, (-1, 1)), tf.float32)
     if isinstance(x, dict):
@@ -209,22 +210,23 @@ def _target(x, labels, scale: float):
     return scale * x, target
 
 
-def _held(split, logits, scale: float):
+def _validation_arrays(examples: Examples, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """The val split as arrays for tf_keras."""
-    pixels = scale * np.asarray(split.pixels, np.float32)
-    target = split.labels[:, None].astype(np.float32)
+    pixels = scale * np.asarray(examples.val_inputs, np.float32)
+    target = examples.val_labels[:, None].astype(np.float32)
+    logits = examples.val_logits
     return pixels, target if logits is None else np.concatenate([target, logits], axis=1)
 
 
-class Tuning(NamedTuple):
-    """A twin dressed for training, what must be called meanwhile, and how it becomes a plain twin again."""
+class Prepared(NamedTuple):
+    """A model made ready for fine-tuning, what must be called meanwhile, and how it becomes plain again."""
 
-    model: object
+    model: Any
     callbacks: list
     plain: Callable
 
 
-def _aware(plain, config: Config, steps: int, images) -> Tuning:
+def _quantization_aware(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
     """int8 in the loop: weights and activations rounded on the way forward (Jacob et al. 2018).
 
     tfmot's ranges of activations are moving averages (0.999) from -6..6, which a few hundred steps
@@ -232,31 +234,31 @@ def _aware(plain, config: Config, steps: int, images) -> Tuning:
     per tensor here and per channel in the file, which is finer.
     """
     tf_keras, tfmot = libraries()
-    model = tfmot.quantization.keras.quantize_model(plain)
-    layers = [layer for layer in plain.layers if layer.weights]
-    outputs = tf_keras.Model(plain.input, [layer.output for layer in layers])(images, training=False)
-    found = {
+    model = tfmot.quantization.keras.quantize_model(copy)
+    layers = [layer for layer in copy.layers if layer.weights]
+    outputs = tf_keras.Model(copy.input, [layer.output for layer in layers])(images, training=False)
+    extremes = {
         layer.name: (min(0.0, float(tf.reduce_min(y))), float(tf.reduce_max(y)))
         for layer, y in zip(layers, outputs, strict=True)
     }
     for end, value in (("min_var", images.min()), ("max_var", images.max())):  # white is among them
         model.layers[1].quantizer_vars[end].assign(value)
-    wrapped = {name: model.get_layer(f"quant_{name}") for name in found}
+    wrapped = {name: model.get_layer(f"quant_{name}") for name in extremes}
     for name, wrapper in wrapped.items():
         for weight in wrapper.non_trainable_weights:
-            for end, value in zip(("min", "max"), found[name], strict=True):
+            for end, value in zip(("min", "max"), extremes[name], strict=True):
                 if weight.name.endswith(f"post_activation_{end}:0"):
                     weight.assign(value)
 
-    def plainly():
+    def plain() -> Any:
         for layer in layers:
             layer.set_weights([w.numpy() for w in wrapped[layer.name].trainable_weights])
-        return plain
+        return copy
 
-    return Tuning(model, [], plainly)
+    return Prepared(model, [], plain)
 
 
-def _pruned(plain, config: Config, steps: int, images) -> Tuning:
+def _pruned(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
     """The smallest weights of every layer to zero, more of them along a polynomial to `--sparsity`.
 
     Zhu and Gupta 2017, arXiv 1710.01878. The last third of the steps mends what the cuts broke. First
@@ -265,14 +267,14 @@ def _pruned(plain, config: Config, steps: int, images) -> Tuning:
     _, tfmot = libraries()
     end = max(1, 2 * steps // 3)
     schedule = tfmot.sparsity.keras.PolynomialDecay(
-        0.0, config.quantize.sparsity, begin_step=0, end_step=end, frequency=max(1, end // 20)
+        0.0, tuning.sparsity, begin_step=0, end_step=end, frequency=max(1, end // 20)
     )
-    model = _dress(plain, lambda layer: tfmot.sparsity.keras.prune_low_magnitude(layer, schedule))
+    model = _with_inner_layers(copy, lambda layer: tfmot.sparsity.keras.prune_low_magnitude(layer, schedule))
     step = tfmot.sparsity.keras.UpdatePruningStep()
-    return Tuning(model, [step], lambda: tfmot.sparsity.keras.strip_pruning(model))
+    return Prepared(model, [step], lambda: tfmot.sparsity.keras.strip_pruning(model))
 
 
-def _clustered(plain, config: Config, steps: int, images) -> Tuning:
+def _clustered(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
     """Every layer's weights replaced by `--clusters` shared values, which are then trained.
 
     Han, Mao and Dally 2016, arXiv 1510.00149; the first values by k-means++. First and last layer are
@@ -280,38 +282,31 @@ def _clustered(plain, config: Config, steps: int, images) -> Tuning:
     """
     _, tfmot = libraries()
     first = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
-    count = config.quantize.clusters
+    count = tuning.clusters
     cluster = tfmot.clustering.keras.cluster_weights
-    model = _dress(
-        plain, lambda layer: cluster(layer, number_of_clusters=count, cluster_centroids_init=first)
+    model = _with_inner_layers(
+        copy, lambda layer: cluster(layer, number_of_clusters=count, cluster_centroids_init=first)
     )
-    return Tuning(model, [], lambda: tfmot.clustering.keras.strip_clustering(model))
+    return Prepared(model, [], lambda: tfmot.clustering.keras.strip_clustering(model))
 
 
-def _dress(plain, wrap: Callable):
-    """A copy of `plain` with every layer wrapped that has a kernel, but for the first and the last."""
+def _with_inner_layers(model: Any, wrap: Callable) -> Any:
+    """A copy of `model` with every layer wrapped that has a kernel, but for the first and the last."""
     tf_keras, _ = libraries()
-    inner = [layer.name for layer in plain.layers if layer.weights][1:-1]
+    inner = [layer.name for layer in model.layers if layer.weights][1:-1]
 
     def clone(layer):
-        made = layer.__class__.from_config(layer.get_config())
+        copied = layer.__class__.from_config(layer.get_config())
         if layer.weights:
-            made.build(layer.input_shape)
-            made.set_weights(layer.get_weights())
-        return wrap(made) if layer.name in inner else made
+            copied.build(layer.input_shape)
+            copied.set_weights(layer.get_weights())
+        return wrap(copied) if layer.name in inner else copied
 
-    return tf_keras.models.clone_model(plain, clone_function=clone)
-
-
-class Way(NamedTuple):
-    """`dress(twin, config, steps, images)` readies a twin; the settings of `QuantizeConfig` that it obeys."""
-
-    dress: Callable
-    settings: tuple[str, ...]
+    return tf_keras.models.clone_model(model, clone_function=clone)
 
 
-TUNINGS = {
-    "qat": Way(_aware, ("qat_epochs", "qat_rate")),
-    "prune": Way(_pruned, ("compress_epochs", "compress_rate", "sparsity")),
-    "cluster": Way(_clustered, ("compress_epochs", "compress_rate", "clusters")),
+METHODS: dict[str, Callable[..., Prepared]] = {
+    "qat": _quantization_aware,
+    "prune": _pruned,
+    "cluster": _clustered,
 }

@@ -9,18 +9,18 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import __version__
 from ..errors import UserError
+from ..records import FileFacts
+from .recipes import RECIPES, Recipe
 from .tensors import (
+    constants_inside,
     count_quantized,
     gzip_bytes,
-    in_one_piece,
     operators,
     plain_interpreter,
     ranges,
@@ -28,45 +28,7 @@ from .tensors import (
 )
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Storage types of weights and activations, of input and output, and what comes before or is left out."""
-
-    weights: str
-    activations: str
-    pixels: str = "float32"
-    tuned: str = ""  # a row of `qat.TUNINGS`: the student is fine-tuned for this file first
-    asked: bool = True  # may --recipes pick it
-
-    @property
-    def calibrated(self) -> bool:
-        """Do its ranges come from calibration images."""
-        return self.activations.startswith("int")
-
-    @property
-    def scheme(self) -> str:
-        """`wi8_ai8`: weights int8, activations int8; fp32 is float32."""
-        weights, activations = (
-            t.replace("float", "fp").replace("int", "i") for t in (self.weights, self.activations)
-        )
-        return f"w{weights}_a{activations}"
-
-
-RECIPES = {
-    "float32": Recipe("float32", "float32"),
-    "float16": Recipe("float16", "float32"),
-    "dynamic": Recipe("int8", "float32"),
-    "int8": Recipe("int8", "int8", pixels="uint8"),
-    "int16x8": Recipe("int8", "int16", pixels="int16"),
-    "int4": Recipe("int4", "float32"),
-    "int8-qat": Recipe("int8", "int8", pixels="uint8", tuned="qat"),
-    "int8-prune": Recipe("int8", "int8", pixels="uint8", tuned="prune"),
-    "int8-cluster": Recipe("int8", "int8", pixels="uint8", tuned="cluster"),
-    "int8-mixed": Recipe("int8", "int8", pixels="uint8", asked=False),  # only where int8 loses
-}
-
-
-def calibration(views: np.ndarray, count: int, seed: int) -> np.ndarray:
+def calibration_images(views: np.ndarray, count: int, seed: int) -> np.ndarray:
     """`count` views out of (V, N, H, W, C), one black and one white image: (count + 2, H, W, C) float32.
 
     Black and white make the input range exactly 0..255, scale 1.0: without them pixels brighter than
@@ -86,7 +48,7 @@ def _plain_shapes(model: keras.Model) -> keras.Model:
     constant shape keeps the graph plain for microcontrollers and still takes any batch.
     """
 
-    def call(layer, *args, **kwargs):
+    def call(layer: keras.Layer, *args, **kwargs):
         if isinstance(layer, keras.layers.Flatten):
             return keras.ops.reshape(args[0], (-1, int(np.prod(args[0].shape[1:]))))
         return layer(*args, **kwargs)
@@ -94,7 +56,7 @@ def _plain_shapes(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, call_function=call, clone_function=lambda layer: layer)
 
 
-def float32_file(probs: Callable, shape) -> bytes:
+def float32_file(probs: Callable, shape: tuple[int, int, int]) -> bytes:
     """A function of tensors, pixels (N, H, W, C) to probabilities (N, K), as a float32 `.tflite`.
 
     `shape` is (H, W, C).
@@ -127,9 +89,9 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
         return model
     from litert_quantizer.quantizer import Quantizer  # 1 s, and of no use to those who only train
 
-    found = _calibrated(row, model, images) if row.calibrated else None
+    extremes = _calibrated(row, model, images) if row.calibrated else None
     if row.activations == "int8":
-        model = _biases_fit(model, found)
+        model = _with_fitting_biases(model, extremes)
     rules = _rules(row, model, images)
     if in_float:
         rules.append({"regex": f"^{re.escape(in_float)}", "operation": "*", "algorithm_key": "no_quantize"})
@@ -137,28 +99,30 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
     with warnings.catch_warnings():
         # its own look at a model's tensors is what it warns of
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
-        done = quantizer.quantize(found, enable_progress_report=False, enable_progress_bar=False)
-    made = in_one_piece(bytes(done.quantized_model))
+        result = quantizer.quantize(extremes, enable_progress_report=False, enable_progress_bar=False)
+    quantized = constants_inside(bytes(result.quantized_model))
     try:
-        plain_interpreter(made).allocate_tensors()
+        plain_interpreter(quantized).allocate_tensors()
     except RuntimeError as error:
         raise UserError(
             f"--recipes {recipe} must be for a student that LiteRT can run so. This one it cannot: {error}"
         ) from None
-    return made
+    return quantized
 
 
-def _calibrated(row: Recipe, model: bytes, images) -> dict:
+def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> dict:
     """{tensor: {"min", "max"}} over the calibration images."""
-    found = ranges(model, images)
+    extremes = ranges(model, images)
     if row.activations == "int16":
         # LiteRT's int16 ADD takes scales that are powers of two for its old fixed-point format, and then
         # refuses some of them: a range of exactly -1..1 must not come out as 2^-15
-        found = {tensor: {end: 1.005 * value for end, value in r.items()} for tensor, r in found.items()}
-    return found
+        extremes = {
+            tensor: {end: 1.005 * value for end, value in r.items()} for tensor, r in extremes.items()
+        }
+    return extremes
 
 
-def _biases_fit(model: bytes, found: dict) -> bytes:
+def _with_fitting_biases(model: bytes, extremes: dict) -> bytes:
     """A float `.tflite` in which every bias can be told in int32 steps of input scale * weight scale.
 
     A channel whose weights all but vanished (pruned away, or its BatchNormalization's gain decayed) has
@@ -180,7 +144,7 @@ def _biases_fit(model: bytes, found: dict) -> bytes:
         # the channels come first, but for depthwise kernels (1, H, W, C)
         channels = weights.reshape(kernel.shape).copy()
         rows = np.moveaxis(channels, 0 if kernel.shape[0] == len(offsets) else -1, 0)
-        spread = found[pixels.name.decode()]
+        spread = extremes[pixels.name.decode()]
         scale = (max(0.0, spread["max"].item()) - min(0.0, spread["min"].item())) / 255
         least = 127 * np.abs(offsets) / (2**30 * max(scale, 1e-30))  # (channels,)
         small = np.abs(rows).reshape(len(offsets), -1).max(axis=1) < least
@@ -190,7 +154,7 @@ def _biases_fit(model: bytes, found: dict) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
 
 
-def _rules(row: Recipe, model: bytes, images) -> list[dict]:
+def _rules(row: Recipe, model: bytes, images: np.ndarray) -> list[dict]:
     """A recipe in the terms of `litert-quantizer`: which operators get which types; later rules win."""
     if row.weights == "float16":
         return [_rule("*", 16, algorithm="float_casting", compute="FLOAT", dtype="FLOAT")]
@@ -213,12 +177,12 @@ def _rule(
     operation: str,
     bits: int,
     *,
-    regex=".*",
-    activations=None,
-    kind="INT",
-    algorithm="min_max_uniform_quantize",
-    compute="INTEGER",
-    dtype="INT",
+    regex: str = ".*",
+    activations: int | None = None,
+    kind: str = "INT",
+    algorithm: str = "min_max_uniform_quantize",
+    compute: str = "INTEGER",
+    dtype: str = "INT",
 ) -> dict:
     """Weights of `bits` per channel, and activations of so many bits: int16 symmetric, as kernels want it."""
     weights = {"num_bits": bits, "symmetric": True, "granularity": "CHANNELWISE", "dtype": dtype}
@@ -235,12 +199,10 @@ def _rule(
     return {"regex": regex, "operation": operation, "algorithm_key": algorithm, "op_config": config}
 
 
-def card(model: bytes, recipe: str, *, classes, shape, made_by: dict, synthetic: bool) -> dict:
-    """What the `.json` beside a `.tflite` says: enough to run it, and to know where it comes from.
+def file_facts(model: bytes, recipe: str) -> FileFacts:
+    """What is read from the bytes of a `.tflite`: types, scales, zero points, sizes, digest.
 
-    `shape` is the input (H, W, C), `made_by` plain values (teacher, alpha, data digest, versions, ...).
-    Types, scales and zero points are read from the file. Raises `ValueError` where they are not what
-    the recipe promises.
+    Raises `ValueError` where they are not what the recipe promises.
     """
     row = RECIPES[recipe]
     interpreter = plain_interpreter(model)
@@ -249,36 +211,20 @@ def card(model: bytes, recipe: str, *, classes, shape, made_by: dict, synthetic:
     if {**pixels, **promised} != pixels or probs["dtype"] != row.pixels:
         raise ValueError(f"{recipe} must take {promised} and give {row.pixels}. Got {pixels}, {probs}.")
     quantized, tensors = count_quantized(model)
-    return {
-        "format": 1,
-        "kdtf": __version__,
-        "classes": list(classes),
-        "input": {
-            "height": shape[0],
-            "width": shape[1],
-            "channels": shape[2],
-            **pixels,
-            "range": [0, 255],
-        },
-        "output": "probabilities",
-        "output_tensor": probs,
-        "recipe": recipe,
-        "scheme": row.scheme,
-        "weights": row.weights,
-        "activations": row.activations,
-        "quantized_tensors": quantized,
-        "weight_tensors": tensors,
-        "bytes": len(model),
-        "gzip_bytes": gzip_bytes(model),
-        "sparsity": sparsity(model),
-        "sha256": hashlib.sha256(model).hexdigest(),
-        "synthetic_data": synthetic,
-        "made_by": made_by,
-        "intended_use": "Research only. Not a medical device; not for diagnosis.",
-    }
+    return FileFacts(
+        recipe=recipe,
+        sha256=hashlib.sha256(model).hexdigest(),
+        bytes=len(model),
+        gzip_bytes=gzip_bytes(model),
+        sparsity=sparsity(model),
+        quantized_tensors=quantized,
+        weight_tensors=tensors,
+        pixels=pixels,
+        probs=probs,
+    )
 
 
-def _port(tensor) -> dict:
+def _port(tensor: dict) -> dict:
     """Type, scale and zero point of an interpreter's input or output; a float tensor's scale is 0."""
     scale, zero = tensor["quantization"]
     return {"dtype": np.dtype(tensor["dtype"]).name, "scale": float(scale), "zero_point": int(zero)}

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from ..predictor import quantized
+from ..records import TensorError
 
 CASTS = {"QUANTIZE", "DEQUANTIZE"}  # operators that change a tensor's type and compute nothing
 BATCH = 32  # images a run: every tensor of every image is held at once
@@ -25,51 +26,39 @@ class Operator(NamedTuple):
     output: np.ndarray  # (n, ...) in real values
 
 
-class TensorError(NamedTuple):
-    """How far an operator's output in one file is from the same operator's in another."""
-
-    layer: str  # "3 CONV_2D": its place in the float file, casts not counted
-    tensor: str
-    weighted: bool  # does it have weights, and so a precision of its own to keep
-    cosine: float
-    snr_db: float  # signal power to error power, decibels
-    max_abs: float
-    weights_snr_db: float | None  # the same of its weights
-
-
 def plain_interpreter(model: bytes, **settings) -> Interpreter:
     """An interpreter without XNNPACK, which would hide the operators that it takes over."""
     kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     return Interpreter(model_content=model, experimental_op_resolver_type=kind, **settings)
 
 
-def _real(values: np.ndarray, detail) -> np.ndarray:
+def _real(values: np.ndarray, detail: dict) -> np.ndarray:
     """A tensor's stored values in real ones: (q - zero point) * scale, per channel where it has channels."""
-    told = detail["quantization_parameters"]
-    if not len(told["scales"]):
+    steps = detail["quantization_parameters"]
+    if not len(steps["scales"]):
         return values.astype(np.float32)
     shape = [1] * values.ndim
-    if len(told["scales"]) > 1:
-        shape[told["quantized_dimension"]] = -1
-    scales, zeros = told["scales"].reshape(shape), told["zero_points"].reshape(shape)
+    if len(steps["scales"]) > 1:
+        shape[steps["quantized_dimension"]] = -1
+    scales, zeros = steps["scales"].reshape(shape), steps["zero_points"].reshape(shape)
     return ((values.astype(np.float64) - zeros) * scales).astype(np.float32)
 
 
-def constants_of(interpreter) -> dict[int, dict]:
+def constants_of(interpreter: Interpreter) -> dict[int, dict]:
     """{index: details} of the tensors that are used but neither computed nor fed."""
     operators = interpreter._get_ops_details()
-    made = {i for op in operators for i in op["outputs"]}
+    computed = {i for op in operators for i in op["outputs"]}
     used = {i for op in operators for i in op["inputs"] if i >= 0}
     fed = {d["index"] for d in interpreter.get_input_details()}
-    return {d["index"]: d for d in interpreter.get_tensor_details() if d["index"] in used - made - fed}
+    return {d["index"]: d for d in interpreter.get_tensor_details() if d["index"] in used - computed - fed}
 
 
-def is_learned(detail) -> bool:
+def is_learned(detail: dict) -> bool:
     """Kernels and biases are floating or quantized; shapes and axes are whole numbers without a scale."""
     return np.issubdtype(detail["dtype"], np.floating) or len(detail["quantization_parameters"]["scales"]) > 0
 
 
-def _is_weights(detail) -> bool:
+def _is_weights(detail: dict) -> bool:
     """Kernels have two axes or more, biases one."""
     return is_learned(detail) and len(detail["shape"]) > 1
 
@@ -89,7 +78,7 @@ def operators(model: bytes, pixels: np.ndarray) -> Iterator[list[Operator]]:
         interpreter.invoke()
         details = {d["index"]: d for d in interpreter.get_tensor_details()}
         constants, cast = constants_of(interpreter), {}
-        found = []
+        computed = []
         for op in interpreter._get_ops_details():
             (out,) = op["outputs"]
             if op["op_name"] in CASTS:
@@ -99,8 +88,8 @@ def operators(model: bytes, pixels: np.ndarray) -> Iterator[list[Operator]]:
             kernel = next((i for i in sources if i in constants and _is_weights(details[i])), None)
             weights = None if kernel is None else _real(interpreter.get_tensor(kernel), details[kernel])
             output = _real(interpreter.get_tensor(out), details[out])
-            found.append(Operator(op["op_name"], details[out]["name"], weights, output))
-        yield found
+            computed.append(Operator(op["op_name"], details[out]["name"], weights, output))
+        yield computed
 
 
 def ranges(model: bytes, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -145,7 +134,7 @@ def errors(model: bytes, other: bytes, pixels: np.ndarray) -> list[TensorError]:
                 sums.append(got)
             else:
                 sums[i] = np.append(sums[i][:4] + got[:4], max(sums[i][4], got[4]))
-    found = []
+    rows = []
     for i, (a, b, (dot, signal, power, noise, most)) in enumerate(zip(ours, theirs, sums, strict=True)):
         cosine = dot / np.sqrt(signal * power) if signal and power else float(signal == power)
         weights = None
@@ -153,13 +142,13 @@ def errors(model: bytes, other: bytes, pixels: np.ndarray) -> list[TensorError]:
             weights = _snr(float((a.weights**2).sum()), float(((a.weights - b.weights) ** 2).sum()))
         layer, has_weights = f"{i} {a.name}", a.weights is not None
         how = (float(cosine), _snr(signal, noise), float(most))
-        found.append(TensorError(layer, a.tensor, has_weights, *how, weights))
-    return found
+        rows.append(TensorError(layer, a.tensor, has_weights, *how, weights))
+    return rows
 
 
-def worst(found: list[TensorError]) -> TensorError:
+def worst_error(rows: list[TensorError]) -> TensorError:
     """The operator with weights whose output is furthest off, by signal to noise."""
-    return min((error for error in found if error.weighted), key=lambda error: error.snr_db)
+    return min((error for error in rows if error.weighted), key=lambda error: error.snr_db)
 
 
 def count_quantized(model: bytes) -> tuple[int, int]:
@@ -181,7 +170,7 @@ def sparsity(model: bytes) -> float:
     return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
 
 
-def in_one_piece(model: bytes) -> bytes:
+def constants_inside(model: bytes) -> bytes:
     """The same `.tflite` with every constant inside its flatbuffer.
 
     `litert-quantizer` puts those of 1 KB and more behind it. TensorFlow Lite Micro does not look there: it
@@ -200,7 +189,7 @@ def in_one_piece(model: bytes) -> bytes:
 
 
 def count_outside(model: bytes) -> int:
-    """How many constants of a `.tflite` lie behind its flatbuffer: see `in_one_piece`."""
+    """How many constants of a `.tflite` lie behind its flatbuffer: see `constants_inside`."""
     from ai_edge_litert.schema_py_generated import Model
 
     root = Model.GetRootAs(model)

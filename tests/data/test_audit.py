@@ -1,3 +1,5 @@
+"""What the audit finds in data with planted faults, in its rows and in words."""
+
 import json
 
 import numpy as np
@@ -6,8 +8,10 @@ import pytest
 from PIL import Image
 
 from kdtf.cli.entry import main
-from kdtf.data.audit import CLEAN, NEAR, audit, near_pairs, shortcut
-from kdtf.data.load import Dataset, Split, load
+from kdtf.data.audit import CLEAN, Audit, audit, shortcut_accuracy
+from kdtf.data.copies import NEAR
+from kdtf.data.dataset import Dataset, Split
+from kdtf.data.load import load
 
 
 def texture(rng, count, side=32):
@@ -31,19 +35,19 @@ def dataset(splits):
     return Dataset(splits["train"], splits["val"], splits["test"], ("a", "b"), "digest", ())
 
 
-def count(found, check, split="", other=""):
-    rows = [r for r in found.rows if (r["check"], r["split"], r["other"]) == (check, split, other)]
+def count(report, check, split="", other=""):
+    rows = [r for r in report.rows if (r["check"], r["split"], r["other"]) == (check, split, other)]
     assert len(rows) == 1
     return rows[0]["count"]
 
 
 def test_clean_data_get_a_clean_verdict(clean):
-    found = audit(dataset(clean))
-    assert found.verdict == [CLEAN] and not found.leaks and not found.findings and not found.pairs
-    assert not any(mask.any() for mask in found.twins.values())
+    report = audit(dataset(clean))
+    assert report.verdict == [CLEAN] and not report.leaks and not report.findings and not report.pairs
+    assert not any(mask.any() for mask in report.has_copy.values())
 
 
-def test_planted_copies_are_found_and_told_apart(clean):
+def test_planted_copies_are_report_and_told_apart(clean):
     train, val, test = (clean[n].pixels.copy() for n in ("train", "val", "test"))
     test[3] = train[10]  # exact, across, same label? 3 is b, 10 is a: two labels
     test[4] = np.clip(
@@ -53,51 +57,26 @@ def test_planted_copies_are_found_and_told_apart(clean):
     test[7] = val[5]
     train[31] = train[33]
     spoilt = {n: part(p, clean[n].labels) for n, p in (("train", train), ("val", val), ("test", test))}
-    found = audit(dataset(spoilt))
-    assert count(found, "exact copies across splits", "test", "train") == 1
-    assert count(found, "near copies across splits", "test", "train") == 1
-    assert count(found, "exact copies across splits", "val", "train") == 1
-    assert count(found, "exact copies across splits", "test", "val") == 1
-    assert count(found, "exact copies within a split", "train", "train") == 2  # images, not pairs
-    assert count(found, "exact copies under two labels") == 1
-    assert np.flatnonzero(found.twins["test"]).tolist() == [3, 4, 7]
-    assert np.flatnonzero(found.twins["val"]).tolist() == [0]
-    assert found.leaks and found.worst("exact", 1)[0].conflict
-    near = [p for p in found.pairs if p.kind == "near"]
-    assert [(p.first, p.second) for p in near] == [(("train", 12), ("test", 4))] and NEAR <= near[
-        0
-    ].correlation < 1
-    assert found.verdict[0].startswith("3 of the 40 test images have an exact or near copy in train or val")
-
-
-def test_near_pairs_are_those_of_the_full_correlation_matrix():
-    """The coarse sieve misses none: compared with numpy.corrcoef over all pairs, many near the limit."""
-    rng = np.random.default_rng(2)
-    base = np.repeat(texture(rng, 30, 64)[..., 0], 4, axis=0).astype("float64")
-    noisy = base + rng.normal(size=base.shape) * rng.uniform(0, 20, (len(base), 1, 1))
-    thumbs = noisy.reshape(len(noisy), -1)
-    thumbs -= thumbs.mean(axis=1, keepdims=True)
-    thumbs = (thumbs / np.linalg.norm(thumbs, axis=1, keepdims=True)).astype("float32")
-    expected = np.corrcoef(noisy.reshape(len(noisy), -1))
-    i, j = np.nonzero(np.triu(expected >= NEAR, 1))
-    assert 0 < len(i) < 30 * 6  # some pairs on either side
-    got = list(near_pairs(thumbs))
-    assert {(a, b) for a, b, _ in got} == set(zip(i.tolist(), j.tolist(), strict=True))
-    assert all(c == pytest.approx(expected[a, b], abs=1e-5) for a, b, c in got)
-
-
-def test_near_pairs_across_blocks(monkeypatch):
-    monkeypatch.setattr("kdtf.data.audit.BLOCK", 3)
-    rows = np.eye(8, 4096, dtype="float32")
-    rows[7] = rows[1]
-    assert [(a, b) for a, b, _ in near_pairs(rows)] == [(1, 7)]
+    report = audit(dataset(spoilt))
+    assert count(report, "exact copies across splits", "test", "train") == 1
+    assert count(report, "near copies across splits", "test", "train") == 1
+    assert count(report, "exact copies across splits", "val", "train") == 1
+    assert count(report, "exact copies across splits", "test", "val") == 1
+    assert count(report, "exact copies within a split", "train", "train") == 2  # images, not pairs
+    assert count(report, "exact copies under two labels") == 1
+    assert np.flatnonzero(report.has_copy["test"]).tolist() == [3, 4, 7]
+    assert np.flatnonzero(report.has_copy["val"]).tolist() == [0]
+    assert report.leaks and report.worst("exact", 1)[0].conflict
+    (near,) = [p for p in report.pairs if p.kind == "near"]
+    assert (near.first, near.second) == (("train", 12), ("test", 4)) and NEAR <= near.correlation < 1
+    assert report.verdict[0].startswith("3 of the 40 test images have an exact or near copy in train or val")
 
 
 def test_a_constant_image_is_near_nothing(clean):
     flat = clean["train"].pixels.copy()
     flat[:2] = [[[[0]]], [[[255]]]]
-    found = audit(dataset({**clean, "train": part(flat, clean["train"].labels)}))
-    assert not found.pairs
+    report = audit(dataset({**clean, "train": part(flat, clean["train"].labels)}))
+    assert not report.pairs
 
 
 def test_patients_on_both_sides(clean):
@@ -106,15 +85,15 @@ def test_patients_on_both_sides(clean):
         "test": np.repeat(np.arange(15, 35), 2).astype(str),
     }
     grouped = {n: part(s.pixels, s.labels, names.get(n)) for n, s in clean.items()}
-    found = audit(dataset(grouped))
-    assert count(found, "groups across splits", "test", "train") == 5
-    assert found.leaks and "5 of the 20 groups (patients) of test are also in train" in found.verdict[0]
+    report = audit(dataset(grouped))
+    assert count(report, "groups across splits", "test", "train") == 5
+    assert report.leaks and "5 of the 20 groups (patients) of test are also in train" in report.verdict[0]
 
 
 def test_a_shifted_mixture_is_told(clean):
     shifted = {**clean, "test": part(clean["test"].pixels, np.ones(40))}
-    found = audit(dataset(shifted))
-    assert any("The classes are mixed differently in test than in train" in v for v in found.verdict)
+    report = audit(dataset(shifted))
+    assert any("The classes are mixed differently in test than in train" in v for v in report.verdict)
 
 
 def test_brightness_that_gives_the_class_away(clean):
@@ -124,9 +103,9 @@ def test_brightness_that_gives_the_class_away(clean):
         )
         for n, s in clean.items()
     }
-    found = audit(dataset(bright))
+    report = audit(dataset(bright))
     assert any(
-        "Brightness, contrast and size alone reach a balanced accuracy of 1.00" in v for v in found.verdict
+        "Brightness, contrast and size alone reach a balanced accuracy of 1.00" in v for v in report.verdict
     )
 
 
@@ -134,9 +113,9 @@ def test_the_shortcut_probe_is_balanced():
     """90 of one class and 10 of the other, numbers that say nothing: one half, not nine tenths."""
     rng = np.random.default_rng(0)
     labels = np.r_[np.zeros(900, int), np.ones(100, int)]
-    assert shortcut(rng.normal(size=(1000, 6)), labels, rng.normal(size=(1000, 6)), labels) == pytest.approx(
-        0.5, abs=0.08
-    )
+    assert shortcut_accuracy(
+        rng.normal(size=(1000, 6)), labels, rng.normal(size=(1000, 6)), labels
+    ) == pytest.approx(0.5, abs=0.08)
 
 
 def test_grey_ranges_and_counts_per_class(clean):
@@ -188,30 +167,45 @@ def test_strict_lets_clean_data_pass(clean, tmp_path, strict):
     assert main(argv) == 0
 
 
-def test_the_known_faults_of_the_chest_ct_set_are_found(shared_data, tmp_path):
+def test_the_known_faults_of_the_chest_ct_set_are_report(shared_data, tmp_path):
     """The counts its README states, at 32 px: exact copies survive the reduction."""
     data = load(shared_data / "chest_ct_32", tmp_path)
-    found = audit(data)
+    report = audit(data)
     normal = data.classes.index("normal")
-    assert count(found, "exact copies across splits", "test", "train") == 46
-    assert count(found, "exact copies across splits", "val", "train") == 10
-    assert count(found, "exact copies across splits", "test", "val") == 17
-    assert count(found, "exact copies under two labels") == 1
-    assert set(data.test.labels[found.twins["test"]]) == {normal}
-    assert any("Brightness, contrast and size alone" in v for v in found.verdict)
+    assert count(report, "exact copies across splits", "test", "train") == 46
+    assert count(report, "exact copies across splits", "val", "train") == 10
+    assert count(report, "exact copies across splits", "test", "val") == 17
+    assert count(report, "exact copies under two labels") == 1
+    assert set(data.test.labels[report.has_copy["test"]]) == {normal}
+    assert any("Brightness, contrast and size alone" in v for v in report.verdict)
 
 
-def test_the_audit_is_kept_and_read_back(clean, tmp_path):
-    from kdtf.data.audit import audited
-    from kdtf.progress import Progress
-    from kdtf.store import Run
-
+def test_the_record_comes_back_from_json_as_it_was(clean):
     pixels = clean["val"].pixels.copy()
     pixels[2] = clean["train"].pixels[0]
     data = dataset({**clean, "val": part(pixels, clean["val"].labels)})
-    first, again = (audited(Run(tmp_path), data, Progress()) for _ in range(2))
     fresh = audit(data)
-    for found in (first, again):
-        assert found.verdict == fresh.verdict and found.pairs == fresh.pairs
-        assert json.dumps(found.rows) == json.dumps(fresh.rows)
-        assert all(np.array_equal(found.twins[n], fresh.twins[n]) for n in fresh.twins)
+    again = Audit.from_json(json.loads(json.dumps(fresh.to_json())), data)
+    assert again.rows == fresh.rows and again.pairs == fresh.pairs and again.verdict == fresh.verdict
+    assert again.pairs and again.has_copy.keys() == fresh.has_copy.keys()
+    for split, mask in fresh.has_copy.items():
+        assert again.has_copy[split].dtype == bool and np.array_equal(again.has_copy[split], mask)
+    assert again.to_json() == fresh.to_json()
+
+
+def test_an_image_is_in_one_of_the_worst_pairs_at_most_and_conflicts_come_first(clean):
+    train, test = clean["train"].pixels.copy(), clean["test"].pixels.copy()
+    train[[0, 2, 4]] = train[6]  # four copies under label a: six pairs
+    train[1] = test[9]  # across splits, both b
+    test[10] = train[3]  # a and b
+    report = audit(
+        dataset(
+            {**clean, "train": part(train, clean["train"].labels), "test": part(test, clean["test"].labels)}
+        )
+    )
+    worst = report.worst("exact", 12)
+    ends = [(pair.first, pair.second) for pair in worst]
+    assert ends[:2] == [(("train", 3), ("test", 10)), (("train", 1), ("test", 9))]
+    assert ends[2:] == [(("train", 0), ("train", 2)), (("train", 4), ("train", 6))]
+    assert len([pair for pair in report.pairs if pair.kind == "exact"]) == 8
+    assert report.worst("exact", 1) == worst[:1] and report.worst("near", 12) == []

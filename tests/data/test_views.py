@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from kdtf.config import ViewConfig
-from kdtf.data import views
-from kdtf.data.load import Split, load, resize
-from kdtf.data.views import make_views
+from kdtf.data import views as module
+from kdtf.data.dataset import Split
+from kdtf.data.load import load
+from kdtf.data.pixels import resize
+from kdtf.data.views import Views, draw_views, read_views
 from kdtf.errors import UserError
 
 STILL = ViewConfig(flip=False, shift=0, rotate=0, zoom=0, brightness=0, contrast=0)
@@ -19,32 +21,34 @@ def split_of(shape=(5, 16, 16, 3), teacher_side=None):
     return Split(pixels, np.zeros(n, np.int64), None, teacher)
 
 
+def drawn(split, out, seed=0, **policy) -> Views:
+    draw_views(split, out, seed=seed, policy=ViewConfig(**policy))
+    return read_views(out)
+
+
 @pytest.mark.parametrize("shape", [(5, 16, 16, 3), (5, 16, 16, 1), (5, 12, 20, 3), (1, 20, 12, 1)])
 def test_view_0_is_the_image_and_the_others_are_not(tmp_path, shape):
     split = split_of(shape)
-    made = make_views(split, tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0)
-    assert made.pixels.shape == (3, *shape) and made.pixels.dtype == np.uint8
-    assert isinstance(made.pixels, np.memmap) and not made.pixels.flags.writeable
-    assert np.array_equal(made.pixels[0], split.pixels) and made.teacher_pixels is made.pixels
-    assert all((made.pixels[v] != split.pixels).any() for v in (1, 2))
-    assert (made.pixels[1] != made.pixels[2]).any()
+    views = drawn(split, tmp_path / "v.npy", 0, views=3)
+    assert views.pixels.shape == (3, *shape) and views.pixels.dtype == np.uint8
+    assert isinstance(views.pixels, np.memmap) and not views.pixels.flags.writeable
+    assert np.array_equal(views.pixels[0], split.pixels) and views.teacher_pixels is views.pixels
+    assert all((views.pixels[v] != split.pixels).any() for v in (1, 2))
+    assert (views.pixels[1] != views.pixels[2]).any()
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not(tmp_path):
     split = split_of()
-    a, b, c = (
-        make_views(split, tmp_path / f"{i}.npy", policy=ViewConfig(views=2), seed=seed).pixels
-        for i, seed in enumerate((4, 4, 5))
-    )
+    a, b, c = (drawn(split, tmp_path / f"{i}.npy", seed, views=2).pixels for i, seed in enumerate((4, 4, 5)))
     assert np.array_equal(a, b) and (a[1] != c[1]).any()
 
 
 @pytest.mark.parametrize("teacher_side", [None, 24])
 def test_neither_the_number_of_views_nor_the_chunks_change_a_view(tmp_path, monkeypatch, teacher_side):
     split = split_of(teacher_side=teacher_side)
-    few = make_views(split, tmp_path / "few.npy", policy=ViewConfig(views=2), seed=1)
-    monkeypatch.setattr(views, "CHUNK_BYTES", 2 * split.pixels[0].nbytes)
-    many = make_views(split, tmp_path / "many.npy", policy=ViewConfig(views=5), seed=1)
+    few = drawn(split, tmp_path / "few.npy", 1, views=2)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 2 * split.pixels[0].nbytes)
+    many = drawn(split, tmp_path / "many.npy", 1, views=5)
     assert np.array_equal(many.pixels[:2], few.pixels)
     assert np.array_equal(many.teacher_pixels[:2], few.teacher_pixels)
 
@@ -52,21 +56,19 @@ def test_neither_the_number_of_views_nor_the_chunks_change_a_view(tmp_path, monk
 def test_an_image_keeps_its_views_when_images_follow_it(tmp_path):
     split = split_of()
     first = split.pixels[:3]
-    whole = make_views(split, tmp_path / "a.npy", policy=ViewConfig(views=3), seed=1).pixels
-    part = make_views(
-        Split(first, split.labels[:3], None, first), tmp_path / "b.npy", policy=ViewConfig(views=3), seed=1
-    ).pixels
+    whole = drawn(split, tmp_path / "a.npy", 1, views=3).pixels
+    part = drawn(Split(first, split.labels[:3], None, first), tmp_path / "b.npy", 1, views=3).pixels
     assert np.array_equal(part, whole[:, :3])
 
 
 @pytest.mark.parametrize("shape, teacher_side", [((5, 16, 16, 3), 24), ((5, 12, 20, 1), (24, 40))])
 def test_the_student_sees_what_the_teacher_sees(tmp_path, shape, teacher_side):
     split = split_of(shape, teacher_side)
-    made = make_views(split, tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0)
-    assert np.array_equal(made.pixels[0], split.pixels)
-    assert np.array_equal(made.teacher_pixels[0], split.teacher_pixels)
+    views = drawn(split, tmp_path / "v.npy", 0, views=3)
+    assert np.array_equal(views.pixels[0], split.pixels)
+    assert np.array_equal(views.teacher_pixels[0], split.teacher_pixels)
     for v in (1, 2):
-        assert np.array_equal(made.pixels[v], resize(made.teacher_pixels[v], shape[1:3]))
+        assert np.array_equal(views.pixels[v], resize(views.teacher_pixels[v], shape[1:3]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["v.npy", "v_teacher.npy"]
 
 
@@ -74,7 +76,7 @@ def warped(pixels, policy, **draws):
     """One warp with chosen draws; 0.5 draws the middle: nothing happens. `flip` is below 0.5 for yes."""
     names = ("flip", "x", "y", "angle", "zoom", "brightness", "contrast")
     row = [draws.get(name, 0.5) for name in names]
-    return views._warp(pixels, np.array([row] * len(pixels)), policy)
+    return module._warp(pixels, np.array([row] * len(pixels)), policy)
 
 
 def test_a_policy_that_allows_nothing_changes_nothing():
@@ -124,38 +126,55 @@ def test_tones_by_value_and_clipped():
 def test_no_corner_turns_black(value, shape):
     policy = ViewConfig(shift=0.5, rotate=45, zoom=0.5, brightness=0, contrast=0)
     draws = np.random.default_rng(0).random((30, 7)).round()  # the extremes alone
-    assert np.all(views._warp(np.full(shape, value, np.uint8), draws, policy) == value)
+    assert np.all(module._warp(np.full(shape, value, np.uint8), draws, policy) == value)
 
 
 def test_half_of_the_views_are_mirrored(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (200, 6, 6, 1), dtype=np.uint8)
-    policy = ViewConfig(views=2, flip=True, shift=0, rotate=0, zoom=0, brightness=0, contrast=0)
-    view = make_views(Split(pixels, None, None, pixels), tmp_path / "v.npy", seed=0, policy=policy).pixels[1]
+    still = {"shift": 0, "rotate": 0, "zoom": 0, "brightness": 0, "contrast": 0}
+    view = drawn(Split(pixels, None, None, pixels), tmp_path / "v.npy", views=2, **still).pixels[1]
     mirrored = (view == pixels[:, :, ::-1]).all(axis=(1, 2, 3))
     assert 80 <= mirrored.sum() <= 120 and np.array_equal(view[~mirrored], pixels[~mirrored])
 
 
-def test_files_that_exist_are_used_and_progress_counts_every_image(tmp_path):
-    heard, split = [], split_of(teacher_side=24)
-    make_views(
+def test_progress_counts_every_image_of_both_copies(tmp_path):
+    reports, split = [], split_of(teacher_side=24)
+    draw_views(
         split,
         tmp_path / "v.npy",
         policy=ViewConfig(views=3),
         seed=0,
-        progress=lambda *told: heard.append(told),
+        progress=lambda *counts: reports.append(counts),
     )
-    assert heard[-1] == (30, 30) and heard == sorted(heard)
+    assert reports[-1] == (30, 30) and reports == sorted(reports)
+
+
+def test_reading_maps_what_was_written_and_needs_neither_seed_nor_policy(tmp_path):
+    first = drawn(split_of(teacher_side=24), tmp_path / "v.npy", 4, views=2)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    make_views(split, tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0)
-    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    again = read_views(tmp_path / "v.npy")
+    assert np.array_equal(again.pixels, first.pixels) and before == {p: p.stat().st_mtime_ns for p in before}
+    assert np.array_equal(again.teacher_pixels, first.teacher_pixels)
 
 
-def test_an_interrupted_run_leaves_no_file(tmp_path):
+def test_views_drawn_again_in_one_place_are_those_of_the_last_images(tmp_path):
+    drawn(split_of(teacher_side=24), tmp_path / "v.npy", views=2)
+    views = drawn(split_of(), tmp_path / "v.npy", views=3)
+    assert views.teacher_pixels is views.pixels and len(views.pixels) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]
+
+
+def test_views_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"v\.npy must be a readable \.npy file of numbers"):
+        read_views(tmp_path / "v.npy")
+
+
+def test_an_interrupted_drawing_leaves_no_file(tmp_path):
     def interrupt(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_views(split_of(), tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0, progress=interrupt)
+        draw_views(split_of(), tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0, progress=interrupt)
     assert not list(tmp_path.iterdir())
 
 
@@ -179,5 +198,5 @@ def test_a_policy_out_of_bounds(field, value, rule):
 
 def test_views_of_real_images_stay_near_them(shared_data, tmp_path):
     train = load(shared_data / "chest_ct_32", tmp_path).train
-    made = make_views(train, tmp_path / "v.npy", policy=ViewConfig(views=2), seed=0).pixels
-    assert np.abs(made[1].mean(axis=(1, 2, 3)) - train.pixels.mean(axis=(1, 2, 3))).mean() < 20
+    views = drawn(train, tmp_path / "v.npy", views=2).pixels
+    assert np.abs(views[1].mean(axis=(1, 2, 3)) - train.pixels.mean(axis=(1, 2, 3))).mean() < 20

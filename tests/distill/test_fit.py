@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdtf.config import Config
-from kdtf.data.load import Dataset, Split
+from kdtf.data.dataset import Dataset, Split
 from kdtf.distill.fit import STOP, Checkpoint
 from kdtf.distill.train import fine_tune, fit_student
 from kdtf.errors import UserError

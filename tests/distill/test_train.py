@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kdtf.config import Config
-from kdtf.data.load import Dataset, Split
+from kdtf.data.dataset import Dataset, Split
 from kdtf.distill.fit import Follow, KeepBest
 from kdtf.distill.train import (
     batched,

@@ -1,44 +1,41 @@
+import pickle
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from kdtf.data.load import Dataset, Split
-from kdtf.evidence import bootstrap as ev
-from kdtf.evidence.tables import Scored, examples, of_every_class, of_one, pairs, study, subsets
+from kdtf.evidence.calibration import threshold
+from kdtf.evidence.metrics import METRICS, Metric, score
+from kdtf.evidence.tables import (
+    TABLES,
+    Table,
+    example_images,
+    file_evidence,
+    images_of_every_class,
+    pairs,
+    ranking_curves,
+    reliability_diagram,
+    study,
+    subsets,
+)
+from kdtf.predictor import tempered
+from kdtf.records import GroundTruth, Predictions
 
-RNG = np.random.default_rng(0)
 CLASSES = ("a", "b", "c")
+TRUTH = GroundTruth(CLASSES, np.arange(60) % 3, np.arange(150) % 3)
 
 
-def split(count, groups=None):
-    return Split(
-        np.zeros((count, 2, 2, 1), np.uint8),
-        np.arange(count) % 3,
-        groups,
-        np.zeros((count, 2, 2, 1), np.uint8),
-    )
-
-
-DATA = Dataset(split(30), split(60), split(150), CLASSES, "digest", ())
-
-
-def said(labels, right, seed):
+def answers(labels, right, seed):
     """Probabilities of a model that is right on a part `right` of the images."""
     rng = np.random.default_rng(seed)
     wrong = (labels + 1 + rng.integers(0, 2, len(labels))) % 3
     top = np.where(rng.random(len(labels)) < right, labels, wrong)
-    probs = 0.7 * np.eye(3)[top] + 0.3 * rng.dirichlet([1, 1, 1], len(labels))
-    return probs
+    return 0.7 * np.eye(3)[top] + 0.3 * rng.dirichlet([1, 1, 1], len(labels))
 
 
 def model(teacher, kind, recipe, right, seed, noise=0):
-    return Scored(
-        teacher,
-        kind,
-        recipe,
-        seed,
-        said(DATA.val.labels, right, seed),
-        said(DATA.test.labels, right, 100 * noise + seed),
-    )
+    val, test = answers(TRUTH.val, right, seed), answers(TRUTH.test, right, 100 * noise + seed)
+    return Predictions(teacher, kind, recipe, seed, val, test)
 
 
 MODELS = [
@@ -47,20 +44,20 @@ MODELS = [
     *(model("vgg16", "distilled", r, 0.9, s, noise=2) for s in (0, 1, 2) for r in ("keras", "int8")),
 ]
 CLEAN = np.arange(150) >= 20
-PARTS = subsets(DATA, CLEAN, 0)
-TABLES = study(MODELS, DATA, PARTS)
+SUBSETS = subsets(TRUTH, CLEAN, 0)
+STUDY = study(MODELS, TRUTH, SUBSETS)
 
 
 def rows(table, **where):
-    return [r for r in TABLES[table] if all(r[k] == v for k, v in where.items())]
+    return [r for r in STUDY[table] if all(r[k] == v for k, v in where.items())]
 
 
-def accuracy(m, part=slice(None)):
-    return (m.test_probs.argmax(1) == DATA.test.labels)[part].mean()
+def accuracy(m, rows=slice(None)):
+    return (m.test_probs.argmax(1) == TRUTH.test)[rows].mean()
 
 
 def test_every_metric_of_every_model_has_an_interval_on_all_and_on_clean_images():
-    assert len(TABLES["intervals"]) == len(MODELS) * 2 * 10
+    assert len(STUDY["intervals"]) == len(MODELS) * 2 * 10
     for m in MODELS:
         for name, part in (("all", slice(None)), ("clean", CLEAN)):
             (row,) = rows("intervals", **m.name, images=name, metric="accuracy")
@@ -69,12 +66,12 @@ def test_every_metric_of_every_model_has_an_interval_on_all_and_on_clean_images(
 
 
 def test_without_copies_there_is_one_set_of_images():
-    assert [s.name for s in subsets(DATA, np.ones(150, bool), 0)] == ["all"]
+    assert [s.name for s in subsets(TRUTH, np.ones(150, bool), 0)] == ["all"]
 
 
 def test_students_are_compared_with_the_one_alone_of_their_seed_and_files_with_their_float():
-    asked = pairs(MODELS)
-    assert [(a.name, b.name) for a, b in asked["distilled against alone"]] == [
+    questions = pairs(MODELS)
+    assert [(a.name, b.name) for a, b in questions["distilled against alone"]] == [
         (
             {"teacher": "alone", "model": "alone", "recipe": "keras", "seed": s},
             {"teacher": "vgg16", "model": "distilled", "recipe": "keras", "seed": s},
@@ -83,9 +80,9 @@ def test_students_are_compared_with_the_one_alone_of_their_seed_and_files_with_t
     ]
     assert all(
         (a.teacher, a.model, a.seed, a.recipe) == (b.teacher, b.model, b.seed, "keras")
-        for a, b in asked[".tflite against float"]
+        for a, b in questions[".tflite against float"]
     )
-    assert len(asked[".tflite against float"]) == 6
+    assert len(questions[".tflite against float"]) == 6
 
 
 def test_a_true_gain_is_found_and_said_with_its_correction():
@@ -120,12 +117,12 @@ def test_seeds_have_mean_deviation_and_a_paired_gain():
 
 
 def test_operating_points_are_chosen_on_val_and_reach_the_asked_sensitivity_there():
-    wanted = study(MODELS[:1], DATA, PARTS, min_sensitivity=0.95)["classes"]
+    wanted = study(MODELS[:1], TRUTH, SUBSETS, min_sensitivity=0.95)["classes"]
     assert [r["class"] for r in wanted] == list(CLASSES)
     for k, row in enumerate(wanted):
-        val = MODELS[0].val_probs[DATA.val.labels == k, k]
+        val = MODELS[0].val_probs[TRUTH.val == k, k]
         assert (val >= row["threshold"]).mean() >= 0.95
-        test = MODELS[0].test_probs[DATA.test.labels == k, k]
+        test = MODELS[0].test_probs[TRUTH.test == k, k]
         assert row["sensitivity"] == pytest.approx((test >= row["threshold"]).mean(), abs=1e-6)
         assert row["sensitivity_low"] <= row["sensitivity"] <= row["sensitivity_high"]
 
@@ -140,11 +137,9 @@ def test_calibration_and_agreement():
 
 
 def test_patients_are_drawn_whole():
-    grouped = Dataset(
-        DATA.train, DATA.val, split(150, np.repeat(np.arange(50), 3).astype(str)), CLASSES, "", ()
-    )
-    (part,) = subsets(grouped, np.ones(150, bool), 0)
-    assert part.draws.units == 50
+    grouped = TRUTH._replace(groups=np.repeat(np.arange(50), 3).astype(str))
+    assert [s.draws.units for s in subsets(grouped, np.ones(150, bool), 0)] == [50]
+    assert [s.draws.units for s in subsets(grouped, CLEAN, 0)] == [50, 44]
 
 
 def test_the_surest_mistakes_come_first_then_right_ones_from_unsure_to_sure():
@@ -152,30 +147,97 @@ def test_the_surest_mistakes_come_first_then_right_ones_from_unsure_to_sure():
     sure = np.array([0.6, 0.9, 0.7, 0.8, 0.95, 0.99])
     named = np.array([1, 1, 0, 0, 0, 1])  # images 0 and 1 are wrong
     probs = np.where(named[:, None] == [0, 1], sure[:, None], 1 - sure[:, None])
-    assert examples(probs, labels, 6).tolist() == [1, 0, 2, 3, 4, 5]
-    assert examples(probs, labels, 3).tolist() == [1, 0, 2]  # two thirds at most are mistakes
-    assert examples(probs, 1 - named, 4).tolist() == [5, 4, 1, 3]  # all wrong
-    assert examples(probs, named, 2).tolist() == [0, 5]  # all right
+    assert example_images(probs, labels, 6).tolist() == [1, 0, 2, 3, 4, 5]
+    assert example_images(probs, labels, 3).tolist() == [1, 0, 2]  # two thirds at most are mistakes
+    assert example_images(probs, 1 - named, 4).tolist() == [5, 4, 1, 3]  # all wrong
+    assert example_images(probs, named, 2).tolist() == [0, 5]  # all right
 
 
 def test_images_are_drawn_of_the_classes_in_turn():
     labels = np.repeat([0, 1, 2], [50, 3, 1])
-    chosen = of_every_class(labels, np.arange(54), 5, seed=3)
+    chosen = images_of_every_class(labels, np.arange(54), 5, seed=3)
     assert labels[chosen].tolist() == [0, 1, 2, 0, 1] and len(set(chosen)) == 5
-    assert chosen.tolist() == of_every_class(labels, np.arange(54), 5, seed=3).tolist()
-    assert set(of_every_class(labels, np.array([7, 51]), 5, seed=0)) == {7, 51}
+    assert chosen.tolist() == images_of_every_class(labels, np.arange(54), 5, seed=3).tolist()
+    assert set(images_of_every_class(labels, np.array([7, 51]), 5, seed=0)) == {7, 51}
 
 
 @pytest.mark.parametrize("least, rule", [(None, "largest Youden index"), (0.9, "a sensitivity of 0.9")])
-def test_a_bundles_thresholds_are_of_its_calibrated_probabilities(least, rule):
+def test_the_thresholds_of_a_card_are_of_its_calibrated_probabilities(least, rule):
     m = MODELS[0]
-    told = of_one(m, DATA, PARTS[0], least)
-    scaled = ev.tempered(m.val_probs, told["temperature"])
-    assert rule in told["threshold_rule"] and list(told["thresholds"]) == list(CLASSES)
-    for k, cut in enumerate(told["thresholds"].values()):
-        assert cut == ev.threshold(scaled[:, k], DATA.val.labels == k, least)
+    evidence = file_evidence(m, TRUTH, SUBSETS, least)
+    scaled = tempered(m.val_probs, evidence.temperature)
+    assert rule in evidence.threshold_rule and list(evidence.thresholds) == list(CLASSES)
+    for k, cut in enumerate(evidence.thresholds.values()):
+        assert cut == threshold(scaled[:, k], TRUTH.val == k, least)
         assert cut in scaled[:, k]  # so that the predictor's comparison is exact
         if least:
-            assert (scaled[DATA.val.labels == k, k] >= cut).mean() >= least
-    value, low, high = told["test"]["accuracy"]
-    assert value == pytest.approx(accuracy(m)) and low < value < high
+            assert (scaled[TRUTH.val == k, k] >= cut).mean() >= least
+
+
+def test_the_scores_of_a_card_are_those_of_the_intervals():
+    m = MODELS[0]
+    evidence = file_evidence(m, TRUTH, SUBSETS)
+    for images, scores, count in (("all", evidence.test, 150), ("clean", evidence.clean, 130)):
+        assert list(scores) == list(METRICS)
+        for metric, ends in scores.items():
+            (row,) = rows("intervals", **m.name, images=images, metric=metric)
+            assert ends == [row["value"], row["low"], row["high"]]
+        assert count == {"all": evidence.test_images, "clean": evidence.clean_images}[images]
+    assert pickle.loads(pickle.dumps(evidence)) == evidence
+
+
+def test_a_card_where_nothing_has_a_copy_tells_of_one_set_of_images():
+    evidence = file_evidence(MODELS[0], TRUTH, subsets(TRUTH, np.ones(150, bool), 0))
+    assert evidence.clean == {} and evidence.clean_images == 0
+
+
+def test_a_card_leaves_out_what_is_undefined():
+    """NaN is no JSON. Val has no class 2, and test has none."""
+    truth = GroundTruth(CLASSES, TRUTH.val % 2, TRUTH.test % 2)
+    evidence = file_evidence(MODELS[0], truth, subsets(truth, np.ones(150, bool), 0))
+    assert set(METRICS) - set(evidence.test) == {"auc", "average_precision"}
+    assert list(evidence.thresholds) == ["a", "b"]
+    assert all(np.isfinite(v) for value in asdict(evidence)["test"].values() for v in value)
+
+
+def test_a_new_metric_has_an_interval_and_stands_on_cards(monkeypatch):
+    toy = Metric("errors", lambda sample: 1 - sample.counts[0].sum(axis=1) / sample.total)
+    monkeypatch.setitem(METRICS, "errors", toy)
+    table = study(MODELS[:1], TRUTH, SUBSETS)["intervals"]
+    errors = [r for r in table if r["metric"] == "errors"]
+    assert [r["images"] for r in errors] == ["all", "clean"]
+    assert errors[0]["value"] == pytest.approx(1 - accuracy(MODELS[0]), abs=1e-6)
+    assert file_evidence(MODELS[0], TRUTH, SUBSETS).test["errors"][0] == errors[0]["value"]
+
+
+def test_a_new_table_is_one_row(monkeypatch):
+    def sizes(data):
+        yield from ({"images": subset.name, "count": len(subset.rows)} for subset in data.subsets)
+
+    monkeypatch.setitem(TABLES, "sizes", Table("sizes.csv", sizes))
+    tables = study(MODELS[:1], TRUTH, SUBSETS)
+    assert tables["sizes"] == [{"images": "all", "count": 150}, {"images": "clean", "count": 130}]
+
+
+def test_the_tables_and_their_files():
+    assert {name: table.file for name, table in TABLES.items()} == {
+        "intervals": "intervals.csv",
+        "comparisons": "comparisons.csv",
+        "seeds": "seeds.csv",
+        "classes": "per_class.csv",
+        "calibration": "calibration.csv",
+    }
+    assert list(STUDY) == list(TABLES)
+
+
+def test_areas_of_the_ranking_curves_are_the_metrics():
+    curves = ranking_curves(MODELS[0], SUBSETS[1])
+    values = score(MODELS[0].test_probs[CLEAN], TRUTH.test[CLEAN])
+    assert np.mean([c["auc"] for c in curves]) == pytest.approx(values["auc"])
+    assert np.mean([c["average_precision"] for c in curves]) == pytest.approx(values["average_precision"])
+
+
+def test_the_ece_of_the_reliability_diagram_is_the_metric():
+    bins, ece = reliability_diagram(MODELS[0], SUBSETS[1])
+    assert bins.count.sum() == 130
+    assert ece == pytest.approx(score(MODELS[0].test_probs[CLEAN], TRUTH.test[CLEAN])["ece"], abs=1e-6)

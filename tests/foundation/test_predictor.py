@@ -16,6 +16,7 @@ from PIL import Image
 
 from kdtf import predictor as module
 from kdtf.data.load import load
+from kdtf.data.typical import layout, typical
 from kdtf.predictor import (
     BundleError,
     Predictor,
@@ -142,7 +143,7 @@ def test_chest_ct_files_give_what_the_shared_arrays_give(shared_data, tmp_path):
     student = exported(build_student("cnn3", (32, 32, 3), 4, momentum=0.5, dropout=0.5, seed=0))
     content = convert(student, "float32", np.zeros((1, 32, 32, 3), np.float32))
     facts = card(content, "float32", classes=tuple("abcd"), shape=(32, 32, 3), made_by={}, synthetic=False)
-    facts["training_images"] = bundles.typical(np.load(shared_data / "chest_ct_32" / "X_train.npy"))
+    facts["training_images"] = typical(np.load(shared_data / "chest_ct_32" / "X_train.npy"))
     (tmp_path / "s.tflite").write_bytes(content)
     (tmp_path / "s.json").write_text(json.dumps(facts))
     source, predictor = shared_data / "chest_ct", Predictor(tmp_path / "s.tflite")
@@ -273,7 +274,7 @@ def test_statistics_known_values():
 
 def test_images_unlike_the_training_images_are_warned_of(tmp_path, bundle):
     training = (noise(300, *SHAPE[:2]) // 2 + 40)[..., None].repeat(3, axis=3)  # grey
-    known = bundles.typical(training)
+    known = typical(training)
     assert known["colour"] == [0, 0, 0] and known["brightness"][0] < known["brightness"][2]
     predictor = Predictor(bundle(training_images=known))
     assert not any(predictor.unlike(training))
@@ -292,8 +293,8 @@ def test_another_modality_of_the_same_grey_levels_is_often_warned_of(shared_data
     ct = {
         split: np.load(shared_data / "chest_ct_32" / f"X_{split}.npy") for split in ("train", "val", "test")
     }
-    stored, left = bundles.layout(ct["train"], ct["val"])
-    known = bundles.typical(ct["train"]) | {"layout": left}
+    stored, left = layout(ct["train"], ct["val"])
+    known = typical(ct["train"]) | {"layout": left}
     facts = {"training_images": known, "training_layout": stored}
     predictor = Predictor(bundle(**facts))
     files = sorted((shared_data / "chest_xray_pneumonia" / "test").glob("*/*"))[::3]

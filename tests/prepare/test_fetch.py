@@ -62,9 +62,9 @@ class Said(Progress):
 
 def test_a_file_arrives_whole_with_its_licence_and_is_not_fetched_twice(server, tmp_path):
     said = Said()
-    made = fetch("set", tmp_path / "new", said)
-    assert made.read_bytes() == CONTENT and said.lines == ["set: licence CC BY 4.0."]
-    assert fetch("set", tmp_path / "new", said) == made and server.asked == [None]
+    archive = fetch("set", tmp_path / "new", said)
+    assert archive.read_bytes() == CONTENT and said.lines == ["set: licence CC BY 4.0."]
+    assert fetch("set", tmp_path / "new", said) == archive and server.asked == [None]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -124,8 +124,10 @@ def test_cifar10_is_read_without_unpickling(tmp_path):
         f"cifar-10-batches-bin/{n}.bin" for n in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
     ]
     archive = tar(tmp_path / "c.tgz", {n: rows[2 * i : 2 * i + 2].tobytes() for i, n in enumerate(names)})
-    with np.load(module._cifar10(archive, tmp_path), allow_pickle=False) as made:
-        assert np.array_equal(made["x_train"], images[:10]) and np.array_equal(made["y_test"], labels[10:])
+    with np.load(module._cifar10(archive, tmp_path), allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["x_train"], images[:10]) and np.array_equal(
+            arrays["y_test"], labels[10:]
+        )
 
 
 def test_an_archive_cannot_write_outside(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from kdtf.errors import UserError
+from kdtf.predictor import Unusable, has_magic
 from kdtf.prepare import PrepareConfig, prepare
-from kdtf.prepare.dicom import has_magic, read_dicom
-from kdtf.prepare.images import Unusable, read_image
+from kdtf.prepare.formats import FORMATS
 from kdtf.progress import Progress
 
 pydicom = pytest.importorskip("pydicom")
@@ -20,6 +20,7 @@ from pydicom.pixels import set_pixel_data  # noqa: E402
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless  # noqa: E402
 
 PATIENT = "Doe^Jane"
+read_dicom, read_png = FORMATS["DICOM"].read, FORMATS["PNG"].read
 VALUES = np.array([[0, 1024], [1064, 2048]], np.uint16)
 
 
@@ -117,7 +118,7 @@ def test_the_same_window_on_16_bit_png_and_dicom(tmp_path):
     Image.fromarray(values).save(tmp_path / "a.png")
     path = write(tmp_path / "a.dcm", values)
     for window in ((2000, 3000), (100.5, 50), (900, 1.5)):
-        off = np.array(grey(path, window)) - np.asarray(read_image(tmp_path / "a.png", window).image)
+        off = np.array(grey(path, window)) - np.asarray(read_png(tmp_path / "a.png", window).image)
         assert np.abs(off).max() <= 1 and (off == 0).mean() > 0.99
 
 

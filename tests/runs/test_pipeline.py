@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUICK
+from kdtf.report.files import SUMMARY
 
 from kdtf.cli.entry import main
 from kdtf.data import phantom as sample
+from kdtf.data.typical import layout, typical
 from kdtf.predictor import Predictor
-from kdtf.report.files import SUMMARY
 from kdtf.store import file_digest
-from kdtf.tflite.bundle import layout, typical
 
 RECIPES = ("float32", "float16", "dynamic", "int8")
 

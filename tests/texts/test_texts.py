@@ -9,12 +9,12 @@ from PIL import Image
 
 from kdtf.errors import UserError
 from kdtf.progress import Progress
-from kdtf.store import Run
-from kdtf.texts import corpus as texts
-from kdtf.texts import model as textmodel
+from kdtf.store import Store
+from kdtf.texts import corpus as corpora
+from kdtf.texts import model as models
 from kdtf.texts.classify import METRICS, classify_reports, hold_out
-from kdtf.texts.corpus import TextConfig, distinct, read, words
-from kdtf.texts.model import NEGATIONS, Words, fit, load, stop_words
+from kdtf.texts.corpus import TextConfig, distinct, read_corpus, words
+from kdtf.texts.model import NEGATIONS, Tokenizer, fit, load_model, stop_words
 
 FILES = (
     "reports_confusion.csv", "reports_confusion.png", "reports_folds.csv", "reports_metrics.csv",
@@ -42,8 +42,8 @@ def some_rows(counts, seed=0):
     for label, count in counts.items():
         for i in range(count):
             name = "".join("abcdefghij"[int(d)] for d in f"{len(rows):04}")  # makes the text distinct
-            said = rng.choice([*own[label], *FILLER], 6)
-            rows.append([len(rows), f"No {' '.join(said)} {name}.", f"{own[label][i % 2]} lungs.", label])
+            used = rng.choice([*own[label], *FILLER], 6)
+            rows.append([len(rows), f"No {' '.join(used)} {name}.", f"{own[label][i % 2]} lungs.", label])
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
@@ -55,8 +55,8 @@ def reports(tmp_path):
 
 
 def three_texts(**settings):
-    said, labels = ["Clear lung.", "Clear heart.", "Opacity lung."], np.array([0, 0, 1])
-    return fit(said, labels, TextConfig(**settings))
+    reports, labels = ["Clear lung.", "Clear heart.", "Opacity lung."], np.array([0, 0, 1])
+    return fit(reports, labels, TextConfig(**settings))
 
 
 # words
@@ -78,21 +78,24 @@ def test_words(text, expected):
 
 
 def test_lemmas_and_stop_words():
-    assert Words(stop_words(True), True)("There are no opacities in the lungs; AP views") == [
+    assert Tokenizer(stop_words(True), True)("There are no opacities in the lungs; AP views") == [
         "no", "opacity", "lung", "ap", "view",
     ]  # fmt: skip
-    assert Words(stop_words(False), False)("There are no opacities in the lungs") == ["opacities", "lungs"]
+    assert Tokenizer(stop_words(False), False)("There are no opacities in the lungs") == [
+        "opacities",
+        "lungs",
+    ]
 
 
 def test_lemmas_are_looked_up_once(monkeypatch):
     import simplemma
 
-    looked = []
-    monkeypatch.setattr(simplemma, "lemmatize", lambda word, lang: looked.append(word) or word)
-    textmodel.lemma.cache_clear()
-    Words(frozenset(), True)("lungs lungs lungs")
-    textmodel.lemma.cache_clear()
-    assert looked == ["lungs"]
+    lookups = []
+    monkeypatch.setattr(simplemma, "lemmatize", lambda word, lang: lookups.append(word) or word)
+    models.lemma.cache_clear()
+    Tokenizer(frozenset(), True)("lungs lungs lungs")
+    models.lemma.cache_clear()
+    assert lookups == ["lungs"]
 
 
 def test_the_negations_are_stop_words_of_scikit_learn():
@@ -105,8 +108,8 @@ def test_the_negations_are_stop_words_of_scikit_learn():
 def test_copies_are_one_text_and_conflicts_go_by_the_majority():
     keys = ["a", "b", "a", "c", "a", "b", "d", "d"]
     labels = np.array([1, 0, 0, 0, 0, 1, 1, 1])
-    kept, tied, conflicts = distinct(keys, labels)
-    assert kept.tolist() == [2, 3, 6]  # a: the first with label 0; b: 1 to 1, out; c; d
+    places, tied, conflicts = distinct(keys, labels)
+    assert places.tolist() == [2, 3, 6]  # a: the first with label 0; b: 1 to 1, out; c; d
     assert (tied, conflicts) == (2, 2)
 
 
@@ -119,7 +122,7 @@ def test_what_is_left_out_is_counted(tmp_path):
         [902, "XXXX. 1 2 3", "", " abnormal "],
         [903, "NA", "None", "normal"],
     ]
-    corpus = read(table(tmp_path / "r.csv", rows + more), TextConfig())
+    corpus = read_corpus(table(tmp_path / "r.csv", rows + more), TextConfig())
     assert corpus.removed == {"other label": 3, "without a word": 1, "copies": 1, "tied between labels": 2}
     assert corpus.in_file == {"abnormal": 21, "normal": 23, "technical": 3} and corpus.conflicts == 1
     assert corpus.texts[-1] == "NA None" and corpus.rows[-1] == 46  # pandas' "missing" words are words
@@ -129,9 +132,11 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 def test_no_text_is_on_both_sides_of_the_split(tmp_path):
     rows = some_rows({"normal": 40, "abnormal": 60})
-    copies = [[uid + 1000, said.upper(), f"xxxx {more}", label] for uid, said, more, label in rows * 2]
+    copies = [
+        [uid + 1000, findings.upper(), f"xxxx {more}", label] for uid, findings, more, label in rows * 2
+    ]
     settings = TextConfig()
-    corpus = read(table(tmp_path / "r.csv", rows + copies), settings)
+    corpus = read_corpus(table(tmp_path / "r.csv", rows + copies), settings)
     train, test = hold_out(corpus.labels, settings)
     sides = [{" ".join(words(corpus.texts[i])) for i in part} for part in (train, test)]
     assert len(sides[0]) == 80 and len(sides[1]) == 20 and not sides[0] & sides[1]
@@ -151,8 +156,8 @@ def test_the_fewest_texts_allowed_are_enough_for_split_and_folds(fraction, folds
 
 def test_the_longest_field_allowed_is_read(tmp_path):
     rows = some_rows({"normal": 8, "abnormal": 8})
-    rows[0][1] = "lung " * (texts.MOST_CHARACTERS // 5)
-    assert len(read(table(tmp_path / "r.csv", rows), replace(TextConfig(), folds=2)).texts) == 16
+    rows[0][1] = "lung " * (corpora.MOST_CHARACTERS // 5)
+    assert len(read_corpus(table(tmp_path / "r.csv", rows), replace(TextConfig(), folds=2)).texts) == 16
 
 
 # the model
@@ -169,7 +174,7 @@ def test_naive_bayes_by_hand():
 
 def test_telling_words_by_hand():
     """ "clear" is 3/8 of normal and 1/6 of abnormal, smoothed: log 9/4, variance 1/3 + 1/1."""
-    rows = three_texts().telling(4)
+    rows = three_texts().characteristic_words(4)
     first = rows[0]
     assert (first["class"], first["rank"], first["word"]) == ("normal", 1, "clear")
     assert first["log_odds"] == pytest.approx(np.log(9 / 4))
@@ -186,11 +191,11 @@ def test_rare_words_are_left_out_and_a_bag_without_words_is_refused():
 
 
 def test_a_negation_is_a_word_unless_it_is_asked_not_to_be():
-    said, labels = ["no opacity", "opacity"] * 3, np.array([0, 1] * 3)
-    model = fit(said, labels, TextConfig())
-    assert [name for name, _ in model.classify(said[:2])] == ["normal", "abnormal"]
-    model = fit(said, labels, TextConfig(negations=False))
-    assert np.allclose(model.probabilities(said), 0.5)
+    reports, labels = ["no opacity", "opacity"] * 3, np.array([0, 1] * 3)
+    model = fit(reports, labels, TextConfig())
+    assert [name for name, _ in model.classify(reports[:2])] == ["normal", "abnormal"]
+    model = fit(reports, labels, TextConfig(negations=False))
+    assert np.allclose(model.probabilities(reports), 0.5)
 
 
 @pytest.mark.parametrize("wrong", ["one text", [1], [None], [b"text"]])
@@ -202,20 +207,20 @@ def test_texts_are_strings_in_a_list(wrong):
 @pytest.mark.parametrize("more", [{}, {"ngrams": 2, "alpha": 0.3}, {"lemmas": False, "negations": False}])
 def test_a_saved_model_predicts_as_before_to_the_last_bit(tmp_path, reports, more):
     settings = TextConfig(**more)
-    corpus = read(reports, settings)
+    corpus = read_corpus(reports, settings)
     model = fit(corpus.texts, corpus.labels, settings)
-    path = Run(tmp_path / "out").write_json("m.json", model.record())
-    again = load(path)
+    path = Store(tmp_path / "out").write_json("m.json", model.to_json())
+    again = load_model(path)
     assert np.array_equal(again.probabilities(corpus.texts), model.probabilities(corpus.texts))
     assert again.classify(["unheard of"]) == model.classify(["unheard of"])
-    assert again.classes == ("normal", "abnormal") and again.record() == model.record()
+    assert again.classes == ("normal", "abnormal") and again.to_json() == model.to_json()
 
 
 def changed(**values):
-    return json.dumps({**three_texts().record(), **values})
+    return json.dumps({**three_texts().to_json(), **values})
 
 
-RECORD = three_texts().record()
+RECORD = three_texts().to_json()
 TWICE = [*RECORD["vocabulary"][:3], RECORD["vocabulary"][0]]
 DAMAGED = {
     "cut": (changed()[:-40], "in JSON"),
@@ -240,49 +245,54 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_model_is_refused_in_one_line(tmp_path, name):
-    content, said = DAMAGED[name]
+    content, message = DAMAGED[name]
     path = tmp_path / "m.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=said) as caught:
-        load(path)
+    with pytest.raises(UserError, match=message) as caught:
+        load_model(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_a_missing_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"The text model must be readable. Got '.*none.json'"):
-        load(tmp_path / "none.json")
+        load_model(tmp_path / "none.json")
 
 
 # the run
 
 
 def test_the_files_agree_with_each_other(tmp_path, reports):
-    out, progress = Run(tmp_path / "out"), Progress()
+    out, progress = Store(tmp_path / "out"), Progress()
     closing = classify_reports(reports, TextConfig(), out, progress)
     assert sorted(p.name for p in out.root.iterdir() if p.is_file()) == sorted(FILES)
     read_csv = {name: pd.read_csv(out.path(name)) for name in FILES if name.endswith("csv")}
-    source, said = pd.read_csv(reports, keep_default_na=False), read_csv["reports_predictions.csv"]
-    assert len(said) == 40 and (source.label[said["index"]].to_numpy() == said.true).all()
-    assert (said[["p normal", "p abnormal"]].idxmax(axis=1) == "p " + said.predicted).all()
+    source, predictions = pd.read_csv(reports, keep_default_na=False), read_csv["reports_predictions.csv"]
+    assert (
+        len(predictions) == 40 and (source.label[predictions["index"]].to_numpy() == predictions.true).all()
+    )
+    assert (predictions[["p normal", "p abnormal"]].idxmax(axis=1) == "p " + predictions.predicted).all()
     counts = read_csv["reports_confusion.csv"].set_index("true")
-    assert (counts == pd.crosstab(said.true, said.predicted).loc[counts.index, counts.columns]).all(axis=None)
+    assert (
+        counts == pd.crosstab(predictions.true, predictions.predicted).loc[counts.index, counts.columns]
+    ).all(axis=None)
     measured = read_csv["reports_metrics.csv"]
     test = measured[(measured.part == "test") & measured["class"].isna()].set_index(["model", "metric"])
-    assert test.value["naive Bayes", "accuracy"] == pytest.approx(said.correct.mean())
+    assert test.value["naive Bayes", "accuracy"] == pytest.approx(predictions.correct.mean())
     assert (test.low <= test.value + 1e-6).all() and (test.value <= test.high + 1e-6).all()
     folds = read_csv["reports_folds.csv"]
     mean = folds[folds.model == "naive Bayes"].auc.mean()
     row = measured[(measured.part == "cross-validation") & (measured.model == "naive Bayes")]
     assert row.set_index("metric").value["auc"] == pytest.approx(mean, abs=1e-5)
     assert folds.groupby("model").texts.sum().tolist() == [160, 160]
-    model = load(out.path("reports_model.json"))
-    joined = (source.findings + " " + source.impression)[said["index"]].tolist()
-    assert np.allclose(model.probabilities(joined)[:, 0], said["p normal"], rtol=1e-5, atol=0)
+    model = load_model(out.path("reports_model.json"))
+    joined = (source.findings + " " + source.impression)[predictions["index"]].tolist()
+    assert np.allclose(model.probabilities(joined)[:, 0], predictions["p normal"], rtol=1e-5, atol=0)
     summary = json.loads(out.path("reports_summary.json").read_text())
     assert summary["train"] == {"normal": 48, "abnormal": 112}
     assert summary["test"] == {"normal": 12, "abnormal": 28}
     assert (
-        closing[0]["accuracy"] == pytest.approx(said.correct.mean()) and closing[0]["model"] == "naive Bayes"
+        closing[0]["accuracy"] == pytest.approx(predictions.correct.mean())
+        and closing[0]["model"] == "naive Bayes"
     )
     assert summary["verdict"].startswith("naive Bayes against the majority: gain of ")
     with Image.open(out.path("reports_confusion.png")) as picture:
@@ -291,7 +301,7 @@ def test_the_files_agree_with_each_other(tmp_path, reports):
 
 
 def test_the_majority_is_the_larger_class_and_the_difference_is_from_it(tmp_path, reports):
-    out = Run(tmp_path / "out")
+    out = Store(tmp_path / "out")
     bayes, majority = classify_reports(reports, TextConfig(), out, Progress())
     assert majority["accuracy"] == pytest.approx(28 / 40) and majority["balanced_accuracy"] == 0.5
     assert majority["f1"] == pytest.approx((2 * 0.7 / 1.7) / 2) and majority["auc"] == 0.5
@@ -303,7 +313,7 @@ def test_the_majority_is_the_larger_class_and_the_difference_is_from_it(tmp_path
 
 
 def test_the_same_run_writes_the_same_bytes_and_another_seed_does_not(tmp_path, reports):
-    outs = [Run(tmp_path / name) for name in "abc"]
+    outs = [Store(tmp_path / name) for name in "abc"]
     for out, seed in zip(outs, (0, 0, 1), strict=True):
         classify_reports(reports, TextConfig(seed=seed), out, Progress())
     assert outs[0].outputs == outs[1].outputs
@@ -315,7 +325,7 @@ def test_the_test_texts_do_not_reach_the_model(tmp_path):
     rows, settings, models = some_rows({"normal": 30, "abnormal": 30}), TextConfig(), []
     for turn in range(2):
         path = table(tmp_path / "r.csv", rows)
-        out = Run(tmp_path / str(turn))
+        out = Store(tmp_path / str(turn))
         classify_reports(path, settings, out, Progress())
         models.append(out.path("reports_model.json").read_bytes())
         for i in pd.read_csv(out.path("reports_predictions.csv"))["index"]:
@@ -326,17 +336,17 @@ def test_the_test_texts_do_not_reach_the_model(tmp_path):
 def test_three_labels(tmp_path):
     path = table(tmp_path / "r.csv", some_rows({"normal": 30, "abnormal": 40, "technical": 50}))
     settings = TextConfig(labels=("normal", "abnormal", "technical"), folds=3)
-    bayes, majority = classify_reports(path, settings, Run(tmp_path / "out"), Progress())
+    bayes, majority = classify_reports(path, settings, Store(tmp_path / "out"), Progress())
     assert bayes["balanced_accuracy"] > 0.9 and majority["balanced_accuracy"] == pytest.approx(1 / 3)
-    told = pd.read_csv(tmp_path / "out" / "reports_words.csv")
-    assert {"blur", "tilt"} <= set(told[told["class"] == "technical"].word[:3])
+    listed = pd.read_csv(tmp_path / "out" / "reports_words.csv")
+    assert {"blur", "tilt"} <= set(listed[listed["class"] == "technical"].word[:3])
 
 
 def test_a_text_under_two_labels_is_said(tmp_path):
     rows = some_rows({"normal": 20, "abnormal": 20})
     progress = Progress()
     path = table(tmp_path / "r.csv", [*rows, [*rows[0][:3], "normal"], [*rows[0][:3], "abnormal"]])
-    classify_reports(path, TextConfig(), Run(tmp_path / "out"), progress)
+    classify_reports(path, TextConfig(), Store(tmp_path / "out"), progress)
     assert progress.warnings and progress.warnings[0].startswith(
         "The same text under several labels: 1 times"
     )
@@ -369,10 +379,10 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_files_are_refused_in_one_line_and_nothing_is_written(tmp_path, name):
-    content, said = BAD[name]
-    path, out = tmp_path / "r.csv", Run(tmp_path / "out")
+    content, message = BAD[name]
+    path, out = tmp_path / "r.csv", Store(tmp_path / "out")
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         classify_reports(path, TextConfig(), out, Progress())
     assert "\n" not in str(caught.value)
     assert [p for p in out.root.rglob("*") if p.is_file()] == []
@@ -381,11 +391,11 @@ def test_bad_files_are_refused_in_one_line_and_nothing_is_written(tmp_path, name
 @pytest.mark.parametrize("name", ["none.csv", "."])
 def test_what_cannot_be_opened_is_named(tmp_path, name):
     with pytest.raises(UserError, match=r"The CSV file must be readable\. Got"):
-        read(tmp_path / name, TextConfig())
+        read_corpus(tmp_path / name, TextConfig())
 
 
 @pytest.mark.parametrize(
-    "values, said",
+    "values, message",
     [
         ({"text_columns": ()}, "--text-columns must be at least one name"),
         ({"text_columns": ("findings", "label")}, "--text-columns must be other than the label's"),
@@ -402,8 +412,8 @@ def test_what_cannot_be_opened_is_named(tmp_path, name):
         ({"seed": 0.5}, "--seed must be of type int"),
     ],
 )
-def test_bad_settings(values, said):
-    with pytest.raises(UserError, match=said):
+def test_bad_settings(values, message):
+    with pytest.raises(UserError, match=message):
         TextConfig(**values)
 
 
@@ -415,7 +425,7 @@ def test_open_i(shared_data, tmp_path):
     if not path.exists():
         pytest.skip("no openi_reports.csv among the real data")
     progress = Progress()
-    bayes, majority = classify_reports(path, TextConfig(), Run(tmp_path / "out"), progress)
+    bayes, majority = classify_reports(path, TextConfig(), Store(tmp_path / "out"), progress)
     summary = json.loads((tmp_path / "out" / "reports_summary.json").read_text())
     assert summary["removed"] == {
         "other label": 101, "without a word": 28, "copies": 745, "tied between labels": 2,
@@ -424,6 +434,6 @@ def test_open_i(shared_data, tmp_path):
     assert summary["texts_with_several_labels"] == 4 and len(progress.warnings) == 1
     assert 0.89 < bayes["accuracy"] < 0.95 and bayes["auc"] > 0.96
     assert majority["accuracy"] == pytest.approx(486 / 616)
-    told = pd.read_csv(tmp_path / "out" / "reports_words.csv")
-    assert {"no", "clear"} <= set(told[told["class"] == "normal"].word)
-    assert {"atelectasis", "cardiomegaly"} <= set(told[told["class"] == "abnormal"].word)
+    listed = pd.read_csv(tmp_path / "out" / "reports_words.csv")
+    assert {"no", "clear"} <= set(listed[listed["class"] == "normal"].word)
+    assert {"atelectasis", "cardiomegaly"} <= set(listed[listed["class"] == "abnormal"].word)

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from kdtf.cli.entry import main
+from kdtf.data.typical import layout
 from kdtf.predictor import Predictor, open_interpreter
-from kdtf.tflite.bundle import layout
 from kdtf.web.build import MODULES, SOURCES, build, names
 from kdtf.web.student import fixed_batch
 

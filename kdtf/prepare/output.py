@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..data.arrays import SPLITS
-from ..data.load import FOLDER
+from ..data.arrays import FILE_NAMES
+from ..data.dataset import SPLITS
+from ..data.provenance import MADE_BY, PROVENANCE
 from ..errors import require
-from ..store import disk_errors
+from ..files import disk_errors
 
-PROVENANCE = "provenance.json"
-MADE_BY = "kdtf prepare"
-PATTERNS = (*FOLDER.values(), "files_{}.csv")
+PATTERNS = (*FILE_NAMES.values(), "files_{}.csv")
 # SYNTHETIC.txt is never made here: beside real images it would call them a phantom
 NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(s) for s in SPLITS for pattern in PATTERNS))
 
@@ -42,20 +41,20 @@ def staged(out: Path) -> Iterator[Path]:
     where `out` holds arrays that prepare did not make, or cannot be written to.
     """
     with disk_errors(out, "--out", "It is as it was before."):
-        old = _made_before(out)
+        replaceable = _replaceable(out)
         home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         staging = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home))
         try:
             yield staging
-            _swap(staging, out, old)
+            _swap(staging, out, replaceable)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _made_before(out: Path) -> list[str]:
+def _replaceable(out: Path) -> list[str]:
     """Names of `out` that prepare made and may replace, the provenance last."""
     require(out.is_dir() or not out.exists(), "--out", "a folder", str(out))
-    there = [name for name in NAMES if os.path.lexists(out / name)]
+    present = [name for name in NAMES if os.path.lexists(out / name)]
     listed, path = set(), out / PROVENANCE
     if path.exists():
         try:
@@ -63,24 +62,25 @@ def _made_before(out: Path) -> list[str]:
             listed = set(note["sha256"]) if note["made_by"] == MADE_BY else set()
         except (ValueError, KeyError, TypeError):
             listed = set()
-        foreign = [name for name in there if name not in listed] + ([] if listed else [PROVENANCE])
+        foreign = [name for name in present if name not in listed] + ([] if listed else [PROVENANCE])
     else:
-        foreign = there
+        foreign = present
     hint = "Choose another folder, or move them away."
     rule = "a folder without arrays, or with those of an earlier prepare"
     require(not foreign, "--out", rule, f"{out} with {', '.join(foreign)}", hint)
-    return [*there, PROVENANCE] if listed else []
+    return [*present, PROVENANCE] if listed else []
 
 
-def _swap(staging: Path, out: Path, old: list[str]) -> None:
-    """Move `old` out of `out` and the new files in, or leave `out` as it was.
+def _swap(staging: Path, out: Path, replaceable: list[str]) -> None:
+    """Move `replaceable` out of `out` and the new files in, or leave `out` as it was.
 
     The provenance goes last and comes first, so that even a killed process leaves no arrays without one.
     """
     fresh = [name for name in (PROVENANCE, *NAMES) if (staging / name).exists()]
     absent = [folder for folder in (out / "teacher", out, *out.absolute().parents) if not folder.exists()]
     aside, moved = staging / "old", []
-    pairs = [(out / name, aside / name) for name in old] + [(staging / name, out / name) for name in fresh]
+    pairs = [(out / name, aside / name) for name in replaceable]
+    pairs += [(staging / name, out / name) for name in fresh]
     try:
         for origin, target in pairs:
             target.parent.mkdir(parents=True, exist_ok=True)

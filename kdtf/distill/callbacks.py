@@ -1,0 +1,58 @@
+"""What happens at the end of an epoch: a row of history, and the choice of the weights to keep."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from ..errors import UserError
+from ..evidence.choose import val_order
+
+
+class History(keras.callbacks.Callback):
+    """Keeps a history row an epoch, tells the progress bar, and stops on a loss that is not a number."""
+
+    def __init__(self, advance: Callable[[int], None], phase: str, rows: list[dict]):
+        super().__init__()
+        self.advance, self.phase, self.rows = advance, phase, rows
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Raises `UserError` where the loss is not finite."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, "phase": self.phase, **{k: float(v) for k, v in logs.items()}}
+        self.rows.append({**row, "learning_rate": rate})
+        if not np.isfinite(row["loss"]):
+            raise UserError(
+                f"The loss must stay finite. It became {row['loss']} in epoch {epoch + 1} of {self.phase}. "
+                "Try a lower learning rate."
+            )
+        self.advance(epoch + 1)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Finds the weights of the best epoch on val, by `choose.val_order`.
+
+    Stops after `patience` epochs without a better one. Not `EarlyStopping`: on small val splits many
+    epochs tie in accuracy, and the loss alone prefers early, timid weights (docs/design.md).
+    """
+
+    def __init__(self, patience: int):
+        super().__init__()
+        self.patience, self.best, self.weights, self.waited = patience, None, None, 0
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Keep the weights where they are better than all before."""
+        reached = val_order(logs["val_accuracy"], logs["val_loss"])
+        self.waited += 1
+        if self.best is None or reached > self.best:
+            self.best, self.weights, self.waited = reached, self.model.get_weights(), 0
+        if self.over():
+            self.model.stop_training = True
+
+    def over(self) -> bool:
+        """Whether it has waited long enough."""
+        return self.waited >= self.patience
+
+    def restore(self) -> None:
+        """Give the model its best weights."""
+        self.model.set_weights(self.weights)

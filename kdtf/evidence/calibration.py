@@ -1,0 +1,107 @@
+"""Operating points and calibration: thresholds and a temperature chosen on val, what they give on test.
+
+Takes probabilities and labels, gives plain values.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..predictor import tempered
+from .bootstrap import Draws, Interval, interval
+from .metrics import LEAST_PROB, accuracy, confidence_bins, is_right, ratio
+
+
+def threshold(
+    probs_of_class: np.ndarray, positive: np.ndarray, min_sensitivity: float | None = None
+) -> float:
+    """The operating point of one class against the rest, chosen on val: probs (n,), positive (n,) bool.
+
+    The largest Youden index (sensitivity + specificity - 1; Youden 1950), or, with `min_sensitivity`,
+    the highest threshold that reaches it. Images at or above the threshold are called positive.
+    """
+    from sklearn.metrics import roc_curve
+
+    false, true, cuts = roc_curve(positive, probs_of_class, drop_intermediate=False)
+    if min_sensitivity is None:
+        return float(min(1.0, cuts[np.argmax(true - false)]))
+    return float(min(1.0, cuts[np.argmax(true >= min_sensitivity)]))
+
+
+def class_thresholds(
+    probs: np.ndarray, labels: np.ndarray, min_sensitivity: float | None = None
+) -> dict[int, float]:
+    """{class: `threshold`} from val probabilities (n, K) and labels (n,).
+
+    A class that all val images have, or none, has no threshold.
+    """
+    return {
+        k: threshold(probs[:, k], labels == k, min_sensitivity)
+        for k in range(probs.shape[1])
+        if 0 < (labels == k).sum() < len(labels)
+    }
+
+
+def threshold_rule(min_sensitivity: float | None = None) -> str:
+    """How `threshold` chooses, in words that follow "a threshold"."""
+    if min_sensitivity is None:
+        return "of the largest Youden index"
+    return f"the highest that reaches a sensitivity of {min_sensitivity}"
+
+
+def operating_point(
+    draws: Draws, probs_of_class: np.ndarray, positive: np.ndarray, cut: float
+) -> dict[str, Interval]:
+    """Sensitivity, specificity, PPV and NPV of one class at a threshold: probs (N,), positive (N,) bool."""
+    called = probs_of_class >= cut
+    hits, misses, false_alarms, rejections = (
+        draws.weights @ part.astype(np.float32)
+        for part in (called & positive, ~called & positive, called & ~positive, ~called & ~positive)
+    )
+    return {
+        "sensitivity": interval(ratio(hits, hits + misses), draws.units),
+        "specificity": interval(ratio(rejections, rejections + false_alarms), draws.units),
+        "ppv": interval(ratio(hits, hits + false_alarms), draws.units),
+        "npv": interval(ratio(rejections, rejections + misses), draws.units),
+    }
+
+
+def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that minimises the log loss of softmax(log p / T) on val (Guo et al. 2017).
+
+    Probabilities are (n, K), labels (n,); between 0.05 and 20.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_t: float) -> float:
+        p = tempered(probs, np.exp(log_t))
+        return -np.mean(np.log(np.clip(p[np.arange(len(labels)), labels], 1e-12, 1)))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+class Reliability(NamedTuple):
+    """Mean confidence, part right and number of images of every bin that has any."""
+
+    confidence: np.ndarray
+    frequency: np.ndarray
+    count: np.ndarray
+
+
+def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
+    """How often the top class is right, by how sure the model is of it: probs (N, K), labels (N,)."""
+    confidence, right = probs.max(axis=1), is_right(probs, labels)
+    bins = confidence_bins(confidence)
+    count = np.bincount(bins)
+    full = count > 0
+    means = (np.bincount(bins, values)[full] / count[full] for values in (confidence, right))
+    return Reliability(*means, count[full])
+
+
+def agreement(student: np.ndarray, teacher: np.ndarray) -> dict[str, float]:
+    """Part of images with the same top class, and mean KL(teacher || student), of probabilities (N, K)."""
+    p, q = np.clip(teacher, LEAST_PROB, 1), np.clip(student, LEAST_PROB, 1)
+    return {
+        "top1_agreement": accuracy(student, teacher.argmax(axis=1)),
+        "kl_from_teacher": float(np.mean((p * np.log(p / q)).sum(axis=1))),
+    }

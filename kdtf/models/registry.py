@@ -1,0 +1,149 @@
+"""The teachers, one row per name: all that goes with a network of Keras Applications.
+
+Keras is imported inside the functions: a misspelt name is told at once, not after its start-up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..errors import require_known
+
+if TYPE_CHECKING:
+    from keras import KerasTensor as Tensor
+    from keras import Model as Network
+else:
+    Tensor = Network = object
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Global average pooling: maps (N, h, w, F) to features (N, F)."""
+    from keras import layers
+
+    return layers.GlobalAveragePooling2D()(maps)
+
+
+def dense_head(features: Tensor, classes: int) -> Tensor:
+    """Dense 512 ReLU, dropout 0.5, Dense K: features (N, F) to logits (N, K)."""
+    from keras import layers
+
+    x = layers.Dense(512, activation="relu")(features)
+    x = layers.Dropout(0.5)(x)
+    return layers.Dense(classes, name="logits")(x)
+
+
+def conv_head(maps: Tensor, classes: int) -> Tensor:
+    """Dropout 0.5, Conv 512 3x3 ReLU, MaxPool 7x7 stride 1, Dense 64, Dense K: maps (N, h, w, F) to logits.
+
+    Where the maps are smaller than 7 the window is as large as they are.
+    """
+    from keras import layers
+
+    x = layers.Dropout(0.5)(maps)
+    x = layers.Conv2D(512, 3, padding="same", activation="relu")(x)
+    x = layers.MaxPooling2D([min(7, side) for side in x.shape[1:3]], strides=1)(x)
+    x = layers.Dense(64, activation="relu")(layers.Flatten()(x))
+    return layers.Dense(classes, name="logits")(x)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One network.
+
+    `builder` is a class of `keras.applications`, or a function of `networks` in lower case; `module`
+    the module of Keras with its `preprocess_input`. `files` maps the official names of its ImageNet
+    weights (without top) to the builder arguments they were trained with; the first is the one Keras
+    downloads. `published` says whether Keras has ImageNet weights for it. `neck` makes of the last
+    maps the features that are cached where the base is frozen, `head` of the features the logits.
+    `min_side` in pixels.
+    """
+
+    builder: str
+    module: str
+    files: dict[str, dict] = field(default_factory=dict)
+    min_side: int = 32
+    aliases: tuple[str, ...] = ()
+    published: bool = True
+    neck: Callable = pooled
+    head: Callable = dense_head
+
+    def build(self, **arguments) -> Network:
+        """The network itself, by the arguments of its builder."""
+        if self.builder.islower():
+            networks = import_module("kdtf.models.networks")
+            return networks.as_application(getattr(networks, self.builder))(**arguments)
+        return getattr(import_module("keras.applications"), self.builder)(**arguments)
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Pixels 0..255 as the network was trained to take them."""
+        return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
+
+
+_TF = "weights_tf_dim_ordering_tf_kernels"
+_ALPHAS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}
+_ALPHAS_V2 = ("1.0", "1.4", "1.3", "0.75", "0.5", "0.35")
+
+TEACHERS = {
+    "vgg16": Teacher("VGG16", "vgg16", {f"vgg16_{_TF}_notop.h5": {}}),
+    "vgg19": Teacher("VGG19", "vgg19", {f"vgg19_{_TF}_notop.h5": {}}),
+    "resnet": Teacher("ResNet50", "resnet", {f"resnet50_{_TF}_notop.h5": {}}, aliases=("resnet50",)),
+    "densenet": Teacher(
+        "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, aliases=("densenet121",)
+    ),
+    "efficientnet": Teacher(
+        "EfficientNetB3", "efficientnet", {"efficientnetb3_notop.h5": {}}, aliases=("efficientnetb3",)
+    ),
+    "nasnetmobile": Teacher(
+        "NASNetMobile",
+        "nasnet",
+        {"nasnet_mobile_no_top.h5": {}, "NASNet-mobile-no-top.h5": {}},
+        aliases=("nasnet",),
+    ),
+    "xception": Teacher("Xception", "xception", {f"xception_{_TF}_notop.h5": {}}, min_side=71),
+    "mobilenet": Teacher(
+        "MobileNet",
+        "mobilenet",
+        {f"mobilenet_{a}_224_tf_no_top.h5": {"alpha": v} for a, v in _ALPHAS.items()},
+    ),
+    "mobilenetv2": Teacher(
+        "MobileNetV2",
+        "mobilenet_v2",
+        {f"mobilenet_v2_{_TF}_{a}_224_no_top.h5": {"alpha": float(a)} for a in _ALPHAS_V2},
+    ),
+    "efficientnetb0": Teacher("EfficientNetB0", "efficientnet", {"efficientnetb0_notop.h5": {}}),
+    "densenet-conv": Teacher(
+        "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, neck=lambda maps: maps, head=conv_head
+    ),
+    "resnet18": Teacher("resnet18", "mobilenet", published=False),
+    "cnn5": Teacher("cnn5", "mobilenet", published=False),
+}
+ALIASES = {alias: name for name, row in TEACHERS.items() for alias in (name, *row.aliases)}
+
+
+GENERIC = "keras-"
+# px; every other class of Keras takes 32
+LARGE_SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+
+
+def canonical(name: str) -> str:
+    """The registry name behind a name or alias, in any case. Raises `UserError` for an unknown one."""
+    if name.startswith("keras:"):
+        name = GENERIC + name.partition(":")[2]  # a colon would not do in the names of files
+        row_of(name)
+        return name
+    known = ALIASES.get(name.lower()) or ALIASES.get(name.lower().replace("-", ""))
+    if known is None:
+        require_known("--teachers", name, [*TEACHERS, "keras:NAME"])
+    return known
+
+
+def row_of(name: str) -> Teacher:
+    """The row of a canonical name: of the registry, or of any class of `keras.applications`."""
+    if not name.startswith(GENERIC):
+        return TEACHERS[name]
+    applications, wanted = import_module("keras.applications"), name.removeprefix(GENERIC)
+    known = [n for n in dir(applications) if n[0].isupper()]
+    require_known("--teachers keras:", wanted, known)
+    module = getattr(applications, wanted).__module__.rpartition(".")[2]
+    return Teacher(wanted, module, min_side=LARGE_SIDES.get(wanted, 32))

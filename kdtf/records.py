@@ -1,0 +1,243 @@
+"""What travels between packages: frozen records that can be pickled, and nothing that computes.
+
+A model is named by four words, which are columns of every table: `teacher` (or "alone", "baseline"),
+`model` (one of "teacher", "distilled", "alone", "baseline"), `recipe` ("keras" or that of a `.tflite`) and
+`seed`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+KERAS = "keras"  # the recipe of what is no `.tflite`
+
+
+class Predictions(NamedTuple):
+    """A model and what it said: probabilities on val (n, K) and test (N, K), milliseconds for one image."""
+
+    teacher: str
+    model: str
+    recipe: str
+    seed: int
+    val_probs: np.ndarray
+    test_probs: np.ndarray
+    latency_ms: float | None = None
+
+    @property
+    def name(self) -> dict:
+        """The four words that name the model, as columns of a table."""
+        return {"teacher": self.teacher, "model": self.model, "recipe": self.recipe, "seed": self.seed}
+
+
+class GroundTruth(NamedTuple):
+    """What is known of the val and test images: class names, labels (n,) and (N,), groups of test (N,)."""
+
+    classes: tuple[str, ...]
+    val: np.ndarray
+    test: np.ndarray
+    groups: np.ndarray | None = None
+
+
+class TensorError(NamedTuple):
+    """How far an operator's output in one `.tflite` is from the same operator's in another."""
+
+    layer: str  # "3 CONV_2D": its place in the float file, casts not counted
+    tensor: str
+    weighted: bool  # does it have weights, and so a precision of its own to keep
+    cosine: float
+    snr_db: float  # signal power to error power, decibels
+    max_abs: float
+    weights_snr_db: float | None  # the same of its weights
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is fitted.
+
+    `rate` is the peak learning rate; None leaves it to the network. With `patience` the weights of the best
+    epoch on val are kept, and training stops after so many epochs without a better one; without it
+    all epochs are trained and the last weights kept.
+    """
+
+    epochs: int
+    batch_size: int
+    rate: float | None
+    optimizer: str = "Adam"
+    schedule: str = "CosineDecay"
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class TeacherNetwork:
+    """A network of the registry and where its weights come from.
+
+    `weights` is the choice of --weights, `file` the sha256 of the file that it means, if it means one;
+    `size` the side in px to which the graph resizes its input, `momentum` that of BatchNormalization.
+    """
+
+    name: str
+    weights: str
+    file: str | None
+    size: int | None
+    momentum: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudentNetwork:
+    """A row of `STUDENTS` with its settings: momentum of BatchNormalization, dropout, seed of its weights."""
+
+    name: str
+    momentum: float
+    dropout: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Training views that set the ranges of int8: how many, and the seed that draws them."""
+
+    images: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Fine-tuning of a finished student for a small file, by a row of `qat.METHODS`.
+
+    `rule` is what the student was distilled with, None for one trained alone; `sparsity` and `clusters`
+    are of the methods that have them.
+    """
+
+    method: str
+    epochs: int
+    rate: float
+    batch_size: int
+    rule: "Rule | None"
+    sparsity: float | None = None
+    clusters: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a student is distilled with: alpha, the temperature of distillation, a row of `LOSSES`.
+
+    `options` are (name, value) of that loss's own parameters, where they have not their defaults.
+    """
+
+    alpha: float
+    temperature: float
+    loss: str = "kd"
+    options: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is read from the bytes of a `.tflite`.
+
+    `pixels` and `probs` are the types, scales and zero points of input and output.
+    """
+
+    recipe: str
+    sha256: str
+    bytes: int
+    gzip_bytes: int
+    sparsity: float
+    quantized_tensors: int
+    weight_tensors: int
+    pixels: dict
+    probs: dict
+
+
+@dataclass(frozen=True)
+class DataSheet:
+    """What every card says of the data: what they are, what training images look like, what they cannot tell.
+
+    `shape` is the student's input (H, W, C); `prepared` how `prepare` made the images, where it did;
+    `training_images` {statistic: [low, median, high]}, `training_layout` their main patterns in base64.
+    """
+
+    classes: tuple[str, ...]
+    digest: str
+    shape: tuple[int, int, int]
+    synthetic: bool
+    prepared: dict
+    training_images: dict[str, list[float]]
+    training_layout: str
+    images: dict[str, int]  # by split
+    limits: list[str]  # a sentence each
+
+
+@dataclass(frozen=True)
+class TeacherResult:
+    """A finished teacher."""
+
+    predictions: Predictions
+    key: str  # of its labels
+    weights: str  # where its weights came from, in words
+    pretrained: bool
+    parameters: int | None  # None of one that was not trained at all
+    size_kib: float | None
+    train_seconds: float
+    history: list[dict]  # a row an epoch
+
+
+@dataclass(frozen=True)
+class StudentResult:
+    """A finished student, distilled or trained alone. `folder` holds `student.keras` and `student.h5`."""
+
+    predictions: Predictions
+    key: str
+    folder: Path
+    network: str  # a row of `STUDENTS`
+    rule: Rule | None  # what it was distilled with; None of one trained alone
+    teacher_weights: str | None  # where its teacher's weights came from, in words
+    training: dict  # epochs, rate, optimizer, ...: how it was fitted
+    versions: dict[str, str]  # of the packages that trained it
+    parameters: int
+    size_kib: float
+    train_seconds: float
+    history: list[dict]
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """A finished `.tflite` of a student. `folder` holds `model.tflite`."""
+
+    predictions: Predictions
+    key: str
+    folder: Path
+    student: StudentResult
+    facts: FileFacts
+    made_with: dict  # the settings of its recipe: calibration, fine-tuning
+    versions: dict[str, str]  # of the packages that made it of the student
+    history: list[dict]  # of its fine-tuning, empty where there was none
+    errors: list[TensorError]  # by layer, against the float file
+
+
+@dataclass(frozen=True)
+class FileEvidence:
+    """What test and val say of a `.tflite`, as its card tells it.
+
+    `test` and `clean` are {metric: [value, low, high]}, ends of the 95 % interval; what is undefined is left
+    out. `clean` is of the test images without a copy in train or val, empty where that is all of them.
+    """
+
+    temperature: float  # divides log p; chosen on val
+    thresholds: dict[str, float]  # by class, of the probabilities at that temperature
+    threshold_rule: str  # how they were chosen, in words
+    test: dict[str, list[float]]
+    test_images: int
+    clean: dict[str, list[float]]
+    clean_images: int
+
+
+class Attention(NamedTuple):
+    """Grad-CAM of some test images: their indices (n,) and {model: heat (n, h, w) in 0..1}."""
+
+    images: np.ndarray
+    heat: dict[str, np.ndarray]

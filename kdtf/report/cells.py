@@ -1,0 +1,53 @@
+"""Data frames to tables as the page's template wants them: cells with a text and the value they sort by."""
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+
+class Cell(NamedTuple):
+    """A cell that reads as `text` and sorts by `value`."""
+
+    text: str
+    value: float
+
+
+def interval_cell(interval: pd.Series | None) -> Cell | None:
+    """A row with `value low high` as a cell."""
+    if interval is None:
+        return None
+    return Cell(f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})", interval.value)
+
+
+def points_cell(value: float, low: float, high: float) -> Cell | None:
+    """A difference of two parts and its interval as a cell, in points."""
+    if pd.isna(value):
+        return None
+    return Cell(f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})", 100 * value)
+
+
+def html_table(frame: pd.DataFrame, *, folded: str = "") -> dict:
+    """A frame, whose cells may be `Cell`s; with `folded` it waits behind this line to click."""
+    kinds = {c: "number" if pd.api.types.is_numeric_dtype(frame[c]) else "text" for c in frame}
+    kinds |= {c: "number" for c in frame if any(isinstance(v, Cell) for v in frame[c])}
+    rows = [[_plain_cell(v) for v in row] for row in frame.itertuples(index=False)]
+    return {"folded": folded, "columns": [{"name": c, "kind": k} for c, k in kinds.items()], "rows": rows}
+
+
+def html_tables(frame: pd.DataFrame, **first: Any) -> list[dict]:
+    """The rows with the values `first`, whose columns are left out, and all rows behind a line to click."""
+    wanted = (frame[list(first)] == pd.Series(first)).all(axis=1)
+    rows = frame[wanted].drop(columns=list(first)).dropna(axis=1, how="all")
+    rest = [] if wanted.all() else [html_table(frame, folded=f"All {len(frame)} rows")]
+    return [html_table(rows), *rest]
+
+
+def _plain_cell(value: Any) -> dict:
+    if isinstance(value, Cell):
+        return value._asdict()
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return {"text": "", "value": ""}
+    if isinstance(value, float):
+        style = ",.0f" if abs(value) >= 100 else ".3g" if abs(value) < 0.001 else ".3f"
+        return {"text": f"{value:{style}}", "value": value}
+    return {"text": value, "value": value}

@@ -1,0 +1,156 @@
+"""The CSV files of a results folder as people read them on the page. Computes no score."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..evidence.metrics import METRICS
+from ..records import KERAS
+from .cells import interval_cell, points_cell
+from .figures import MODELS
+
+CSV = (
+    "summary.csv", "intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv",
+    "audit.csv",
+)  # fmt: skip
+NAME = ["teacher", "model", "recipe", "seed"]
+Tables = dict[str, pd.DataFrame]  # the files of CSV by name, without their ending
+
+
+def read_tables(results: Path) -> Tables:
+    """The tables that the page is made of. Raises `OSError` and `ValueError`."""
+    return {path.stem: pd.read_csv(path) for path in (results / name for name in CSV)}
+
+
+def interval_of(tables: Tables, row: pd.Series, metric: str, images: str) -> pd.Series | None:
+    """The row of `intervals.csv` of a model, which is a row of `summary.csv`."""
+    intervals = tables["intervals"]
+    same_model = (intervals[NAME] == row[NAME]).all(axis=1)
+    rows = intervals[same_model & (intervals.metric == metric) & (intervals.images == images)]
+    return rows.iloc[0] if len(rows) else None
+
+
+def models(tables: Tables) -> pd.DataFrame:
+    """The rows of `summary.csv`."""
+    headlines = {name: metric for name, metric in METRICS.items() if metric.headline and name != "accuracy"}
+    rows = []
+    for _, row in tables["summary"].iterrows():
+        cells = {
+            "teacher": row.teacher,
+            "model": MODELS[row.model].label,
+            "recipe": row.recipe,
+            "accuracy": interval_cell(interval_of(tables, row, "accuracy", "all")),
+            "without copies": interval_cell(interval_of(tables, row, "accuracy", "clean")),
+            "loss": row.loss,
+            **{metric.label: row.get(name) for name, metric in headlines.items()},
+            "KiB": row.size_kib,
+            "ms/image": row.latency_ms,
+            "training, s": row.train_seconds,
+        }
+        rows.append(cells)
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
+
+
+def weight_origins(tables: Tables) -> str:
+    """A sentence on where the teachers' weights came from."""
+    teachers = tables["summary"].query("model == 'teacher'")
+    origins = [
+        f"{', '.join(rows.teacher)}: {origin}"
+        for origin, rows in teachers.groupby("teacher_weights", sort=False)
+    ]
+    return "Teachers: " + "; ".join(origins) + "."
+
+
+def comparisons(tables: Tables) -> pd.DataFrame:
+    """Differences between models on the same test images, in points."""
+    rows = tables["comparisons"]
+    frame = rows[["question", "teacher", "recipe", "seed", "images"]].copy()
+    differences = zip(rows.difference, rows.low, rows.high, strict=True)
+    frame["points, interval"] = [points_cell(*row) for row in differences]
+    frame["only 1st right"], frame["only 2nd right"] = rows.only_first_right, rows.only_second_right
+    frame["p (Holm)"] = rows.holm_p
+    frame["finding"] = [v.split(": ", 1)[1].split(" (")[0] for v in rows.verdict]
+    return frame
+
+
+def seeds(tables: Tables) -> pd.DataFrame:
+    """Accuracies over repeated seeds, and what distilling gained."""
+    rows = tables["seeds"]
+    frame = rows[["teacher", "model", "recipe", "images", "seeds", "mean", "standard_deviation"]].copy()
+    frame["model"] = _labels(rows.model)
+    ends = zip(rows.lowest, rows.highest, strict=True)
+    frame["lowest to highest"] = [f"{low:.3f} to {high:.3f}" for low, high in ends]
+    if "gain" in rows:
+        gains = zip(rows.gain, rows.gain_low, rows.gain_high, strict=True)
+        frame["gain over alone, points"] = [points_cell(*row) for row in gains]
+        frame["p"] = rows.gain_p
+    return frame.rename(columns={"standard_deviation": "standard deviation"})
+
+
+def classes(tables: Tables, seed: int) -> pd.DataFrame:
+    """Each class against the rest, of a seed's models and their int8 files."""
+    rows = tables["per_class"]
+    rows = rows[(rows.seed == seed) & rows.recipe.isin([KERAS, "int8"])]
+    frame = rows[["teacher", "model", "recipe", "class"]].copy()
+    frame["model"] = _labels(rows.model)
+    for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
+        columns = (rows[metric], rows[f"{metric}_low"], rows[f"{metric}_high"])
+        name = metric.upper() if len(metric) == 3 else metric
+        frame[name] = [f"{v:.2f} ({low:.2f} to {high:.2f})" for v, low, high in zip(*columns, strict=True)]
+    frame["threshold"], frame["test images"] = rows.threshold, rows.test_images
+    return frame
+
+
+def calibration(tables: Tables) -> pd.DataFrame:
+    """Calibration errors, and how students agree with their teachers."""
+    rows = tables["calibration"].copy()
+    rows["model"] = _labels(rows.model)
+    names = {"ece": "ECE", "scaled_ece": "ECE, scaled", "brier": "Brier", "scaled_brier": "Brier, scaled"}
+    names |= {"top1_agreement": "agrees with teacher", "kl_from_teacher": "KL from teacher"}
+    columns = [*NAME, "temperature", *names]
+    return rows[[c for c in columns if c in rows]].rename(columns=names)
+
+
+def files(tables: Tables) -> pd.DataFrame:
+    """The `.tflite` files: size, size after gzip, accuracy on val and test against float, latency."""
+    rows = tables["summary"]
+    floats = rows[rows.recipe == KERAS].set_index(["teacher", "model"])
+    rows = rows[rows.recipe != KERAS]
+    own = floats.loc[list(zip(rows.teacher, rows.model, strict=True))]
+    frame = pd.DataFrame({"teacher": rows.teacher, "model": _labels(rows.model), "recipe": rows.recipe})
+    frame["KiB"], frame["KiB, gzip"] = rows.size_kib, rows.gzip_kib
+    frame["weights that are 0"] = rows.sparsity
+    counts = zip(rows.quantized_tensors, rows.weight_tensors, strict=True)
+    frame["tensors below float32"] = [f"{below:.0f} of {total:.0f}" for below, total in counts]
+    frame["points on val"] = 100 * (rows.val_accuracy.to_numpy() - own.val_accuracy.to_numpy())
+    frame["points on test"] = 100 * (rows.accuracy.to_numpy() - own.accuracy.to_numpy())
+    frame["ms/image"] = rows.latency_ms
+    return frame.dropna(axis=1, how="all")
+
+
+def worst_layers(results: Path) -> pd.DataFrame:
+    """The worst layer of every quantized file; the CSV has the whole name of its tensor."""
+    frames = []
+    for path in sorted(results.glob("*_quantization_error.csv")):
+        rows = pd.read_csv(path).query("worst == 1").drop_duplicates("recipe")
+        frames.append(rows.assign(teacher=path.name.removesuffix("_quantization_error.csv")))
+    columns = {
+        "teacher": "teacher",
+        "recipe": "recipe",
+        "layer": "worst layer",
+        "snr_db": "signal to noise, dB",
+        "cosine": "cosine",
+        "max_abs": "largest error",
+        "weights_snr_db": "its weights alone, dB",
+    }
+    table = pd.concat(frames) if frames else pd.DataFrame(columns=list(columns))
+    return table[list(columns)].rename(columns=columns)
+
+
+def audit(tables: Tables) -> pd.DataFrame:
+    """What the audit looked for and how often it found it."""
+    return tables["audit"].rename(columns={"of": "out of", "other": "compared with"})
+
+
+def _labels(kinds: pd.Series) -> pd.Series:
+    return kinds.map({kind: style.label for kind, style in MODELS.items()})

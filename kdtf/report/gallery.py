@@ -1,0 +1,241 @@
+"""The pictures of a report, one row of `GALLERY` each: file name, subject, section, caption, how it is made.
+
+A new picture is a new row: it is drawn with the report of its subject, and `page` finds it by its name.
+Here a picture's record is computed; `figures` and `images` draw it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..data.copies import Pair
+from ..data.dataset import Dataset
+from ..evidence.metrics import confusion
+from ..evidence.tables import example_images, ranking_curves, reliability_diagram
+from ..records import KERAS
+from . import figures, images
+from .subjects import AuditSubject, RunSubject, StudentSubject, Study, TeacherSubject
+from .tables import quantization_error_rows
+
+SHEET_PAIRS = 12  # pairs of copies on a contact sheet
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG of every subject of the types `subjects`.
+
+    `file` is its name, with `names` of the subject in braces, of which `caption` may use {teacher}, and
+    {student} and {model} in words. `compute` gives the record that `draw` draws, or None where the subject
+    has no such picture. `section` is that of the page; a `folded` picture waits there behind a line to click.
+    """
+
+    file: str
+    subjects: tuple[type, ...]
+    section: str
+    caption: str
+    compute: Callable[[Any], Any | None]
+    draw: Callable[..., Figure]
+    folded: bool = False
+
+
+def student_in_words(teacher: str) -> str:
+    """The student that `teacher` stands for in file names and tables, as the subject of a sentence."""
+    undistilled = {"alone": "The student trained alone", "baseline": "The baseline"}
+    return undistilled.get(teacher, f"The student distilled from {teacher}")
+
+
+def _title(subject: TeacherSubject | StudentSubject) -> str:
+    teacher, kind = subject.predictions.teacher, subject.predictions.model
+    if isinstance(subject, TeacherSubject):
+        return f"teacher {teacher}, {subject.teacher.weights}"
+    if kind == "distilled":
+        return f"student of {teacher}, {subject.student.teacher_weights}"
+    return figures.MODELS[kind].label
+
+
+def _teacher_title(subject: TeacherSubject) -> str:
+    return f"{subject.predictions.teacher}, {subject.teacher.weights}"
+
+
+def _all_curves(subject: TeacherSubject) -> figures.Curves:
+    histories = {kind: model.history for kind, model in subject.models.items() if model.history}
+    return figures.Curves(_teacher_title(subject), histories)
+
+
+def _teacher_curves(subject: TeacherSubject) -> figures.Curves | None:
+    history = subject.teacher.history
+    return figures.Curves(_title(subject), {"teacher": history}) if history else None
+
+
+def _student_curves(subject: StudentSubject) -> figures.Curves:
+    return figures.Curves(_title(subject), {subject.predictions.model: subject.student.history})
+
+
+def _confusion(subject: TeacherSubject | StudentSubject) -> figures.Confusion:
+    truth = subject.study.truth
+    counts = confusion(subject.predictions.test_probs, truth.test)
+    return figures.Confusion(f"Test: {_title(subject)}", truth.classes, counts)
+
+
+def _verdict(study: Study, probs: np.ndarray, i: int) -> images.Verdict:
+    """What a model with test probabilities (N, K) says of test image i."""
+    classes = study.truth.classes
+    true, predicted = classes[study.truth.test[i]], classes[probs[i].argmax()]
+    return images.Verdict(study.images[i], true, predicted, float(probs[i].max()))
+
+
+def _examples(subject: TeacherSubject | StudentSubject) -> images.Examples:
+    """Test images with what the model says of them, the surest mistakes first."""
+    study, probs = subject.study, subject.predictions.test_probs
+    verdicts = [_verdict(study, probs, i) for i in example_images(probs, study.truth.test)]
+    wrong = sum(not verdict.right for verdict in verdicts)
+    right = len(verdicts) - wrong
+    title = f"{_title(subject)}: its {wrong} surest mistakes on test, then {right} it got right"
+    return images.Examples(title, verdicts)
+
+
+def _gradcam(subject: TeacherSubject) -> images.GradCam:
+    probs = {kind: subject.models[kind].predictions.test_probs for kind in ("teacher", "distilled", "alone")}
+    chosen, heat = subject.attention
+    rows = [
+        {kind: (_verdict(subject.study, probs[kind], i), heat[kind][at]) for kind in probs}
+        for at, i in enumerate(chosen)
+    ]
+    return images.GradCam(f"{_teacher_title(subject)}: what speaks for the class named", rows)
+
+
+def _ranking(subject: TeacherSubject) -> figures.Ranking | None:
+    classes, part = subject.study.truth.classes, subject.study.subsets[0]
+    if len(np.unique(part.labels)) < len(classes):
+        return None  # a class that is missing has no curve
+    curves = {kind: ranking_curves(model.predictions, part) for kind, model in subject.models.items()}
+    return figures.Ranking(_teacher_title(subject), classes, curves)
+
+
+def _calibration(subject: TeacherSubject) -> figures.Calibration:
+    part = subject.study.subsets[0]
+    curves = {kind: reliability_diagram(model.predictions, part) for kind, model in subject.models.items()}
+    return figures.Calibration(_teacher_title(subject), curves)
+
+
+def _quantization_errors(subject: StudentSubject) -> figures.QuantizationErrors | None:
+    rows = quantization_error_rows(subject)
+    return figures.QuantizationErrors(subject.predictions.teacher, rows) if rows else None
+
+
+def _accuracies(subject: RunSubject) -> figures.Accuracies:
+    wanted = {"recipe": KERAS, "seed": subject.study.seed, "images": "all", "metric": "accuracy"}
+    rows = (row for row in subject.evidence["intervals"] if wanted.items() <= row.items())
+    intervals = {(row["teacher"], row["model"]): (row["low"], row["high"]) for row in rows}
+    return figures.Accuracies(subject.summary, intervals)
+
+
+def _copies(kind: str, subject: AuditSubject) -> images.ContactSheet | None:
+    """The worst pairs of copies of a kind."""
+    pairs = [_copy(pair, subject.data) for pair in subject.audit.worst(kind, SHEET_PAIRS)]
+    return images.ContactSheet(f"The worst {len(pairs)} pairs of {kind} copies", pairs) if pairs else None
+
+
+def _copy(pair: Pair, data: Dataset) -> images.Copies:
+    pixels, captions = [], []
+    for split, i in (pair.first, pair.second):
+        part = getattr(data, split)
+        pixels.append(part.teacher_pixels[i])
+        captions.append(f"{split} {i}\n{data.classes[part.labels[i]]}")
+    relation = (
+        "two labels" if pair.conflict else "across splits" if pair.first[0] != pair.second[0] else "one split"
+    )
+    return images.Copies(tuple(pixels), tuple(captions), f"{relation}, correlation {pair.correlation:.4f}")
+
+
+TEACHER, STUDENT, RUN, AUDIT = (TeacherSubject,), (StudentSubject,), (RunSubject,), (AuditSubject,)
+COURSES = "accuracy and cross entropy over the epochs"
+MISTAKES = "test images, its surest mistakes first."
+GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
+    Picture("comparison.png", RUN, "models",
+            "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line.",
+            _accuracies, figures.draw_comparison),
+    Picture("pareto.png", RUN, "models",
+            "Accuracy on test against size and latency for one image; band: student alone, 95 % interval.",
+            _accuracies, figures.draw_pareto),
+    Picture("{teacher}_roc_pr.png", TEACHER, "classes",
+            "{teacher}: ROC and precision-recall curves of every class against the rest, on test.",
+            _ranking, figures.draw_ranking),
+    Picture("{teacher}_reliability.png", TEACHER, "calibration",
+            "{teacher}: how often the top class is right, by how sure the model is; diagonal: honest.",
+            _calibration, figures.draw_calibration),
+    Picture("{teacher}_quantization_error.png", STUDENT, "files",
+            "{teacher}: every file's layers, how far from float; the worst of each is ringed.",
+            _quantization_errors, figures.draw_quantization_errors),
+    Picture("{model}_confusion_matrix.png", (*TEACHER, *STUDENT), "confusion",
+            "{model}: confusion matrix on test, counts and parts of the true class, which is in rows.",
+            _confusion, figures.draw_confusion),
+    Picture("{teacher}_student_examples.png", STUDENT, "examples", f"{{student}}: {MISTAKES}",
+            _examples, images.draw_examples),
+    Picture("{teacher}_teacher_examples.png", TEACHER, "examples", f"The teacher {{teacher}}: {MISTAKES}",
+            _examples, images.draw_examples, folded=True),
+    Picture("{teacher}_gradcam.png", TEACHER, "gradcam",
+            "{teacher}: Grad-CAM of the teacher and both students on the same test images.",
+            _gradcam, images.draw_gradcam),
+    Picture("{teacher}_curves.png", TEACHER, "curves",
+            f"{{teacher}}: {COURSES}, train dashed, val solid.", _all_curves, figures.draw_curves),
+    Picture("{teacher}_teacher_curves.png", TEACHER, "curves", f"The teacher {{teacher}}: {COURSES}.",
+            _teacher_curves, figures.draw_curves, folded=True),
+    Picture("{teacher}_student_curves.png", STUDENT, "curves", f"{{student}}: {COURSES}.",
+            _student_curves, figures.draw_curves, folded=True),
+    Picture("audit_exact_copies.png", AUDIT, "audit",
+            "Pairs of images that are exact copies, the worst first.",
+            partial(_copies, "exact"), images.draw_contact_sheet),
+    Picture("audit_near_copies.png", AUDIT, "audit",
+            "Pairs of images that are near copies, the worst first.",
+            partial(_copies, "near"), images.draw_contact_sheet),
+)  # fmt: skip
+
+
+class PictureFile(NamedTuple):
+    """A picture in a results folder, its row of the gallery and what it shows, in words."""
+
+    path: Path
+    picture: Picture
+    caption: str
+
+
+def picture_files(results: Path) -> list[PictureFile]:
+    """The pictures of a results folder, in the order of the gallery, then by name."""
+    rows = {path: _row_of(path.name) for path in sorted(results.glob("*.png"))}
+    files = [PictureFile(path, row, caption(path.name, row)) for path, row in rows.items() if row]
+    return sorted(files, key=lambda file: GALLERY.index(file.picture))
+
+
+def _row_of(name: str) -> Picture | None:
+    """The row whose pattern a file name fits; of several, that which leaves least to its braces."""
+    fitting = [row for row in GALLERY if _fields(row.file, name) is not None]
+    return max(fitting, key=lambda row: len(re.sub(r"\{\w+\}", "", row.file)), default=None)
+
+
+def _fields(pattern: str, name: str) -> dict[str, str] | None:
+    """What stands in the braces of a pattern where the file has this name; None where it does not fit."""
+    parts = re.split(r"\{(\w+)\}", pattern)  # text and names of fields in turn
+    expression = "".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    match = re.fullmatch(expression, name)
+    return match and match.groupdict()
+
+
+def caption(name: str, picture: Picture) -> str:
+    """What the file of a picture shows, for readers and for screen readers."""
+    fields = _fields(picture.file, name)
+    if "teacher" in fields:
+        fields["student"] = student_in_words(fields["teacher"])
+    if "model" in fields:
+        teacher, _, kind = fields["model"].rpartition("_")
+        words = {"teacher": f"The teacher {teacher}", "student": student_in_words(teacher)}
+        if kind not in words:  # a picture that is not of this run
+            return Path(name).stem
+        fields["model"] = words[kind]
+    return picture.caption.format(**fields)

@@ -1,0 +1,163 @@
+"""What a report is about: frozen records that `runs` makes, and that tables and pictures are drawn from.
+
+`names` of a subject stand in the braces of its file names: with {"model": "vgg16_student"} the table
+"{model}_Confusion.csv" is "vgg16_student_Confusion.csv".
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..data.audit import Audit
+from ..data.dataset import Dataset
+from ..evidence import tables
+from ..records import Attention, FileResult, GroundTruth, Predictions, StudentResult, TeacherResult
+from .summary import Result, summary_row
+
+
+def data_name(source: str | Path, synthetic: bool) -> str:
+    """How tables name the data at the path `source`; synthetic data always says so."""
+    return "synthetic phantom" if synthetic else Path(source).name
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all models of a run were tested on, and the settings that tables depend on.
+
+    `images` (N, H, W, C), 0..255, are those of test at the teacher's size. `seed` is the first of the run.
+    Without `timings` the tables hold none: they are never twice the same.
+    """
+
+    data_name: str
+    synthetic: bool
+    truth: GroundTruth
+    images: np.ndarray
+    subsets: list[tables.Subset]  # of test; all of it is the first
+    seed: int
+    min_sensitivity: float | None
+    timings: bool
+
+    def row(self, result: Result) -> dict:
+        """A model's row of `summary.csv`. Images without a copy in train or val are the last subset."""
+        clean = np.isin(np.arange(len(self.truth.test)), self.subsets[-1].rows)  # (N,)
+        return summary_row(result, self.truth, clean, data_name=self.data_name, timings=self.timings)
+
+
+@dataclass(frozen=True)
+class _StudySubject:
+    study: Study
+
+    @property
+    def synthetic(self) -> bool:
+        """Are the images synthetic."""
+        return self.study.synthetic
+
+
+@dataclass(frozen=True)
+class TeacherSubject(_StudySubject):
+    """A teacher beside the students of its seed; `tuning`, where several rules were tried, a row for each."""
+
+    teacher: TeacherResult
+    alone: StudentResult
+    distilled: StudentResult
+    baseline: StudentResult | None
+    attention: Attention
+    tuning: tuple[dict, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands in the braces of file names."""
+        return {"teacher": self.predictions.teacher, "model": f"{self.predictions.teacher}_teacher"}
+
+    @property
+    def predictions(self) -> Predictions:
+        """Probabilities of the teacher."""
+        return self.teacher.predictions
+
+    @property
+    def models(self) -> dict[str, TeacherResult | StudentResult]:
+        """{kind: model} of the teacher and the students."""
+        baseline = {"baseline": self.baseline} if self.baseline else {}
+        return {"teacher": self.teacher, "alone": self.alone, "distilled": self.distilled, **baseline}
+
+
+@dataclass(frozen=True)
+class StudentSubject(_StudySubject):
+    """A student, distilled or trained alone, and its `.tflite` files."""
+
+    student: StudentResult
+    files: tuple[FileResult, ...]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands in the braces of file names."""
+        return {"teacher": self.predictions.teacher, "model": f"{self.predictions.teacher}_student"}
+
+    @property
+    def predictions(self) -> Predictions:
+        """Probabilities of the student."""
+        return self.student.predictions
+
+
+@dataclass(frozen=True)
+class FileSubject(_StudySubject):
+    """One `.tflite` of a student."""
+
+    file: FileResult
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands in the braces of file names."""
+        return {"teacher": self.file.predictions.teacher, "recipe": self.file.predictions.recipe}
+
+
+@dataclass(frozen=True)
+class RunSubject(_StudySubject):
+    """All finished models of all seeds, in the order of the tables."""
+
+    models: tuple[Result, ...]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands in the braces of file names: nothing."""
+        return {}
+
+    @cached_property
+    def rows(self) -> list[dict]:
+        """The rows of `runs.csv`."""
+        return [self.study.row(result) for result in self.models]
+
+    @property
+    def summary(self) -> list[dict]:
+        """The rows of `summary.csv`: those of the first seed."""
+        return [row for row in self.rows if row["seed"] == self.study.seed]
+
+    @cached_property
+    def evidence(self) -> dict[str, list[dict]]:
+        """{table: rows} of all evidence: see `evidence.tables.study`."""
+        study = self.study
+        predictions = [result.predictions for result in self.models]
+        return tables.study(predictions, study.truth, study.subsets, study.min_sensitivity)
+
+
+@dataclass(frozen=True)
+class AuditSubject:
+    """Data, and what its audit found."""
+
+    data: Dataset
+    audit: Audit
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What stands in the braces of file names: nothing."""
+        return {}
+
+    @property
+    def synthetic(self) -> bool:
+        """Are the images synthetic."""
+        return self.data.synthetic
+
+
+Subject = TeacherSubject | StudentSubject | FileSubject | RunSubject | AuditSubject

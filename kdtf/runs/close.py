@@ -1,0 +1,234 @@
+"""What people read: the report of a student, of a teacher, of the whole run; cards, manifest, page."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..config import Config
+from ..data.audit import Audit
+from ..data.dataset import Dataset
+from ..evidence import choose
+from ..evidence.metrics import score
+from ..evidence.tables import file_evidence, subsets
+from ..models.weights import NOT_DOWNLOADED, OFFLINE
+from ..progress import Progress
+from ..records import DataSheet, FileResult, StudentResult, TeacherResult
+from ..report.page import render
+from ..report.subjects import RunSubject, StudentSubject, Study, TeacherSubject, data_name
+from ..report.write import write_run_report, write_student_report, write_teacher_report
+from ..store import Store, read_note
+from ..tasks import Task
+from ..tflite.card import build_card
+from ..tflite.tensors import worst_error
+from ..versions import versions
+from .data import read_datasheet
+from .fitted import MEASURED
+from .plan import Group, Plan
+from .results import read_files, read_student, read_teacher
+from .stages import read_attention
+
+Files = dict[str, FileResult]
+MODEL = "model.tflite"
+
+
+class Closing:
+    """The results of one run as they come in, and what is written of them.
+
+    Results are kept by group, so that a report is made of the same records as the tables of the run.
+    """
+
+    def __init__(self, config: Config, data: Dataset, audit: Audit, store: Store, progress: Progress):
+        self.config, self.data, self.store, self.progress = config, data, store, progress
+        truth = data.ground_truth
+        seed = config.run.seed
+        self.study = Study(
+            data_name=data_name(data.source, data.synthetic),
+            synthetic=data.synthetic,
+            truth=truth,
+            images=data.test.teacher_pixels,
+            subsets=subsets(truth, ~audit.has_copy["test"], seed),
+            seed=seed,
+            min_sensitivity=config.evidence.min_sensitivity,
+            timings=not config.run.deterministic,
+        )
+        self.teachers: dict[str, list[TeacherResult]] = {}
+        self.students: dict[str, list[tuple[StudentResult, Files]]] = {}
+
+    def report(self, plan: Plan, task: Task) -> None:
+        """Write the report that a task asks for, unless it stands as it was written."""
+        group = next((group for group in plan.groups if group.report is task), None)
+        if group is None:
+            self._report_run(plan, task)
+            return
+        self._read(group)
+        sheet = read_datasheet(self.store.work / plan.datasheet.folder)
+        if group.teachers:
+            self._report_teacher(group, task, sheet)
+        else:
+            student, files = self.students[group.name][0]
+            self._written(task, lambda: self._student_files(student, files, sheet))
+
+    def _read(self, group: Group) -> None:
+        """The finished models of a group, and what their reader must be warned of."""
+        teachers = [read_teacher(tasks, self.store) for tasks in group.teachers]
+        if any(teacher.weights == NOT_DOWNLOADED for teacher in teachers):
+            self.progress.warn(OFFLINE)
+        self.teachers[group.name] = teachers
+        students = []
+        for i, tasks in enumerate(group.students):
+            weights = teachers[i % len(teachers)].weights if teachers else None
+            student = read_student(tasks, self.store, weights)
+            files = read_files(tasks, student, self.store)
+            self._warn_of_int8(student, files)
+            students.append((student, files))
+        self.students[group.name] = students
+
+    def _warn_of_int8(self, student: StudentResult, files: Files) -> None:
+        """Say that int8 lost accuracy on val, and which tensor is furthest off."""
+        lost = int8_loss(student, files, self.data)
+        if not lost:
+            return
+        worst = worst_error(files["int8"].errors)
+        advice = "--mixed makes a file with that layer in float."
+        if "int8-mixed" in files:
+            left = 100 * (self._val_accuracy(student) - self._val_accuracy(files["int8-mixed"]))
+            advice = f"With that layer in float, int8-mixed loses {left:.1f}."
+        name = student.predictions
+        self.progress.warn(
+            f"{name.teacher}, seed {name.seed}: int8 loses {100 * lost:.1f} points on val. Furthest off is "
+            f"the output of {worst.layer} ({worst.snr_db:.0f} dB). {advice}"
+        )
+
+    def _val_accuracy(self, result: TeacherResult | StudentResult | FileResult) -> float:
+        return choose.val_accuracy(result.predictions, self.study.truth)
+
+    def _report_teacher(self, group: Group, task: Task, sheet: DataSheet) -> None:
+        teacher, (distilled, files) = self.teachers[group.name][0], self.students[group.name][0]
+        alone = self.students["alone"][0][0]
+        baseline = self.students["baseline"][0][0] if "baseline" in self.students else None
+        subject = TeacherSubject(
+            self.study,
+            teacher,
+            alone,
+            distilled,
+            baseline,
+            read_attention(self.store.work / group.attention.folder),
+            tuple(tuning_rows(group, self.store, self.data)),
+        )
+
+        def write() -> None:
+            write_teacher_report(subject, self.store)
+            self._student_files(distilled, files, sheet)
+
+        self._written(task, write)
+        ours, theirs = self._val_accuracy(teacher), self._val_accuracy(alone)
+        if not choose.teacher_helps(ours, theirs):
+            self.progress.warn(
+                f"The teacher {group.name} scores {ours:.3f} on val and the student trained alone "
+                f"{theirs:.3f}: distilling from it is unlikely to help."
+            )
+
+    def _student_files(self, student: StudentResult, files: Files, sheet: DataSheet) -> None:
+        """Everything about one student: tables, pictures, the network itself, its files with their cards."""
+        store, name = self.store, student.predictions.teacher
+        write_student_report(StudentSubject(self.study, student, tuple(files.values())), store)
+        for suffix in ("h5", "keras"):
+            store.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
+        for recipe, file in files.items():
+            evidence = file_evidence(
+                file.predictions, self.study.truth, self.study.subsets, self.study.min_sensitivity
+            )
+            store.write(f"{name}_Student_{recipe}.tflite", (file.folder / MODEL).read_bytes())
+            store.write_json(f"{name}_Student_{recipe}.json", build_card(file, sheet, evidence).to_json())
+
+    def results(self) -> list[TeacherResult | StudentResult | FileResult]:
+        """Every finished model of every seed, in the order of the tables."""
+        ordered: list[TeacherResult | StudentResult | FileResult] = []
+        for name, students in self.students.items():
+            ordered += self.teachers[name]
+            for student, files in students:
+                ordered += [student, *files.values()]
+        return ordered
+
+    def _report_run(self, plan: Plan, task: Task) -> None:
+        """The tables over all models, the manifest and the page."""
+        subject = RunSubject(self.study, tuple(self.results()))
+        self._written(task, lambda: write_run_report(subject, self.store))
+        self.rows = subject.summary
+        self._write_manifest(plan, subject)
+        self.store.write("report.html", render(self.store.root))
+
+    def _write_manifest(self, plan: Plan, subject: RunSubject) -> None:
+        """`manifest.json`: settings, data, versions, warnings, the student to ship, stages, outputs."""
+        data, store = self.data, self.store
+        store.outputs.pop("manifest.json", None)
+        ship = choose.file_to_ship(subject.summary)
+        weights = {
+            row["teacher"]: row["teacher_weights"] for row in subject.summary if row["model"] == "teacher"
+        }
+        store.write_json(
+            "manifest.json",
+            {
+                "config": self.config.to_dict(),
+                "data": {
+                    "source": str(data.source),
+                    "name": self.study.data_name,
+                    "digest": data.digest,
+                    "synthetic": data.synthetic,
+                    "classes": list(data.classes),
+                    "images": {name: len(split.labels) for name, split in data.splits.items()},
+                    "notes": list(data.notes),
+                },
+                "teacher_weights": weights,
+                "versions": versions(),
+                "warnings": self.progress.warnings,
+                "ship": {name: ship[name] for name in ("teacher", "model", "recipe", "seed")},
+                "stages": stage_notes(plan.tasks(), store),
+                "outputs": dict(sorted(store.outputs.items())),
+            },
+        )
+
+    def _written(self, task: Task, make: Callable[[], None]) -> None:
+        """Write a report unless it stands; it depends on what was measured, times included."""
+        reads = [
+            self.store.work / needed.folder / MEASURED
+            for needed in task.inputs.values()
+            if needed.kind.endswith("-evaluation")
+        ]
+        self.store.written(task, make, reads)
+
+
+def int8_loss(student: StudentResult, files: Files, data: Dataset) -> float:
+    """Val accuracy that the int8 file of a student lost, where that is worth a word; else 0."""
+    if "int8" not in files:
+        return 0.0
+    truth = data.ground_truth
+    ours, theirs = (choose.val_accuracy(r.predictions, truth) for r in (student, files["int8"]))
+    return choose.lost_by_int8(ours, theirs)
+
+
+def tuning_rows(group: Group, store: Store, data: Dataset) -> list[dict]:
+    """Every rule that was tried for a teacher with its scores on val, and which one was chosen."""
+    rows = []
+    for tasks in group.candidates:
+        student = read_student(tasks, store, None)
+        scores = score(student.predictions.val_probs, data.val.labels)
+        rows.append(
+            {
+                "alpha": tasks.rule.alpha,
+                "temperature": tasks.rule.temperature,
+                "val_accuracy": scores["accuracy"],
+                "val_loss": scores["loss"],
+            }
+        )
+    best = choose.best_on_val([(row["val_accuracy"], row["val_loss"]) for row in rows]) if rows else None
+    return [{**row, "chosen": int(i == best)} for i, row in enumerate(rows)]
+
+
+def stage_notes(tasks: Iterable[Task], store: Store) -> dict[str, dict]:
+    """{stage: key and note} of the finished ones among some tasks, read from the stages themselves."""
+    notes = {}
+    for task in tasks:
+        folder: Path = store.work / task.folder
+        if folder.is_dir():
+            notes[task.name] = {"key": task.key, **read_note(folder)}
+    return notes

@@ -1,0 +1,67 @@
+"""The kinds of tasks, one row each: the function that performs it and what its result depends on beside it.
+
+A new kind of stage is a row here, its function, and the place in `plan` that asks for it. Imports nothing
+heavy: the functions are found by name when a task is performed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+DRAWN = ("numpy", "pillow")
+TRAINED = ("tensorflow", "keras", "numpy")
+CONVERTED = ("tensorflow", "litert-quantizer", "ai-edge-litert", "numpy")
+TUNED = (*CONVERTED, "keras", "tf-keras", "tensorflow-model-optimization")
+REPORTED = ("numpy", "pandas", "scikit-learn", "scipy", "statsmodels", "matplotlib", "seaborn", "pillow")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`function` is "module.name" in `runs`, "" of a report, which `close` writes; raise `version` when what it makes changes.
+
+    `packages` are those whose versions decide the result, `reads_data` says whether it reads images or
+    labels, `trains` whether --deterministic changes what it makes.
+    """
+
+    function: str
+    packages: tuple[str, ...]
+    version: int = 1
+    reads_data: bool = False
+    trains: bool = False
+
+    def load(self) -> Callable[..., None]:
+        """The function itself: `function(workspace, **settings)`."""
+        module, name = self.function.split(".")
+        return getattr(import_module(f"{__package__}.{module}"), name)
+
+    def environment(self, versions: Mapping[str, str], deterministic: bool) -> dict[str, Any]:
+        """What a task of this kind runs in, as far as its result depends on it."""
+        environment: dict[str, Any] = {package: versions[package] for package in self.packages}
+        return {**environment, "deterministic": True} if self.trains and deterministic else environment
+
+
+KINDS = {
+    "phantom": Kind("data.draw_phantom", DRAWN),
+    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), reads_data=True),
+    "datasheet": Kind("data.describe", DRAWN, reads_data=True),
+    "views": Kind("data.draw_all_views", DRAWN, reads_data=True),
+    "origin": Kind("teacher.find_origin", TRAINED, reads_data=True),
+    "features": Kind("teacher.extract_features", TRAINED, reads_data=True, trains=True),
+    "head": Kind("teacher.train_head", TRAINED, reads_data=True, trains=True),
+    "whole": Kind("teacher.train_whole", TRAINED, reads_data=True, trains=True),
+    "labels": Kind("teacher.label_views", TRAINED, reads_data=True, trains=True),
+    "teacher-evaluation": Kind("teacher.evaluate", TRAINED, reads_data=True, trains=True),
+    "student": Kind("student.train", TRAINED, reads_data=True, trains=True),
+    "student-evaluation": Kind("student.evaluate", TRAINED, reads_data=True, trains=True),
+    "attention": Kind("teacher.explain", TRAINED, reads_data=True, trains=True),
+    "conversion": Kind("files.convert", CONVERTED),
+    "file": Kind("files.make_file", CONVERTED, reads_data=True),
+    "tuned-file": Kind("files.make_tuned_file", TUNED, reads_data=True, trains=True),
+    "file-evaluation": Kind("files.evaluate", ("ai-edge-litert", "numpy"), reads_data=True),
+    # these write into the results folder itself
+    "student-report": Kind("", REPORTED, reads_data=True),
+    "teacher-report": Kind("", REPORTED, reads_data=True),
+    "run-report": Kind("", REPORTED, reads_data=True),
+}
+PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))

@@ -1,0 +1,420 @@
+"""Settings and facts to tasks. Pure: reads no file, performs nothing, takes milliseconds.
+
+Some tasks can only be named once others are done: whether a teacher has pretrained weights decides how it is
+trained, val decides what a student is distilled with. Such outcomes are `Facts`; a plan made with fewer of
+them ends earlier, and is made again when more are known.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from .. import __version__
+from ..config import Config
+from ..records import Calibration, Rule, StudentNetwork, TeacherNetwork, Training, Tuning
+from ..tasks import Task
+from ..tflite.recipes import RECIPES, TUNING_SETTINGS, recipes_of_run
+from .kinds import KINDS
+
+GRADCAM_IMAGES = 4
+RUNS = {"teacher": 20, "student": 50, "file": 200}  # of one image, timed
+UNDISTILLED = ("alone", "baseline")  # students trained without a teacher
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a teacher's weights came from, in words, and whether they are pretrained."""
+
+    weights: str
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan depends on beside the settings: what is known at its start, and what tasks found out."""
+
+    data: str  # digest of the images, labels and groups
+    data_name: str
+    classes: tuple[str, ...]
+    versions: Mapping[str, str]  # of the packages of `kinds.PACKAGES`
+    teachers: tuple[str, ...]  # by their names in the registry
+    weight_files: Mapping[str, str | None] = field(default_factory=dict)  # sha256 by teacher
+    origins: Mapping[tuple[str, int], Origin] = field(default_factory=dict)  # by teacher and seed
+    rules: Mapping[str, Rule] = field(default_factory=dict)  # chosen on val, by teacher
+    lossy_layers: Mapping[tuple[str, int], str | None] = field(default_factory=dict)  # by student and seed
+
+
+@dataclass(frozen=True)
+class TeacherTasks:
+    """The tasks of one teacher from one seed; `labels` is None while its origin is not known."""
+
+    name: str
+    seed: int
+    origin: Task
+    training: tuple[Task, ...] = ()  # those whose time is its training time; the last holds its weights
+    labels: Task | None = None
+    evaluation: Task | None = None
+
+    def tasks(self) -> Iterator[Task]:
+        """In the order in which they are done."""
+        yield self.origin
+        yield from self.training
+        yield from (task for task in (self.labels, self.evaluation) if task)
+
+
+@dataclass(frozen=True)
+class StudentTasks:
+    """The tasks of one student; `teacher` is "alone" or "baseline" for one trained without any."""
+
+    teacher: str
+    model: str
+    seed: int
+    network: str
+    rule: Rule | None
+    student: Task
+    evaluation: Task
+    conversion: Task | None = None
+    files: Mapping[str, tuple[Task, Task]] = field(default_factory=dict)  # {recipe: (file, evaluation)}
+    complete: bool = True  # False while it is not known whether a file with a float layer is wanted
+
+    def tasks(self) -> Iterator[Task]:
+        """In the order in which they are done."""
+        yield self.student
+        yield self.evaluation
+        if self.conversion and any("conversion" in file.inputs for file, _ in self.files.values()):
+            yield self.conversion
+        for pair in self.files.values():
+            yield from pair
+
+
+@dataclass(frozen=True)
+class Group:
+    """All that is done with one teacher, or with one kind of student trained without any."""
+
+    name: str
+    teachers: tuple[TeacherTasks, ...] = ()
+    candidates: tuple[StudentTasks, ...] = ()  # students to choose a rule by
+    students: tuple[StudentTasks, ...] = ()
+    attention: Task | None = None
+    report: Task | None = None  # None while some of its tasks are not known yet
+
+    def tasks(self) -> Iterator[Task]:
+        """In the order in which they are done, without the report."""
+        for own in (*self.teachers, *self.candidates, *self.students):
+            yield from own.tasks()
+        if self.attention:
+            yield self.attention
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tasks of a run, as far as they are known."""
+
+    audit: Task
+    datasheet: Task
+    views: Task
+    groups: tuple[Group, ...]
+    report: Task | None  # over all groups, None while one of them is not complete
+
+    def tasks(self) -> Iterator[Task]:
+        """Every task in the order in which it is done, reports among them."""
+        yield from (self.audit, self.datasheet, self.views)
+        for group in self.groups:
+            yield from group.tasks()
+            if group.report:
+                yield group.report
+        if self.report:
+            yield self.report
+
+
+def phantom_task(seed: int, versions: Mapping[str, str]) -> Task:
+    """The synthetic images of the demo."""
+    kind = KINDS["phantom"]
+    environment = kind.environment(versions, deterministic=False)
+    return Task("phantom", "sample", {"seed": seed}, version=kind.version, environment=environment)
+
+
+def audit_task(facts: Facts) -> Task:
+    """The audit of the data; the classes are in its words."""
+    return _Planner(Config(), facts).task("audit", "audit", {"classes": list(facts.classes)})
+
+
+def plan(config: Config, facts: Facts) -> Plan:
+    """The tasks of a run with these settings, as far as the facts tell them."""
+    return _Planner(config, facts).plan()
+
+
+class _Planner:
+    """The settings and facts of one plan, and a method for each kind of task."""
+
+    def __init__(self, config: Config, facts: Facts):
+        self.config, self.facts = config, facts
+        self.first_seed = config.run.seed
+        self.seeds = [config.run.seed + i for i in range(config.evidence.seeds)]
+
+    def task(self, kind: str, name: str, settings: Mapping[str, Any], **inputs: Task) -> Task:
+        """A task of a kind, with what its row says."""
+        row = KINDS[kind]
+        return Task(
+            kind,
+            name,
+            settings,
+            inputs,
+            data=self.facts.data if row.reads_data else "",
+            version=row.version,
+            environment=row.environment(self.facts.versions, self.config.run.deterministic),
+        )
+
+    def stage_name(self, teacher: str, stage: str, seed: int) -> str:
+        """`vgg16-student`, and `vgg16-student-seed3` for the repeats."""
+        return f"{teacher}-{stage}" + (f"-seed{seed}" if seed != self.first_seed else "")
+
+    def plan(self) -> Plan:
+        config = self.config
+        self.audit = audit_task(self.facts)
+        self.datasheet = self.task("datasheet", "datasheet", {"classes": list(self.facts.classes)})
+        views = {"policy": config.views, "seed": self.first_seed}
+        self.views = self.task("views", "views", views)
+        networks = {"alone": config.student.student, "baseline": config.student.baseline}
+        groups = [self.undistilled(model, network) for model, network in networks.items() if network]
+        alone = groups[0].students[0]
+        groups += [self.distilled(name, alone, groups) for name in self.facts.teachers]
+        report = None
+        if all(group.report for group in groups):
+            reports = {group.name: group.report for group in groups}
+            report = self.report("run-report", "closing-report", groups, **reports)
+        return Plan(self.audit, self.datasheet, self.views, tuple(groups), report)
+
+    def undistilled(self, model: str, network: str) -> Group:
+        """Students trained without a teacher, from every seed, and their files."""
+        students = tuple(
+            self.with_files(self.student(model, model, seed, network, None, None), None)
+            for seed in self.seeds
+        )
+        group = Group(model, students=students)
+        return self.reported(group, "student-report", []) if _complete(students) else group
+
+    def distilled(self, name: str, alone: StudentTasks, others: list[Group]) -> Group:
+        """A teacher from its seeds, the choice of a rule, its students from every seed, their files."""
+        seeds = self.seeds if self.config.evidence.teacher_seeds else self.seeds[:1]
+        teachers = tuple(self.teacher(name, seed) for seed in seeds)
+        group = Group(name, teachers)
+        if not all(teacher.labels for teacher in teachers):
+            return group
+        candidates = self.rules()
+        rule = candidates[0] if len(candidates) == 1 else self.facts.rules.get(name)
+        network = self.config.student.student
+        if len(candidates) > 1:
+            tried = (
+                self.student(name, "distilled", teachers[0].seed, network, tried, teachers[0].labels)
+                for tried in candidates
+            )
+            group = replace(group, candidates=tuple(tried))
+        if rule is None:
+            return group
+        labels = [teacher.labels for teacher in teachers] * (len(self.seeds) // len(teachers))
+        students = tuple(
+            self.with_files(self.student(name, "distilled", seed, network, rule, own), own)
+            for seed, own in zip(self.seeds, labels, strict=True)
+        )
+        group = replace(group, students=students)
+        if not _complete(students):
+            return group
+        group = replace(group, attention=self.attention(teachers[0], alone, students[0]))
+        return self.reported(group, "teacher-report", others)
+
+    def rules(self) -> list[Rule]:
+        """What students are distilled with: the settings, or the candidates to choose among on val."""
+        distil = self.config.distil
+        return [
+            Rule(alpha, temperature, distil.loss, distil.options())
+            for alpha in distil.alphas or (distil.alpha,)
+            for temperature in distil.temperatures or (distil.temperature,)
+        ]
+
+    # Teachers
+
+    def teacher(self, name: str, seed: int) -> TeacherTasks:
+        """The tasks of a teacher: its origin alone, until that is known."""
+        settings = self.config.teacher
+        network = TeacherNetwork(
+            name,
+            settings.weights,
+            self.facts.weight_files.get(name),
+            settings.teacher_size,
+            settings.teacher_momentum,
+            seed,
+        )
+        origin = self.task(
+            "origin", self.stage_name(name, "origin", seed), {"network": network}, views=self.views
+        )
+        outcome = self.facts.origins.get((name, seed))
+        if outcome is None:
+            return TeacherTasks(name, seed, origin)
+
+        def make(kind: str, settings: dict, **inputs: Task) -> Task:
+            own = {"network": network, **settings}
+            stage = self.stage_name(name, kind.removeprefix("teacher-"), seed)
+            return self.task(kind, stage, own, origin=origin, views=self.views, **inputs)
+
+        training, features, epochs = [], None, settings.scratch_epochs
+        if outcome.pretrained or settings.freeze:
+            features = make("features", {})
+            training = [features, make("head", {"training": self.head_training()}, features=features)]
+            epochs = settings.fine_tune_epochs
+        if epochs:
+            before = {"head": training[-1]} if training else {}
+            whole = {"training": self.whole_training(outcome.pretrained, epochs)}
+            training.append(make("whole", whole, **before))
+        trained = training[-1] if training else origin
+        # the frozen base's features spare another pass through it
+        spared = {"features": features} if features and not epochs else {}
+        labels = make("labels", {}, trained=trained, **spared)
+        evaluation = make("teacher-evaluation", {"runs": RUNS["teacher"]}, trained=trained)
+        return TeacherTasks(name, seed, origin, tuple(training), labels, evaluation)
+
+    def head_training(self) -> Training:
+        """A head on cached features: the student's epochs and batches."""
+        student = self.config.student
+        return Training(
+            student.epochs,
+            student.batch_size,
+            self.config.teacher.head_rate,
+            schedule="constant",
+            patience=student.epochs,
+        )
+
+    def whole_training(self, pretrained: bool, epochs: int) -> Training:
+        """The whole teacher: pretrained weights at a low rate, random ones at a higher one."""
+        teacher = self.config.teacher
+        return Training(
+            epochs,
+            teacher.fine_tune_batch_size,
+            teacher.fine_tune_rate if pretrained else teacher.scratch_rate,
+            teacher.teacher_optimizer,
+            teacher.teacher_schedule,
+            weight_decay=teacher.teacher_weight_decay,
+            patience=teacher.patience,
+        )
+
+    def attention(self, teacher: TeacherTasks, alone: StudentTasks, distilled: StudentTasks) -> Task:
+        """Grad-CAM of a teacher, its student and the one alone on the same images."""
+        return self.task(
+            "attention",
+            f"{teacher.name}-gradcam",
+            {
+                "network": teacher.origin.settings["network"],
+                "images": GRADCAM_IMAGES,
+                "seed": self.first_seed,
+            },
+            audit=self.audit,
+            origin=teacher.origin,
+            views=self.views,
+            trained=teacher.training[-1] if teacher.training else teacher.origin,
+            distilled=distilled.student,
+            alone=alone.student,
+        )
+
+    # Students and files
+
+    def student(
+        self, teacher: str, model: str, seed: int, network: str, rule: Rule | None, labels: Task | None
+    ) -> StudentTasks:
+        """A student: the same views, schedule and budget with a teacher and without."""
+        student = self.config.student
+        settings = {
+            "network": StudentNetwork(network, student.student_momentum, student.student_dropout, seed),
+            "training": Training(
+                student.epochs,
+                student.batch_size,
+                student.learning_rate,
+                student.optimizer,
+                student.schedule,
+                student.warmup,
+                student.weight_decay,
+            ),
+            "rule": rule,
+        }
+        inputs = {"views": self.views, **({"labels": labels} if labels else {})}
+        trained = self.task("student", self.stage_name(teacher, "student", seed), settings, **inputs)
+        evaluation = self.task(
+            "student-evaluation",
+            self.stage_name(teacher, "student-evaluation", seed),
+            {"runs": RUNS["student"]},
+            student=trained,
+        )
+        return StudentTasks(teacher, model, seed, network, rule, trained, evaluation)
+
+    def with_files(self, own: StudentTasks, labels: Task | None) -> StudentTasks:
+        """A student with its `.tflite` files; `labels` are those it was distilled from."""
+        quantize = self.config.quantize
+        name = self.stage_name(own.teacher, "conversion", own.seed)
+        own = replace(own, conversion=self.task("conversion", name, {}, student=own.student))
+        recipes = recipes_of_run(quantize.recipes, quantize.compress)
+        files = {recipe: self.file(own, recipe, labels) for recipe in recipes}
+        complete = True
+        if quantize.mixed and "int8" in files:
+            lossy = (own.teacher, own.seed)
+            complete = lossy in self.facts.lossy_layers
+            layer = self.facts.lossy_layers.get(lossy)
+            if layer is not None:
+                files["int8-mixed"] = self.file(own, "int8-mixed", labels, layer)
+        return replace(own, files=files, complete=complete)
+
+    def file(
+        self, own: StudentTasks, recipe: str, labels: Task | None, layer: str | None = None
+    ) -> tuple[Task, Task]:
+        """The file of a recipe and its evaluation; `layer` stays in float."""
+        row, quantize = RECIPES[recipe], self.config.quantize
+        drawn = self.first_seed if quantize.calibration_seed is None else quantize.calibration_seed
+        calibration = Calibration(quantize.calibration_images, drawn) if row.calibrated else None
+        # the mark is of pictures; all else of a row decides the file
+        settings = {
+            "recipe": recipe,
+            "row": {k: v for k, v in asdict(row).items() if k not in ("mark", "selectable")},
+            "calibration": calibration,
+        }
+        name = self.stage_name(own.teacher, recipe, own.seed)
+        views = {"views": self.views} if row.calibrated else {}
+        if row.tuning:
+            settings |= {"tuning": self.tuning(row.tuning, own.rule), "seed": own.seed}
+            taught = {"labels": labels} if labels else {}
+            file = self.task("tuned-file", name, settings, student=own.student, **views, **taught)
+        else:
+            settings |= {"in_float": layer}
+            file = self.task("file", name, settings, conversion=own.conversion, **views)
+        evaluation = self.stage_name(own.teacher, f"{recipe}-evaluation", own.seed)
+        return file, self.task("file-evaluation", evaluation, {"runs": RUNS["file"]}, file=file)
+
+    def tuning(self, method: str, rule: Rule | None) -> Tuning:
+        """Fine-tuning for a file, by the settings that its method obeys."""
+        quantize = self.config.quantize
+        own = {name: getattr(quantize, setting) for name, setting in TUNING_SETTINGS[method].items()}
+        return Tuning(method, batch_size=self.config.student.batch_size, rule=rule, **own)
+
+    # Reports
+
+    def reported(self, group: Group, kind: str, others: list[Group]) -> Group:
+        """A complete group with its report; `others` are the groups it is compared with."""
+        evaluations = [own.students[0].evaluation for own in others if own.name in UNDISTILLED]
+        inputs = {f"other{i}": task for i, task in enumerate(evaluations)}
+        return replace(group, report=self.report(kind, f"{group.name}-report", [group], **inputs))
+
+    def report(self, kind: str, name: str, groups: list[Group], **inputs: Task) -> Task:
+        """What is written about some groups: from their evaluations, and by the rules of evidence."""
+        settings = {
+            "version": __version__,
+            "min_sensitivity": self.config.evidence.min_sensitivity,
+            "seed": self.first_seed,
+            "data": self.facts.data_name,
+            "classes": list(self.facts.classes),
+            "timings": not self.config.run.deterministic,
+        }
+        for group in groups:
+            for task in group.tasks():
+                inputs[task.folder] = task
+        return self.task(kind, name, settings, datasheet=self.datasheet, audit=self.audit, **inputs)
+
+
+def _complete(students: tuple[StudentTasks, ...]) -> bool:
+    return all(student.complete for student in students)

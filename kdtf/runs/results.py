@@ -1,0 +1,90 @@
+"""Finished stages read back as the records that tables, cards and reports are made of."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..records import KERAS, FileResult, StudentResult, TeacherResult
+from ..store import Store, read_note
+from ..tasks import Task, plain
+from .fitted import Fitted, read_fitted, read_predictions
+from .plan import StudentTasks, TeacherTasks
+from .stages import read_file, read_origin
+
+
+def read_teacher(tasks: TeacherTasks, store: Store) -> TeacherResult:
+    """A finished teacher."""
+    origin = read_origin(_folder(tasks.origin, store))
+    fitted = read_fitted(_folder(tasks.training[-1], store)) if tasks.training else Fitted(None, None, [])
+    evaluation = _folder(tasks.evaluation, store)
+    return TeacherResult(
+        predictions=read_predictions(evaluation, tasks.name, "teacher", KERAS, tasks.seed),
+        key=tasks.labels.key,
+        weights=origin.weights,
+        pretrained=origin.pretrained,
+        parameters=fitted.parameters,
+        size_kib=fitted.size_kib,
+        train_seconds=sum(_seconds(task, store) for task in tasks.training),
+        history=fitted.history,
+    )
+
+
+def read_student(tasks: StudentTasks, store: Store, teacher_weights: str | None) -> StudentResult:
+    """A finished student; `teacher_weights` says where its teacher's came from."""
+    folder = _folder(tasks.student, store)
+    fitted = read_fitted(folder)
+    evaluation = _folder(tasks.evaluation, store)
+    return StudentResult(
+        predictions=read_predictions(evaluation, tasks.teacher, tasks.model, KERAS, tasks.seed),
+        key=tasks.student.key,
+        folder=folder,
+        network=tasks.network,
+        rule=tasks.rule,
+        teacher_weights=teacher_weights,
+        training=asdict(tasks.student.settings["training"]),
+        versions=_versions(tasks.student, store),
+        parameters=fitted.parameters,
+        size_kib=fitted.size_kib,
+        train_seconds=_seconds(tasks.student, store),
+        history=fitted.history,
+    )
+
+
+def read_files(tasks: StudentTasks, student: StudentResult, store: Store) -> dict[str, FileResult]:
+    """{recipe: finished file} of a student, as far as its evaluations are there."""
+    results = {}
+    for recipe, (file, evaluation) in tasks.files.items():
+        folder = _folder(file, store)
+        facts, history, errors = read_file(folder)
+        measured = _folder(evaluation, store)
+        results[recipe] = FileResult(
+            predictions=read_predictions(measured, tasks.teacher, tasks.model, recipe, tasks.seed),
+            key=file.key,
+            folder=folder,
+            student=student,
+            facts=facts,
+            made_with=_recipe_settings(file),
+            versions=_versions(file, store),
+            history=history,
+            errors=errors,
+        )
+    return results
+
+
+def _folder(task: Task, store: Store) -> Path:
+    return store.work / task.folder
+
+
+def _seconds(task: Task, store: Store) -> float:
+    return read_note(_folder(task, store))["seconds"]
+
+
+def _versions(task: Task, store: Store) -> dict[str, str]:
+    """Of the packages that made a stage: what its note says."""
+    return read_note(_folder(task, store))["made_with"]
+
+
+def _recipe_settings(file: Task) -> dict[str, Any]:
+    """What a file was made with beside its recipe's row: those of its settings that it has."""
+    settings = plain({k: v for k, v in file.settings.items() if k not in ("recipe", "row", "seed")})
+    return {name: value for name, value in settings.items() if value is not None}

@@ -1,0 +1,46 @@
+"""What tasks leave in their stages, in files that need no TensorFlow to be read or written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..records import Attention, FileFacts, TensorError
+from .plan import Origin
+
+ORIGIN, HEAT = "origin.json", "heat.npz"
+FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Where a teacher's weights came from."""
+    (folder / ORIGIN).write_text(json.dumps({"weights": origin.weights, "pretrained": origin.pretrained}))
+
+
+def read_origin(folder: Path) -> Origin:
+    """Where a teacher's weights came from."""
+    return Origin(**json.loads((folder / ORIGIN).read_text()))
+
+
+def write_attention(folder: Path, attention: Attention) -> None:
+    """Grad-CAM of some test images."""
+    np.savez(folder / HEAT, images=attention.images, **attention.heat)
+
+
+def read_attention(folder: Path) -> Attention:
+    """Grad-CAM of some test images."""
+    with np.load(folder / HEAT, allow_pickle=False) as stored:
+        return Attention(stored["images"], {name: stored[name] for name in stored.files if name != "images"})
+
+
+def write_file(folder: Path, facts: FileFacts, history: list[dict], errors: list[TensorError]) -> None:
+    """What is known of a `.tflite`: its bytes in numbers, its fine-tuning, its errors by layer."""
+    (folder / FACTS).write_text(json.dumps(vars(facts)))
+    (folder / HISTORY).write_text(json.dumps(history))
+    (folder / ERRORS).write_text(json.dumps([row._asdict() for row in errors]))
+
+
+def read_file(folder: Path) -> tuple[FileFacts, list[dict], list[TensorError]]:
+    """What `write_file` left."""
+    facts, history, rows = (json.loads((folder / name).read_text()) for name in (FACTS, HISTORY, ERRORS))
+    return FileFacts(**facts), history, [TensorError(**row) for row in rows]

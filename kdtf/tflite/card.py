@@ -1,0 +1,239 @@
+"""The model card: the `.json` beside a `.tflite`. Its one type, built in one place and read in one.
+
+A card says how *this* file was made and what this file scored. `predictor` reads the same JSON by itself,
+because it stands alone.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import UserError
+from ..records import DataSheet, FileEvidence, FileFacts, FileResult, Rule
+from .recipes import RECIPES
+
+FORMAT = 2  # 1: cards that held the settings of a whole run instead of those of the file
+INTENDED_USE = "Research only. Not a medical device; not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Input:
+    """The input of a student: size in px, channels, type, scale and zero point; pixels are 0..255.
+
+    `prepared` is how `kdtf prepare` made the training images, where it did.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: str
+    scale: float
+    zero_point: int
+    range: list[int] = field(default_factory=lambda: [0, 255])
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a file was made: its teacher, network, loss, training, recipe, data and packages.
+
+    `distillation` is None for a student trained without a teacher; `recipe` holds the calibration and
+    the fine-tuning of the file.
+    """
+
+    teacher: str
+    model: str
+    network: str | None = None
+    teacher_weights: str | None = None
+    data_digest: str | None = None
+    student_key: str | None = None
+    seed: int | None = None
+    distillation: dict[str, Any] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that one has to know to run a student, and to judge it.
+
+    `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
+    train or val; `training_images` {statistic: [low, median, high]}.
+    """
+
+    format: int
+    kdtf: str
+    classes: list[str]
+    input: Input
+    output: str
+    output_tensor: dict[str, Any]
+    recipe: str
+    scheme: str
+    weights: str
+    activations: str
+    quantized_tensors: int
+    weight_tensors: int
+    bytes: int
+    gzip_bytes: int
+    sparsity: float
+    sha256: str
+    synthetic_data: bool
+    made_by: Making
+    intended_use: str
+    temperature: float
+    thresholds: dict[str, float]
+    threshold_rule: str
+    test: dict[str, list[float]]
+    test_images: int
+    clean: dict[str, list[float]]
+    clean_images: int
+    training_images: dict[str, list[float]]
+    training_layout: str
+    images: dict[str, int]
+    limits: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON values; numbers that are not known (NaN) are null, which browsers read too."""
+        return _known_numbers(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Card":
+        """The inverse of `to_json`; of a card of format 1 what it lacks is empty.
+
+        Raises `ValueError` for what is no card.
+        """
+        try:
+            fields = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+            fields = {**_DEFAULTS, **fields, "input": _input(value["input"])}
+            return cls(**{**fields, "made_by": _making(fields["made_by"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"no model card: {error}") from None
+
+
+# what a card may lack that an earlier version wrote or a person edited: enough is left to run the student
+_DEFAULTS: dict[str, Any] = {
+    **{name: "" for name in ("kdtf", "recipe", "scheme", "weights", "activations", "threshold_rule")},
+    **{name: 0 for name in ("quantized_tensors", "weight_tensors", "bytes", "gzip_bytes")},
+    **{name: {} for name in ("output_tensor", "made_by", "thresholds", "test", "clean")},
+    **{name: {} for name in ("training_images", "images")},
+    **{name: 0 for name in ("test_images", "clean_images")},
+    "format": 1,
+    "output": "probabilities",
+    "sparsity": 0.0,
+    "synthetic_data": False,
+    "intended_use": INTENDED_USE,
+    "temperature": 1.0,
+    "training_layout": "",
+    "limits": [],
+}
+
+
+def _input(value: dict[str, Any]) -> Input:
+    """The input of a card; type, scale and zero point may be missing."""
+    own = {name: value[name] for name in Input.__dataclass_fields__ if name in value}
+    return Input(**{"dtype": "", "scale": 0.0, "zero_point": 0, **own})
+
+
+def _known_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _known_numbers(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known_numbers(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _making(value: dict[str, Any]) -> Making:
+    """How a file was made, of any format; the settings of a whole run, which format 1 held, are left out."""
+    own = {name: value[name] for name in Making.__dataclass_fields__ if name in value}
+    return Making(**{"teacher": "", "model": "", **own})
+
+
+def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Card:
+    """The card of a finished file: its bytes in numbers, how it was made, its scores, its data."""
+    student, facts, row = file.student, file.facts, RECIPES[file.facts.recipe]
+    height, width, channels = sheet.shape
+    making = Making(
+        teacher=student.predictions.teacher,
+        model=student.predictions.model,
+        network=student.network,
+        teacher_weights=student.teacher_weights,
+        data_digest=sheet.digest,
+        student_key=student.key,
+        seed=student.predictions.seed,
+        distillation=_distillation(student.rule),
+        training=student.training,
+        recipe=file.made_with,
+        versions={**student.versions, **file.versions},
+    )
+    return Card(
+        format=FORMAT,
+        kdtf=__version__,
+        classes=list(sheet.classes),
+        input=Input(height, width, channels, **facts.pixels, prepared=sheet.prepared),
+        output="probabilities",
+        output_tensor=facts.probs,
+        recipe=facts.recipe,
+        scheme=row.scheme,
+        weights=row.weights,
+        activations=row.activations,
+        quantized_tensors=facts.quantized_tensors,
+        weight_tensors=facts.weight_tensors,
+        bytes=facts.bytes,
+        gzip_bytes=facts.gzip_bytes,
+        sparsity=facts.sparsity,
+        sha256=facts.sha256,
+        synthetic_data=sheet.synthetic,
+        made_by=making,
+        intended_use=INTENDED_USE,
+        **asdict(evidence),
+        training_images=sheet.training_images,
+        training_layout=sheet.training_layout,
+        images=sheet.images,
+        limits=[*sheet.limits, *_copies(evidence)],
+    )
+
+
+def runnable_card(facts: FileFacts, classes: int, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The least that `Predictor` must know to run a file that has no card yet: sizes, types, digest."""
+    return {
+        "sha256": facts.sha256,
+        "classes": [f"class {k}" for k in range(classes)],
+        "input": {**dict(zip(("height", "width", "channels"), shape, strict=True)), **facts.pixels},
+        "output_tensor": facts.probs,
+    }
+
+
+def _distillation(rule: Rule | None) -> dict[str, Any] | None:
+    if rule is None:
+        return None
+    return {
+        "alpha": rule.alpha,
+        "temperature": rule.temperature,
+        "loss": rule.loss,
+        "options": dict(rule.options),
+    }
+
+
+def _copies(evidence: FileEvidence) -> list[str]:
+    """The leak that the raw score hides, where there is one."""
+    copies = evidence.test_images - evidence.clean_images
+    if not evidence.clean or not copies:
+        return []
+    accuracy, clean = evidence.test["accuracy"][0], evidence.clean["accuracy"][0]
+    return [
+        f"{copies} of the {evidence.test_images} test images have an exact or near copy in train or val: the "
+        f"accuracy is {accuracy:.3f} on all of them and {clean:.3f} on the {evidence.clean_images} others."
+    ]
+
+
+def read_card(path: Path) -> Card:
+    """The card in a `.json` file. Raises `UserError` where it is none."""
+    try:
+        return Card.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path} must be a card as kdtf wrote it. It is not: {reason}.") from None

@@ -1,0 +1,41 @@
+"""What every card of a run says of its data: computed once, from the images a student is trained on."""
+
+from pathlib import Path
+
+from ..data.dataset import Dataset
+from ..data.provenance import prepared
+from ..data.typical import layout, typical
+from ..records import DataSheet
+
+SPLITS = ("train", "val", "test")
+
+
+def describe_data(data: Dataset) -> DataSheet:
+    """The classes, the images in numbers, how they were prepared, and what a student of them cannot do."""
+    patterns, unexplained = layout(data.train.pixels, data.val.pixels)
+    return DataSheet(
+        classes=tuple(data.classes),
+        digest=data.digest,
+        shape=tuple(data.train.pixels.shape[1:]),
+        synthetic=data.synthetic,
+        prepared=prepared(Path(data.source)),
+        training_images={**typical(data.train.pixels), "layout": unexplained},
+        training_layout=patterns,
+        images={split: len(getattr(data, split).labels) for split in SPLITS},
+        limits=limits(data),
+    )
+
+
+def limits(data: Dataset) -> list[str]:
+    """What a student of `data` cannot do, a sentence each."""
+    sentences = [
+        "It knows the classes above and no other: every image gets one of them, also one of something else.",
+        "Its scores hold for images like those it was tested on; no other scanner, hospital or preparation "
+        "was tested.",
+        f"Temperature and thresholds were chosen on {len(data.val.labels)} images.",
+        "Unlike images are noticed by brightness, contrast, colour and coarse layout alone: not every image "
+        "of another organ or modality is.",
+    ]
+    if data.synthetic:
+        sentences.insert(0, "It was trained on a synthetic phantom and says nothing about patients.")
+    return sentences

@@ -1,0 +1,91 @@
+"""Pairs of copies: all of them, by both definitions, in a fixed order."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdtf.data import copies as module
+from kdtf.data.copies import NEAR, Pair, exact_pairs, find_copies, near_pairs, pixel_digest, thumbnail
+
+
+def unit(images):
+    """Rows (N, ...) without their mean, of length 1."""
+    rows = images.reshape(len(images), -1).astype("float64")
+    rows -= rows.mean(axis=1, keepdims=True)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("float32")
+
+
+def test_near_pairs_are_those_of_the_full_correlation_matrix():
+    """The coarse sieve misses none: compared with numpy.corrcoef over all pairs, many near the limit."""
+    rng = np.random.default_rng(2)
+    small = rng.integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    textures = [np.asarray(Image.fromarray(i).resize((64, 64), Image.Resampling.BICUBIC)) for i in small]
+    base = np.repeat(textures, 4, axis=0).astype("float64")
+    noisy = base + rng.normal(size=base.shape) * rng.uniform(0, 20, (len(base), 1, 1))
+    expected = np.corrcoef(noisy.reshape(len(noisy), -1))
+    i, j = np.nonzero(np.triu(expected >= NEAR, 1))
+    assert 0 < len(i) < 30 * 6  # some pairs on either side
+    pairs = list(near_pairs(unit(noisy)))
+    assert {(a, b) for a, b, _ in pairs} == set(zip(i.tolist(), j.tolist(), strict=True))
+    assert all(c == pytest.approx(expected[a, b], abs=1e-5) for a, b, c in pairs)
+
+
+def test_near_pairs_across_blocks(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 3)
+    rows = np.eye(8, 4096, dtype="float32")
+    rows[7] = rows[1]
+    assert [(a, b) for a, b, _ in near_pairs(rows)] == [(1, 7)]
+
+
+def test_exact_pairs_are_all_pairs_of_equal_pixels_in_order():
+    images = np.zeros((5, 2, 2, 1), np.uint8)
+    images[3:] = 1
+    digests = [pixel_digest(image) for image in images]
+    assert [pair[:2] for pair in exact_pairs(digests)] == [(0, 1), (0, 2), (1, 2), (3, 4)]
+    assert pixel_digest(images[:, ::-1][3]) == digests[4]  # by value, however it lies in memory
+
+
+def test_a_thumbnail_is_pillows_reduction():
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 100), dtype=np.uint8))
+    small = grey.resize((64, 64), Image.Resampling.BILINEAR)
+    assert thumbnail(grey).shape == (4096,) and np.array_equal(
+        thumbnail(grey).reshape(64, 64), np.asarray(small)
+    )
+
+
+@pytest.fixture
+def copies():
+    """Rows 0 to 3 are train, 4 and 5 val, 6 test: 0 = 2 = 6 exactly, 5 nearly 1; 6 has another label."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (7, 64, 64)).astype("float64")
+    images[2] = images[6] = images[0]
+    images[5] = images[1] + rng.normal(0, 3, (64, 64))
+    digests = [pixel_digest(image) for image in images]
+    labels, home = np.array([0, 1, 0, 1, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 2])
+    return find_copies(digests, unit(images), labels, home)
+
+
+def test_copies_are_pairs_with_places_in_their_splits(copies):
+    exact, near = copies["exact"], copies["near"]
+    assert exact.pairs == [
+        Pair("exact", ("train", 0), ("train", 2), 1.0, False),
+        Pair("exact", ("train", 0), ("test", 0), 1.0, True),
+        Pair("exact", ("train", 2), ("test", 0), 1.0, True),
+    ]
+    (pair,) = near.pairs  # an exact copy is no near one
+    assert (pair.first, pair.second, pair.conflict) == (("train", 1), ("val", 1), False)
+    assert exact.conflicts == 2 and near.conflicts == 0
+
+
+def test_copies_say_of_each_image_where_its_copies_are(copies):
+    train, val, test = copies["exact"].in_split.T
+    assert np.flatnonzero(train).tolist() == [0, 2, 6] and not val.any()
+    assert np.flatnonzero(test).tolist() == [0, 2]
+    assert np.argwhere(copies["near"].in_split).tolist() == [[1, 1], [5, 0]]
+
+
+def test_all_pairs_count_and_the_first_are_listed(monkeypatch):
+    monkeypatch.setattr(module, "MOST_PAIRS", 4)
+    digests, thumbs = [b"same"] * 5, np.zeros((5, 4096), "float32")
+    exact = find_copies(digests, thumbs, np.array([0, 0, 0, 0, 1]), np.zeros(5, int))["exact"]
+    assert [pair.second[1] for pair in exact.pairs] == [1, 2, 3, 4] and exact.conflicts == 4
