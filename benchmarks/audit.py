@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 PLANTED = 500
 
 
-def shapes(count, side, rng):
-    """Smooth images of their own, (count, side, side) uint8: a few low frequencies and some noise."""
+def shapes(count: int, side: int, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+    """Smooth images, a few low frequencies and some noise: (first row, (n, side, side) uint8)."""
     waves = np.arange(side) / side
     basis = np.concatenate([[np.cos(np.pi * k * waves)] for k in range(8)])  # (8, side)
     for start in range(0, count, 1000):
@@ -45,7 +46,7 @@ def write(folder: Path, images: int, side: int) -> None:
         np.save(folder / f"y_{split}.npy", np.arange(count) % 4)
 
 
-def main(images=50_000, side=64):
+def main(images: int = 50_000, side: int = 64) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, results = Path(folder, "data"), Path(folder, "results")
         data.mkdir()
@@ -56,9 +57,9 @@ def main(images=50_000, side=64):
         seconds = time.perf_counter() - start
         mebibytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         pairs = pd.read_csv(results / "audit_pairs.csv").query("split != other")
-        found = {kind: len(rows) for kind, rows in pairs.groupby("kind")}
+        counts = {kind: len(rows) for kind, rows in pairs.groupby("kind")}
     print(f"{images} images at {side} px: {seconds:.0f} s, peak {mebibytes:.0f} MiB")
-    print(f"planted {PLANTED} exact and {PLANTED} near copies across splits; found {found}")
+    print(f"planted {PLANTED} exact and {PLANTED} near copies across splits; found {counts}")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ with native_noise():
     from kdtf.config import Config
     from kdtf.data.load import load
     from kdtf.data.views import draw_views, read_views
+    from kdtf.distill.batches import Examples, validation_batches, view_batches
     from kdtf.distill.distiller import Distiller
-    from kdtf.distill.train import feed, held
     from kdtf.models.students import build_student
     from kdtf.models.teachers import WeightSource, build_base, build_head, with_head
 
@@ -49,9 +49,8 @@ def student(data, config):
 
 
 def contenders(data, config, work):
-    """{name: a function that trains `epochs` more epochs}, each traced already."""
+    """{name: a function that trains so many epochs more}."""
     x, y, batch = data.train.pixels.astype("float32"), data.train.labels, config.student.batch_size
-    val = held(data.val.pixels, data.val.labels, batch_size=batch)
     shape, classes = x.shape[1:], len(data.classes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -60,8 +59,9 @@ def contenders(data, config, work):
 
     draw_views(data.train, work / "views.npy", seed=0, policy=config.views)
     views = read_views(work / "views.npy").pixels
+    val = validation_batches(Examples(views, y, data.val.pixels, data.val.labels), batch)
     logits = np.random.default_rng(0).normal(size=(*views.shape[:2], classes)).astype("float32")
-    stream, steps = feed(views, y, batch_size=batch, seed=0, logits=logits)
+    stream, steps = view_batches(views, y, batch_size=batch, seed=0, logits=logits)
     distiller = Distiller(student(data, config))
     distiller.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
 
@@ -94,18 +94,17 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         data = load(args.data, Path(work))
-        trained = contenders(data, Config(), Path(work))
-        for more in trained.values():
-            more(2)
-        seconds = {name: [] for name in trained}
+        trainings = contenders(data, Config(), Path(work))
+        for train in trainings.values():
+            train(2)
+        seconds = {name: [] for name in trainings}
         for _ in range(args.rounds):
-            for name, more in trained.items():
+            for name, train in trainings.items():
                 start = time.perf_counter()
-                more(args.epochs)
+                train(args.epochs)
                 seconds[name].append((time.perf_counter() - start) / args.epochs)
-    middle = {name: statistics.median(s) for name, s in seconds.items()}
     for name, s in seconds.items():
-        print(f"{name:20} {middle[name]:.3f} s an epoch  ({min(s):.3f} to {max(s):.3f})")
+        print(f"{name:20} {statistics.median(s):.3f} s an epoch  ({min(s):.3f} to {max(s):.3f})")
     pairs = [("cached", "plain"), ("cached with val", "plain with val"), ("keras.distillation", "cached")]
     for a, b in pairs:
         ratios = sorted(p / q for p, q in zip(seconds[a], seconds[b], strict=True))

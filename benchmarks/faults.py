@@ -49,10 +49,10 @@ class Work:
     """A folder with the small data and the reference run on them."""
 
     def __init__(self, folder: Path):
-        from kdtf.data import phantom as sample
+        from kdtf.data import phantom
 
         self.folder, self.data = folder, folder / "data"
-        sample.write(self.data, train=48, val=16, test=24, side=32, teacher_side=32, seed=1)
+        phantom.write(self.data, train=48, val=16, test=24, side=32, teacher_side=32, seed=1)
         self.reference = folder / "reference" / "r"
         self.reference.parent.mkdir()
         started = time.monotonic()

@@ -5,7 +5,7 @@
 
 A target reads bytes as one kind of file and may refuse them with the exceptions meant for that;
 whatever else comes out is a finding, kept in `--out` with the input that made it, and so are more than
-2 GiB of memory and 25 s for one input. Starts from the good files of `tests/hostile.py` and goes on
+2 GiB of memory and 25 s for one input. Starts from the good files of `tests/harmful_files.py` and goes on
 from `--out`'s corpus.
 """
 
@@ -96,7 +96,7 @@ def settings(content: bytes) -> None:
 
 def stage(content: bytes) -> None:
     """The note of a finished stage."""
-    folder = SCRATCH / "r" / "work" / "x-1"
+    folder = SCRATCH / "r" / "work" / "x-0123456789abcdef"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / store.NOTE).write_bytes(content)
     store.list_stages(SCRATCH / "r")
@@ -116,19 +116,19 @@ def refused(read) -> None:
 
 def seeds(target: str, corpus: Path) -> None:
     """Good files to begin with."""
-    import hostile
+    import harmful_files
 
     kinds = {"array": ("image npy",), "archive": ("npz",), "image": ("png", "jpeg", "tiff", "bmp")}
     kinds |= {"dicom": ("dicom",), "table": ("csv",), "settings": ("toml",)}
     for kind in kinds.get(target, ()):
         with tempfile.TemporaryDirectory() as folder:
-            files, _ = hostile.KINDS[kind](Path(folder), Path("none.tflite"))
+            files, _ = harmful_files.KINDS[kind](Path(folder), Path("none.tflite"))
             for i, path in enumerate(files):
                 (corpus / f"good-{kind}-{i}".replace(" ", "-")).write_bytes(path.read_bytes())
     texts_of = {
         "card": CARD,
         "groups": "file,group\na/1.png,p1\nb/2.png,p2\n",
-        "stage": '{"settings": {}, "upstream": [], "seconds": 1.5, "sha256": {"a": "b"}}',
+        "stage": '{"kind": "x", "settings": {}, "inputs": {}, "seconds": 1.5, "sha256": {"a": "b"}}',
         "model": json.dumps(
             {"format": text_models.FORMAT, "settings": {}, "stop_words": ["the"], "vocabulary": ["a", "b"]}
             | {"log_prior": [-0.7, -0.7], "log_likelihood": [[-0.7, -0.7], [-0.7, -0.7]]}

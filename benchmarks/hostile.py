@@ -1,4 +1,4 @@
-"""Harmed files by the hundred, through the command line, held to the contract of `tests/hostile.py`.
+"""Harmed files by the hundred, through the command line, held to the contract of `tests/harmful_files.py`.
 
     python benchmarks/hostile.py RESULTS [--tries 100] [--seed 0] [--only KIND...]
 
@@ -35,10 +35,12 @@ def preload() -> None:
 
 def teachers_weights(tries: int, seed: int) -> int:
     """Harmed weights of a teacher, read in this process: TensorFlow does not outlive a fork."""
-    from hostile import harm
+    from harmful_files import harm
 
     from kdtf.errors import UserError
-    from kdtf.models.teachers import WeightSource, build_base, row_of
+    from kdtf.models.registry import row_of
+    from kdtf.models.teachers import build_base
+    from kdtf.models.weights import WeightSource
 
     broken = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,17 +70,17 @@ def teachers_weights(tries: int, seed: int) -> int:
 
 
 def main():
-    import hostile
+    import harmful_files
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results")
     parser.add_argument("--tries", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=[*hostile.KINDS], default=[*hostile.KINDS])
+    parser.add_argument("--only", nargs="+", choices=[*harmful_files.KINDS], default=[*harmful_files.KINDS])
     args = parser.parse_args()
     preload()
-    hostile.RESULTS["folder"] = Path(args.results).absolute()
-    bundle = next(hostile.RESULTS["folder"].glob("*_Student_int8.tflite"))
+    harmful_files.RESULTS["folder"] = Path(args.results).absolute()
+    bundle = next(harmful_files.RESULTS["folder"].glob("*_Student_int8.tflite"))
     table, failures = [], 0
     with tempfile.TemporaryDirectory() as scratch:
         for kind in args.only:
@@ -86,7 +88,7 @@ def main():
             for i in range(args.tries):
                 rng = random.Random(f"{args.seed} {kind} {i}")
                 folder = Path(scratch, "try")
-                what, outcome = hostile.attempt(kind, folder, bundle, rng)
+                what, outcome = harmful_files.attempt(kind, folder, bundle, rng)
                 shutil.rmtree(folder)
                 outcomes.append(outcome)
                 if wrong := outcome.broken():
@@ -98,7 +100,7 @@ def main():
             table.append((kind, len(outcomes), *codes, broken, f"{memory:.0f} MiB"))
             print("{:14}{:6} tries, exit 0: {}, 2: {}, 3: {}; broken: {}; {}".format(*table[-1]), flush=True)
     print(f"{sum(row[1] for row in table)} tries, {failures} broke the contract")
-    if args.only == [*hostile.KINDS]:
+    if args.only == [*harmful_files.KINDS]:
         failures += teachers_weights(args.tries, args.seed)
     sys.exit(failures > 0)
 

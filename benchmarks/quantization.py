@@ -10,7 +10,6 @@ image a call, which averages the extremes. `--tune` adds the fine-tuned files (m
 """
 
 import argparse
-import json
 import re
 import sys
 import tempfile
@@ -32,27 +31,31 @@ with native_noise():
 
     tf.config.list_physical_devices()
     from kdtf.config import Config
+    from kdtf.data.dataset import Dataset
     from kdtf.data.load import load
-    from kdtf.models.students import without_softmax
+    from kdtf.distill.batches import Examples
+    from kdtf.models.students import load_student, without_softmax
     from kdtf.predictor import quantized
     from kdtf.progress import Progress
+    from kdtf.records import Rule, Tuning
+    from kdtf.store import read_note
     from kdtf.tflite import qat
     from kdtf.tflite.quantize import (
-        RECIPES,
         _plain_shapes,
         _rules,
-        calibration,
+        calibration_images,
         float32_file,
         float32_of,
         quantize,
     )
+    from kdtf.tflite.recipes import RECIPES, TUNING_SETTINGS
     from kdtf.tflite.tensors import count_quantized, gzip_bytes, operators, ranges, sparsity
 
 INT16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 AVERAGED = 0.05  # the weight of one more image in litert-quantizer's moving average of extremes
 
 
-def by_converter(student, recipe: str, images) -> bytes:
+def by_converter(student: keras.Model, recipe: str, images: np.ndarray) -> bytes:
     """The same recipe by TensorFlow's converter."""
     row, model = RECIPES[recipe], _plain_shapes(student)
     signature = [tf.TensorSpec((None, *student.input.shape[1:]), tf.float32, name="pixels")]
@@ -69,39 +72,38 @@ def by_converter(student, recipe: str, images) -> bytes:
     return converter.convert()
 
 
-def one_by_one(model: bytes, images) -> bytes:
+def one_by_one(model: bytes, images: np.ndarray) -> bytes:
     """int8 by litert-quantizer with ranges averaged over images, as its own calibration gives them."""
-    found: dict[str, dict] = {}
+    averages: dict[str, dict] = {}
     for image in images:
-        for tensor, now in ranges(model, image[None]).items():
-            then = found.setdefault(tensor, now)
-            found[tensor] = {end: (1 - AVERAGED) * then[end] + AVERAGED * now[end] for end in now}
-    rules = _rules(RECIPES["int8"], model, images)
-    done = Quantizer(bytearray(model), rules).quantize(
-        found, enable_progress_report=False, enable_progress_bar=False
-    )
-    return bytes(done.quantized_model)
+        for tensor, own in ranges(model, image[None]).items():
+            earlier = averages.setdefault(tensor, own)
+            averages[tensor] = {end: (1 - AVERAGED) * earlier[end] + AVERAGED * own[end] for end in own}
+    quantizer = Quantizer(bytearray(model), _rules(RECIPES["int8"], model, images))
+    result = quantizer.quantize(averages, enable_progress_report=False, enable_progress_bar=False)
+    return bytes(result.quantized_model)
 
 
 class File:
-    """A `.tflite` with one thread: `probs(pixels)`, and `run()` once more on what it was fed last."""
+    """A `.tflite` with one thread: `probs(pixels)`, and `run()` once more on the pixels of the last call."""
 
     def __init__(self, model: bytes):
         self.interpreter = Interpreter(model_content=model, num_threads=1)
         self.run = self.interpreter.invoke
 
-    def probs(self, pixels):
-        fed = self.interpreter.get_input_details()[0]
-        self.interpreter.resize_tensor_input(fed["index"], pixels.shape)
+    def probs(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) of pixels (N, H, W, C)."""
+        tensor = self.interpreter.get_input_details()[0]
+        self.interpreter.resize_tensor_input(tensor["index"], pixels.shape)
         self.interpreter.allocate_tensors()
-        self.interpreter.set_tensor(fed["index"], quantized(pixels, fed))
+        self.interpreter.set_tensor(tensor["index"], quantized(pixels, tensor))
         self.run()
         out = self.interpreter.get_output_details()[0]
         raw, (scale, zero) = self.interpreter.get_tensor(out["index"]).astype(float), out["quantization"]
         return (raw - zero) * scale if scale else raw
 
 
-def latencies(files: dict[str, File], image, rounds=40) -> dict[str, float]:
+def latencies(files: dict[str, File], image: np.ndarray, rounds: int = 40) -> dict[str, float]:
     """Median milliseconds for one image, the files called in turn."""
     times = defaultdict(list)
     for file in files.values():
@@ -119,26 +121,31 @@ def stages(work: Path, pattern: str) -> list[Path]:
     return sorted(p for p in work.iterdir() if re.fullmatch(pattern + "-[0-9a-f]{16}", p.name))
 
 
-def tuned_files(student, kind, folder, work, views, data, hows, images) -> dict[str, bytes]:
-    """{recipe: file} fine-tuned from the student's own settings and its teacher's cached logits."""
-    noted = json.loads((folder / "stage.json").read_text())
-    settings = {k: v for k, v in noted["settings"].get("distil", {}).items()}
-    config, cached = Config().with_values(settings), {}
-    for teacher in stages(work, f"{re.escape(kind)}-logits(-seed\\d+)?"):
-        if teacher.name.rpartition("-")[2] in noted["upstream"]:
-            cached = {
-                "logits": np.load(teacher / "logits.npy"),
-                "val_logits": np.load(teacher / "val_logits.npy"),
-            }
-    made = {}
-    for how in hows:
-        probs, _ = qat.fine_tune(
-            without_softmax(student), views, data, config, how, images=images,
-            seed=noted["settings"]["seed"], title="", progress=Progress(), **cached,
+def tuned_files(
+    student: keras.Model, folder: Path, data: Dataset, methods: list[str], images: np.ndarray
+) -> dict[str, bytes]:
+    """{recipe: file} fine-tuned by the rule of the student and its teacher's cached logits."""
+    note = read_note(folder)
+    settings, inputs = note["settings"], {role: folder.parent / name for role, name in note["inputs"].items()}
+    views = np.load(inputs["views"] / "views.npy", mmap_mode="r")
+    examples = Examples(views, data.train.labels, data.val.pixels, data.val.labels)
+    if "labels" in inputs:
+        logits, val_logits = (np.load(inputs["labels"] / f"{name}.npy") for name in ("logits", "val_logits"))
+        examples = examples._replace(logits=logits, val_logits=val_logits)
+    rule = settings["rule"]
+    if rule:
+        rule = Rule(**{**rule, "options": tuple(map(tuple, rule["options"]))})
+    files = {}
+    for method in methods:
+        own = {name: getattr(Config().quantize, field) for name, field in TUNING_SETTINGS[method].items()}
+        tuning = Tuning(method, batch_size=settings["training"]["batch_size"], rule=rule, **own)
+        tuned = qat.fine_tune(
+            without_softmax(student), examples, tuning, images=images,
+            seed=settings["network"]["seed"], title="", progress=Progress(),
         )  # fmt: skip
-        source = float32_file(probs, student.input.shape[1:])
-        made[f"int8-{how}"] = quantize(source, f"int8-{how}", images)
-    return made
+        source = float32_file(tuned.probs, student.input.shape[1:])
+        files[f"int8-{method}"] = quantize(source, f"int8-{method}", images)
+    return files
 
 
 def main():
@@ -146,17 +153,17 @@ def main():
     parser.add_argument("results", type=Path)
     parser.add_argument("data")
     parser.add_argument("--teachers", nargs="+", default=["alone"])
-    parser.add_argument("--tune", nargs="+", default=[], choices=list(qat.TUNINGS))
+    parser.add_argument("--tune", nargs="+", default=[], choices=list(qat.METHODS))
     args = parser.parse_args()
     work = args.results / "work"
     views = np.load(stages(work, "views")[0] / "views.npy", mmap_mode="r")
-    images = calibration(views, 200, 0)
+    images = calibration_images(views, 200, 0)
     rows = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         data = load(args.data, Path(scratch))
         for kind in args.teachers:
             for folder in stages(work, f"{re.escape(kind)}-student(-seed\\d+)?"):
-                student = keras.saving.load_model(folder / "student.keras", compile=False)
+                student = load_student(folder)
                 with native_noise():
                     files = {"float32": (source := float32_of(student))}
                     for recipe in ("float16", "dynamic", "int8", "int16x8"):
@@ -164,20 +171,20 @@ def main():
                         files[f"{recipe}, litert-quantizer"] = quantize(source, recipe, images)
                     files["int8, one by one"] = one_by_one(source, images)
                     files["int4, litert-quantizer"] = quantize(source, "int4", images)
-                    files |= tuned_files(student, kind, folder, work, views, data, args.tune, images)
+                    files |= tuned_files(student, folder, data, args.tune, images)
                 measure(files, data, rows)
-                print(f"{folder.name} done", file=sys.stderr, flush=True)
-    show(rows)
+                print(f"measured: {folder.name}", file=sys.stderr, flush=True)
+    print_table(rows)
 
 
-def measure(files: dict[str, bytes], data, rows) -> None:
+def measure(files: dict[str, bytes], data: Dataset, rows: dict[str, list[dict]]) -> None:
     """A row of figures per file of one student."""
     opened = {name: File(model) for name, model in files.items()}
     right = {}
     for name, file in opened.items():
         val, test = (file.probs(s.pixels).argmax(1) for s in (data.val, data.test))
         right[name] = 100 * np.array([np.mean(val == data.val.labels), np.mean(test == data.test.labels)])
-    spent = latencies(opened, data.test.pixels[:1])
+    milliseconds = latencies(opened, data.test.pixels[:1])
     kernels = sum(op.weights is not None for op in next(operators(files["float32"], data.test.pixels[:1])))
     for name, model in files.items():
         rows[name].append(
@@ -186,23 +193,23 @@ def measure(files: dict[str, bytes], data, rows) -> None:
                 "size": len(model) / len(files["float32"]),
                 "gzip": gzip_bytes(model) / gzip_bytes(files["float32"]),
                 "zeros": sparsity(model),
-                "latency": spent[name] / spent["float32"],
+                "latency": milliseconds[name] / milliseconds["float32"],
                 "tensors": "{} of {}".format(*count_quantized(model)) + f", {kernels} kernels",
             }
         )
 
 
-def show(rows) -> None:
+def print_table(rows: dict[str, list[dict]]) -> None:
     """The table, in Markdown."""
     print(f"{len(rows['float32'])} students")
     print("| file | val, points (worst) | test, points (worst) | size | gzip | zeros | latency | tensors |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, found in rows.items():
-        points = np.array([row["points"] for row in found])  # (students, 2)
-        told = [f"{m:+.2f} ({w:+.2f})" for m, w in zip(points.mean(0), points.min(0), strict=True)]
-        told += [f"{np.mean([row[k] for row in found]):.3f}" for k in ("size", "gzip", "zeros")]
-        told += [f"{np.median([row['latency'] for row in found]):.2f}", found[0]["tensors"]]
-        print(f"| {name} | {' | '.join(told)} |")
+    for name, students in rows.items():
+        points = np.array([row["points"] for row in students])  # (students, 2)
+        cells = [f"{m:+.2f} ({w:+.2f})" for m, w in zip(points.mean(0), points.min(0), strict=True)]
+        cells += [f"{np.mean([row[k] for row in students]):.3f}" for k in ("size", "gzip", "zeros")]
+        cells += [f"{np.median([row['latency'] for row in students]):.2f}", students[0]["tensors"]]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

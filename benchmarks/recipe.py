@@ -20,13 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-KINDS = {  # what a stage's last word says it is
-    **dict.fromkeys(("start", "features", "head", "whole", "logits"), "teachers"),
+PARTS = {  # of the run, by the kind of a stage
+    **dict.fromkeys(("audit", "datasheet", "views"), "audit, views"),
+    **dict.fromkeys(("origin", "features", "head", "whole", "labels"), "teachers"),
     "student": "students",
-    "evaluation": "scores",
-    "gradcam": "Grad-CAM",
-    "report": "reports",
-    **dict.fromkeys(("audit", "views"), "audit, views"),
+    **dict.fromkeys(("conversion", "file"), ".tflite files"),
+    **dict.fromkeys(("teacher-evaluation", "student-evaluation", "file-evaluation"), "scores"),
+    "attention": "Grad-CAM",
+    **dict.fromkeys(("student-report", "teacher-report", "run-report"), "reports"),
 }
 PLAIN = """
 import sys, time
@@ -56,8 +57,8 @@ print((time.perf_counter() - start) / {epochs})
 def plain_epoch(data: str, work: str, epochs: int) -> float:
     """Seconds of one epoch of the plain student, in a process of its own, tracing not counted."""
     code = PLAIN.format(root=str(ROOT), data=data, work=work, epochs=epochs)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(process.stdout)
 
 
 def main():
@@ -69,26 +70,19 @@ def main():
         before = plain_epoch(args.data, work, args.epochs // 2)
         start = time.perf_counter()
         recipe = ["--freeze", "--fine-tune-epochs", "0", "--views", "1", "--epochs", str(args.epochs)]
-        command = [
-            sys.executable,
-            str(ROOT / "main.py"),
-            "--data",
-            args.data,
-            "--results",
-            f"{work}/r",
-            *recipe,
-        ]
+        paths = ["--data", args.data, "--results", f"{work}/r"]
+        command = [sys.executable, str(ROOT / "main.py"), *paths, *recipe]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         whole = time.perf_counter() - start
         after = plain_epoch(args.data, work, args.epochs // 2)
         stages = json.loads(Path(f"{work}/r/manifest.json").read_text())["stages"]
-    kinds = Counter()
-    for name, stage in stages.items():
-        kinds[KINDS.get(name.rpartition("-")[2], ".tflite files")] += stage["seconds"]
-    kinds["start-up and the rest"] = whole - sum(kinds.values())
+    parts = Counter()
+    for stage in stages.values():
+        parts[PARTS[stage["kind"]]] += stage["seconds"]
+    parts["start-up and the rest"] = whole - sum(parts.values())
     yardstick = 8 * args.epochs * (before + after) / 2
-    for kind, seconds in kinds.most_common():
-        print(f"{kind:28} {seconds:8.1f} s")
+    for part, seconds in parts.most_common():
+        print(f"{part:28} {seconds:8.1f} s")
     print(f"{'the whole recipe':28} {whole:8.1f} s")
     print(
         f"plain epoch {before:.3f} s before, {after:.3f} s after; 8 x {args.epochs} of them {yardstick:.1f} s"

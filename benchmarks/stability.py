@@ -4,7 +4,8 @@
 
 Trains the student alone from as many seeds over the same views and prints the test accuracy of its
 last weights and of its best val epoch's (val accuracy, lower val loss among equals), with mean and
-standard deviation. `--momentum 0.99` shows BatchNormalization's default.
+standard deviation: `--seeds` of a run has the last weights alone. `--momentum 0.99` shows
+BatchNormalization's default.
 """
 
 import argparse
@@ -25,20 +26,43 @@ with native_noise():
     from kdtf.config import Config
     from kdtf.data.load import load
     from kdtf.data.views import draw_views, read_views
-    from kdtf.distill import train
+    from kdtf.distill.batches import Examples, steps_per_epoch, training_stream, validation_batches
+    from kdtf.distill.callbacks import KeepBest
+    from kdtf.distill.distiller import Distiller
+    from kdtf.distill.fit import fit
+    from kdtf.distill.inference import inference_of
+    from kdtf.distill.optim import build_optimizer
+    from kdtf.models.students import build_student
     from kdtf.progress import Progress
 
 
-class Watch(train.Follow):
-    """Follows a training and keeps the weights of the best val epoch aside."""
+class WatchBest(KeepBest):
+    """Finds the best weights and leaves the model its last ones."""
 
-    best, weights = None, None
+    def restore(self) -> None:
+        """Nothing: the last weights are looked at first."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        reached = (logs["val_accuracy"], -logs["val_loss"])
-        if Watch.best is None or reached > Watch.best:
-            Watch.best, Watch.weights = reached, self.model.student.get_weights()
+
+def train_alone(examples: Examples, classes: int, config: Config, seed: int) -> tuple[Distiller, WatchBest]:
+    """The student of the settings after its last epoch, and the best epoch on val."""
+    own, shape = config.student, examples.views.shape[2:]
+    momentum, dropout = own.student_momentum, own.student_dropout
+    student = build_student(own.student, shape, classes, momentum=momentum, dropout=dropout, seed=seed)
+    model, best = Distiller(student, alpha=1.0), WatchBest(own.epochs)
+    steps = own.epochs * steps_per_epoch(examples.views, own.batch_size)
+    optimizer = build_optimizer(own.optimizer, own.schedule, own.learning_rate, steps, warmup=own.warmup)
+    model.compile(optimizer, jit_compile=False)
+    fit(
+        model,
+        training_stream(examples, own.batch_size, seed),
+        own.epochs,
+        phase="student",
+        title="",
+        progress=Progress(),
+        validation=validation_batches(examples, own.batch_size),
+        best=best,
+    )
+    return model, best
 
 
 def main():
@@ -51,21 +75,21 @@ def main():
     args = parser.parse_args()
     values = {"epochs": args.epochs, "student_momentum": args.momentum, "views": args.views}
     config = Config().with_values(values)
-    train.Follow = Watch
-    kept = {"last": [], "best val": []}
+    accuracies = {"last": [], "best val": []}
     with tempfile.TemporaryDirectory() as work:
         data = load(args.data, Path(work))
         draw_views(data.train, Path(work) / "views.npy", seed=0, policy=config.views)
         views = read_views(Path(work) / "views.npy").pixels
+        examples = Examples(views, data.train.labels, data.val.pixels, data.val.labels)
         for seed in range(args.seeds):
-            Watch.best = None
-            student, _ = train.fit_student(views, data, config, seed=seed, title="", progress=Progress())
-            for name, weights in (("last", student.get_weights()), ("best val", Watch.weights)):
-                student.set_weights(weights)
-                right = train.batched(student)(data.test.pixels).argmax(1) == data.test.labels
-                kept[name].append(right.mean())
-            print(f"seed {seed}: " + ", ".join(f"{k} {v[-1]:.3f}" for k, v in kept.items()), flush=True)
-    for name, values in kept.items():
+            model, best = train_alone(examples, len(data.classes), config, seed)
+            for name, weights in (("last", model.get_weights()), ("best val", best.weights)):
+                model.set_weights(weights)
+                right = inference_of(model.student)(data.test.pixels).argmax(1) == data.test.labels
+                accuracies[name].append(right.mean())
+            scores = ", ".join(f"{name} {values[-1]:.3f}" for name, values in accuracies.items())
+            print(f"seed {seed}: {scores}", flush=True)
+    for name, values in accuracies.items():
         print(f"{name}: mean {np.mean(values):.3f}, standard deviation {np.std(values, ddof=1):.3f}")
 
 

@@ -19,20 +19,20 @@ from kdtf.data.typical import layout, typical
 from kdtf.predictor import likeness, patterns_of, statistics, to_image, to_pixels
 
 
-def warned(known: dict, patterns: np.ndarray, pixels: np.ndarray, names) -> float:
+def warned(known: dict, patterns: np.ndarray, pixels: np.ndarray, names: list[str]) -> float:
     """The percentage of pixels (N, H, W, C) outside a card's bounds in any of `names`."""
-    found, bounds = statistics(pixels, patterns), likeness(known)
-    outside = [(found[n] < bounds[n][0]) | (found[n] > bounds[n][1]) for n in names]
+    values, bounds = statistics(pixels, patterns), likeness(known)
+    outside = [(values[n] < bounds[n][0]) | (values[n] > bounds[n][1]) for n in names]
     return 100 * float(np.any(outside, axis=0).mean())
 
 
 def main(sources: list[str]) -> None:
     with tempfile.TemporaryDirectory() as work:
-        sets = {source: load(source, work) for source in sources}
+        sets = {source: load(source, Path(work)) for source in sources}
         for source, data in sets.items():
             shape = data.train.pixels.shape[1:]
-            stored, left = layout(data.train.pixels, data.val.pixels)
-            known = typical(data.train.pixels) | {"layout": left}
+            stored, unexplained = layout(data.train.pixels, data.val.pixels)
+            known = typical(data.train.pixels) | {"layout": unexplained}
             for other, images in sets.items():
                 pixels = np.stack([to_pixels(to_image(p), shape) for p in images.test.pixels])
                 patterns = patterns_of({"training_layout": stored})

@@ -4,23 +4,25 @@ A section is a frozen record checked at birth. The command line, the TOML preset
 the manifest are all made from these fields; none of them holds a default of its own.
 """
 
+import math
 import tomllib
 import types
 import typing
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 from .errors import UserError, require, require_known
 
 DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
 
 
-def option(default, help: str, metavar: str | None = None):
+def option(default: Any, help: str, metavar: str | None = None) -> Any:
     """A field with its help line: the flag is the field's name with dashes."""
     return field(default=default, metadata={"help": help, "metavar": metavar})
 
 
-def _fits(value, kind) -> bool:
+def _fits(value: Any, kind: Any) -> bool:
     """Does `value` have the type a field declares? An int may stand for a float, never a bool."""
     if isinstance(kind, types.UnionType):
         return any(_fits(value, k) for k in typing.get_args(kind))
@@ -36,7 +38,9 @@ def _fits(value, kind) -> bool:
 class Section:
     """Shared checks of the sections below."""
 
-    def __post_init__(self):
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every section is a dataclass
+
+    def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, list):
@@ -45,26 +49,26 @@ class Section:
             require(_fits(value, kind), flag(f.name), f"of type {_type_name(kind)}", value)
         self.check()
 
-    def check(self):
+    def check(self) -> None:
         """Overridden where a value, not only a type, can be wrong."""
 
-    def _positive(self, *names):
+    def _positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             require(value is None or value > 0, flag(name), "positive", value)
 
-    def _at_least(self, least, *names):
+    def _at_least(self, least: float, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             require(value >= least, flag(name), f"at least {least}", value)
 
-    def _fraction(self, *names):
+    def _fraction(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             require(0 <= value <= 1, flag(name), "between 0 and 1", value)
 
 
-def _type_name(kind) -> str:
+def _type_name(kind: Any) -> str:
     if isinstance(kind, types.UnionType):
         return " or ".join(_type_name(k) for k in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
@@ -87,7 +91,7 @@ class DataConfig(Section):
     strict: bool = option(False, "stop with exit code 3 where splits share images or patients")
     val_fraction: float = option(0.1, "part of train split off as val where there is no val pair", "F")
 
-    def check(self):
+    def check(self) -> None:
         self._positive("image_size")
         names = self.class_names
         good = len(set(names)) == len(names) and all([n.strip()] == n.splitlines() for n in names)
@@ -107,7 +111,7 @@ class ViewConfig(Section):
     brightness: float = option(0.1, "largest relative change of brightness", "F")
     contrast: float = option(0.1, "largest relative change of contrast", "F")
 
-    def check(self):
+    def check(self) -> None:
         self._at_least(1, "views")
         most = {"shift": 0.5, "rotate": 45, "zoom": 0.5, "brightness": 0.9, "contrast": 0.9}
         for name, limit in most.items():
@@ -137,7 +141,7 @@ class TeacherConfig(Section):
     patience: int = option(15, "epochs without a better val accuracy before the whole network stops", "N")
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
 
-    def check(self):
+    def check(self) -> None:
         require(len(self.teachers) > 0, flag("teachers"), "at least one name", self.teachers)
         self._positive("teacher_size", "head_rate", "fine_tune_rate", "scratch_rate")
         self._at_least(0, "fine_tune_epochs", "scratch_epochs", "teacher_weight_decay")
@@ -161,7 +165,7 @@ class StudentConfig(Section):
     student_momentum: float = option(0.9, "momentum of the student's BatchNormalization statistics", "M")
     student_dropout: float = option(0.5, "dropout before the student's logits", "F")
 
-    def check(self):
+    def check(self) -> None:
         self._at_least(1, "epochs", "batch_size")
         self._at_least(0, "weight_decay")
         self._positive("learning_rate")
@@ -181,16 +185,20 @@ class DistilConfig(Section):
     loss_options: tuple[str, ...] = option((), "a loss's own parameters [its defaults]", "NAME=VALUE")
 
     def options(self) -> tuple[tuple[str, float], ...]:
-        """The loss's own parameters as (name, value). Raises `UserError` for what is no number."""
-        pairs = [text.partition("=") for text in self.loss_options]
-        try:
-            return tuple((name.strip(), float(value)) for name, _, value in pairs)
-        except ValueError:
-            rule = "of the form NAME=VALUE, the value a number"
-            require(False, flag("loss_options"), rule, " ".join(self.loss_options))
-            raise
+        """The loss's own parameters as (name, value). Raises `UserError` for what is no finite number."""
+        return tuple(self._option(text) for text in self.loss_options)
 
-    def check(self):
+    @staticmethod
+    def _option(text: str) -> tuple[str, float]:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        require(math.isfinite(number), flag("loss_options"), "NAME=VALUE, the value a number", text)
+        return name.strip(), number
+
+    def check(self) -> None:
         self.options()
         self._fraction("alpha")
         self._positive("temperature")
@@ -218,7 +226,7 @@ class QuantizeConfig(Section):
     sparsity: float = option(0.5, "part of the weights that --compress prune sets to zero", "F")
     clusters: int = option(16, "values the weights of a layer share after --compress cluster", "N")
 
-    def check(self):
+    def check(self) -> None:
         require(len(self.recipes) > 0, flag("recipes"), "at least one name", self.recipes)
         self._at_least(1, "calibration_images", "qat_epochs", "compress_epochs")
         self._at_least(2, "clusters")
@@ -238,7 +246,7 @@ class EvidenceConfig(Section):
     teacher_seeds: bool = option(False, "train the teachers anew for every seed too")
     min_sensitivity: float | None = option(None, "sensitivity a threshold must reach on val [Youden]", "S")
 
-    def check(self):
+    def check(self) -> None:
         self._at_least(1, "seeds")
         wanted = self.min_sensitivity
         require(wanted is None or 0 < wanted <= 1, flag("min_sensitivity"), "above 0, at most 1", wanted)
@@ -255,7 +263,7 @@ class RunConfig(Section):
     threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
     accept_versions: bool = option(False, "go on from stages that other versions of packages made")
 
-    def check(self):
+    def check(self) -> None:
         self._at_least(0, "seed")
         self._positive("threads")
 
@@ -273,21 +281,21 @@ class Config:
     evidence: EvidenceConfig = EvidenceConfig()
     run: RunConfig = RunConfig()
 
-    def with_values(self, values: dict) -> "Config":
+    def with_values(self, values: dict[str, Any]) -> "Config":
         """A copy with flat `{field: value}` settings put in their sections. Unknown names raise."""
         homes = {f.name: s.name for s in fields(self) for f in fields(getattr(self, s.name))}
-        changed: dict[str, dict] = {}
+        changed: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             require_known("setting", name, homes)
             changed.setdefault(homes[name], {})[name] = value
         return replace(self, **{s: replace(getattr(self, s), **v) for s, v in changed.items()})
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain nested values, fit for JSON and for `from_dict`."""
         return {s.name: section_dict(getattr(self, s.name)) for s in fields(self)}
 
     @classmethod
-    def from_dict(cls, nested: dict) -> "Config":
+    def from_dict(cls, nested: dict[str, Any]) -> "Config":
         """The inverse of `to_dict`; sections and fields may be left out. Unknown names raise `UserError`."""
         config = cls()
         for section, values in nested.items():
@@ -299,13 +307,13 @@ class Config:
         return config
 
 
-def section_dict(section) -> dict:
+def section_dict(section: Section) -> dict[str, Any]:
     """A section as plain JSON values."""
     values = {f.name: getattr(section, f.name) for f in fields(section)}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def read_toml(path) -> dict:
+def read_toml(path: str | Path) -> dict[str, Any]:
     """The nested settings of a TOML preset. Raises `UserError` where it cannot be read."""
     path = Path(path)
     try:

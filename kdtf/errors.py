@@ -6,19 +6,20 @@ Raises nothing but `UserError`, prints nothing and never exits: `cli` turns a
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(Exception):
     """Something the user can put right. Its text is one line, complete in itself."""
 
 
-def require(ok, name: str, rule: str, got, hint: str = "") -> None:
+def require(ok: Any, name: str, rule: str, got: Any, hint: str = "") -> None:
     """Raise `UserError` unless `ok`.
 
     >>> require(0.5 <= 1, "alpha", "between 0 and 1", 0.5)
     >>> require(False, "alpha", "between 0 and 1", 1.5)
     Traceback (most recent call last):
-    kdtf.checks.UserError: alpha must be between 0 and 1. Got 1.5.
+    kdtf.errors.UserError: alpha must be between 0 and 1. Got 1.5.
     """
     if not ok:
         raise UserError(f"{name} must be {rule}. Got {got!r}." + (f" {hint}" if hint else ""))

@@ -33,12 +33,12 @@ PART = ".part"  # ends the name of what is not complete; the name begins with a 
 
 
 @contextmanager
-def disk_errors(folder, name: str = "--results", hint: str = GOES_ON) -> Iterator[None]:
+def disk_errors(folder: str | Path, name: str = "--results", hint: str = GOES_ON) -> Iterator[None]:
     """Turn a full disk or a folder without permission into `UserError`; `name` is the folder's flag."""
     try:
         yield
     except OSError as error:
-        rule = REASONS.get(error.errno)
+        rule = REASONS.get(error.errno or 0)
         if rule is None:
             raise
         raise UserError(f"{name} must be {rule}. Got {str(folder)!r} ({error.strerror}). {hint}") from None
@@ -79,8 +79,8 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
             part.unlink(missing_ok=True)
 
 
-def replace_folder(made: Path, target: Path) -> None:
-    """Put the folder `made` where `target` is; what was there is removed only then.
+def replace_folder(complete: Path, target: Path) -> None:
+    """Put the folder `complete` where `target` is; what was there is removed only then.
 
     Where that fails, `target` is as it was. Raises `OSError`.
     """
@@ -88,8 +88,8 @@ def replace_folder(made: Path, target: Path) -> None:
     if target.exists():
         os.replace(target, old)
     try:
-        os.replace(made, target)
-    except OSError:
+        os.replace(complete, target)
+    except BaseException:  # a signal too
         if old.exists():
             os.replace(old, target)
         raise

@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 NOISE = re.compile(
@@ -28,20 +29,30 @@ def set_environment() -> None:
 
 
 @contextmanager
-def native_noise():
-    """Drop known noise written to file descriptor 2 meanwhile; pass on the rest, also after an error."""
+def native_lines(receive: Callable[[list[str]], None]) -> Iterator[None]:
+    """Catch what is written to file descriptor 2 meanwhile, from C++ too.
+
+    `receive` is called with its lines at the end, also after an error; the descriptor is back by then.
+    """
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)
             os.close(saved)
-            caught.seek(0)
-            lines = caught.read().decode(errors="replace").splitlines()
-            rest = [line for line in lines if line.strip() and not NOISE.search(line)]
-            if rest:
-                sys.stderr.write("\n".join(rest) + "\n")
+            file.seek(0)
+            lines = file.read().decode(errors="replace").splitlines()
+            receive([line for line in lines if line.strip()])
+
+
+def native_noise() -> AbstractContextManager[None]:
+    """Drop known noise written to file descriptor 2 meanwhile; pass on the rest, also after an error."""
+    return native_lines(_pass_on)
+
+
+def _pass_on(lines: list[str]) -> None:
+    sys.stderr.writelines(f"{line}\n" for line in lines if not NOISE.search(line))

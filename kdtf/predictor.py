@@ -21,11 +21,16 @@ import struct
 import tokenize
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from pydicom import Dataset
 
 BATCH = 64  # images a call: larger ones gain nothing on a CPU and cost memory
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -55,7 +60,7 @@ class Unusable(Exception):
 # A bundle
 
 
-def read_bundle(path) -> tuple[bytes, dict]:
+def read_bundle(path: str | Path) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a `.tflite` and the card in the `.json` beside it.
 
     Raises `BundleError` when a file is missing or damaged, or the two do not belong together.
@@ -78,7 +83,7 @@ def read_bundle(path) -> tuple[bytes, dict]:
     return model, card
 
 
-def _describes_a_student(card) -> bool:
+def _describes_a_student(card: Any) -> bool:
     """Has the card what running it needs, in the types it needs? Scaling and thresholds may be missing."""
     try:
         taken, typical = card["input"], card.get("training_images", {})
@@ -104,7 +109,7 @@ def _describes_a_student(card) -> bool:
         return False
 
 
-def open_interpreter(model: bytes, name, threads: int = 1):
+def open_interpreter(model: bytes, name: str | Path, threads: int = 1) -> Any:
     """The LiteRT interpreter of a model's bytes, tensors allocated; `name` is what errors call it.
 
     Raises `BundleError` where the bytes are no model.
@@ -126,7 +131,7 @@ class Row(NamedTuple):
     """What is said of one image."""
 
     file: str
-    index: int  # of the image in a `.npy` file; 0 elsewhere
+    index: int  # type: ignore[assignment]  # of the image in a `.npy` file; 0 elsewhere
     label: str  # the class of the largest probability; "" where the image could not be read
     probability: float  # of that class, calibrated
     uncertain: bool  # below the threshold of that class
@@ -134,7 +139,7 @@ class Row(NamedTuple):
     error: str  # why the image could not be read, or ""
     probs: np.ndarray  # (K,) calibrated; empty where the image could not be read
 
-    def record(self, classes: tuple[str, ...]) -> dict:
+    def record(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """The row as a line of a table; what is not known is empty."""
         read = not self.error
         return {
@@ -152,7 +157,7 @@ class Waiting(NamedTuple):
     """An image on its way to the student, or the reason why there is none."""
 
     file: str
-    index: int
+    index: int  # type: ignore[assignment]
     pixels: np.ndarray | None  # (H, W, C) uint8
     warning: str = ""
     error: str = ""
@@ -168,7 +173,7 @@ class Predictor:
     Raises `BundleError` when a file is missing or damaged, or the two do not belong together.
     """
 
-    def __init__(self, path, threads: int = 1):
+    def __init__(self, path: str | Path, threads: int = 1):
         model, self.card = read_bundle(path)
         self._interpreter = open_interpreter(model, path, threads)
         self.classes: tuple[str, ...] = tuple(self.card["classes"])
@@ -183,7 +188,7 @@ class Predictor:
             self._check(path, self.card.get(told, {}), tensor)
 
     @staticmethod
-    def _check(path, told: dict, tensor) -> None:
+    def _check(path: str | Path, told: dict[str, Any], tensor: dict[str, Any]) -> None:
         """Does a tensor have the type, scale and zero point that the card states, where it states them."""
         scale, zero = tensor["quantization"]
         has = {"dtype": np.dtype(tensor["dtype"]).name, "scale": scale, "zero_point": zero}
@@ -201,7 +206,7 @@ class Predictor:
         parts = [self._run(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
 
-    def _run(self, pixels):
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
         index = self._input["index"]
         if len(pixels) != self._interpreter.get_input_details()[0]["shape"][0]:
             self._interpreter.resize_tensor_input(index, pixels.shape)
@@ -227,7 +232,7 @@ class Predictor:
         cuts = np.array([thresholds.get(name, 0.0) for name in self.classes])
         return probs.max(axis=1) < cuts[probs.argmax(axis=1)]
 
-    def rows(self, sources: Iterable) -> Iterator[Row]:
+    def rows(self, sources: str | Path | Iterable[str | Path]) -> Iterator[Row]:
         """A `Row` per image of files and folders, in order, `BATCH` images in memory at a time.
 
         PNG, JPEG, TIFF, BMP, DICOM and `.npy` files (H, W), (H, W, C), (N, H, W) or (N, H, W, C), C 1
@@ -237,12 +242,12 @@ class Predictor:
         """
         if isinstance(sources, (str, Path)):
             sources = [sources]
-        sources = [Path(source) for source in sources]
-        for source in sources:
+        paths = [Path(source) for source in sources]
+        for source in paths:
             if not source.exists():
                 raise BundleError(f"{source} must be an image, a .npy file or a folder. Nothing is there.")
         waiting = []
-        for file in (file for source in sources for file in files_of(source)):
+        for file in (file for source in paths for file in files_of(source)):
             for image in self._images(file):
                 waiting.append(image)
                 if len(waiting) == BATCH:
@@ -269,7 +274,7 @@ class Predictor:
         """For each of pixels (N, H, W, C): in what it lies far outside the training images, or ""."""
         known = self.card.get("training_images", {})
         found = statistics(pixels, patterns_of(self.card))
-        said = [[] for _ in pixels]
+        said: list[list[str]] = [[] for _ in pixels]
         for name, (least, most) in likeness(known).items():
             low, _, high = known[name]
             for i, value in enumerate(found[name]):
@@ -288,7 +293,7 @@ class Predictor:
         except Unusable as reason:
             yield Waiting(str(file), 0, None, error=str(reason))
 
-    def _one_image(self, file: Path, read) -> Waiting:
+    def _one_image(self, file: Path, read: Callable[..., "Picture"]) -> Waiting:
         prepared = self.card["input"].get("prepared", {})
         with warnings.catch_warnings():
             # pydicom's quote headers, and a header holds the patient; Pillow's bomb is refused by its size
@@ -300,7 +305,7 @@ class Predictor:
             said.append(f"16 bits, but nothing above {picture.peak}: 12-bit data look almost black")
         return Waiting(str(file), 0, pixels, "; ".join(filter(None, said)))
 
-    def pixels(self, image) -> np.ndarray:
+    def pixels(self, image: "Image") -> np.ndarray:
         """A Pillow image of mode L or RGB as (H, W, C) uint8, made as `prepare` made the training images."""
         prepared = self.card["input"].get("prepared", {})
         side, keep_aspect = prepared.get("side", 0), prepared.get("keep_aspect", False)
@@ -320,7 +325,7 @@ class Predictor:
             yield Waiting(str(file), i, pixels, _small(values.shape[1::-1], self.shape))
 
 
-def saved(rows: Iterable[Row], classes: tuple[str, ...], path) -> Iterator[Row]:
+def saved(rows: Iterable[Row], classes: tuple[str, ...], path: str | Path) -> Iterator[Row]:
     """Pass `rows` on, each written as a line of CSV; `path` appears, whole, after the last of them."""
     part = f"{path}.{os.getpid()}.part"
     try:
@@ -337,7 +342,7 @@ def saved(rows: Iterable[Row], classes: tuple[str, ...], path) -> Iterator[Row]:
         Path(part).unlink(missing_ok=True)
 
 
-def quantized(pixels, tensor) -> np.ndarray:
+def quantized(pixels: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     """Pixels 0..255 in the type, scale and zero point of an interpreter's input tensor."""
     scale, zero = tensor["quantization"]
     if np.issubdtype(tensor["dtype"], np.floating):
@@ -390,14 +395,14 @@ def unexplained(values: np.ndarray, patterns: np.ndarray) -> np.ndarray:
     return 100 * (1 - ((values @ patterns.T) ** 2).sum(axis=1))
 
 
-def patterns_of(card: dict) -> np.ndarray:
+def patterns_of(card: dict[str, Any]) -> np.ndarray:
     """The main patterns (K, 64) of a card's training images, of length 1 each; none of an older card."""
     stored = np.frombuffer(base64.b64decode(card.get("training_layout", ""), validate=True), np.int8)
     patterns = stored.reshape(-1, THUMBNAIL**2).astype(np.float64)
     return patterns / np.maximum(np.linalg.norm(patterns, axis=1, keepdims=True), 1)
 
 
-def likeness(typical: dict) -> dict[str, tuple[float, float]]:
+def likeness(typical: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """Of a card's {statistic: [low, median, high]}: the least and the most an image like those has."""
     ends = {name: typical[name] for name in STATISTICS if name in typical}
     slacks = {name: SPREAD * (high - low) + LEVELS for name, (low, _, high) in ends.items()}
@@ -488,7 +493,7 @@ def map_images(path: Path) -> tuple[np.ndarray, int]:
 
 
 class Picture(NamedTuple):
-    image: object  # a Pillow image of mode L or RGB
+    image: "Image"  # of mode L or RGB
     peak: int | None  # largest value of a 16-bit grey image without a window
 
 
@@ -515,7 +520,7 @@ def read_image(path: Path, window: tuple[float, ...] = ()) -> Picture:
         raise Unusable(_reason(error)) from None
 
 
-def _pillow():
+def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError:
@@ -538,14 +543,14 @@ def _too_large() -> str:
     return f"more than {_pillow().MAX_IMAGE_PIXELS:,} pixels: it may be a decompression bomb"
 
 
-def _check_picture(image) -> None:
+def _check_picture(image: "Image") -> None:
     check_pixels(*image.size)
     pages = getattr(image, "n_frames", 1) if image.format in ("TIFF", "PNG") else 1
     if pages > 1:
         raise Unusable(f"{pages} images in one file")
 
 
-def _flatten(image, window: tuple[float, ...]) -> Picture:
+def _flatten(image: "Image", window: tuple[float, ...]) -> Picture:
     """Mode L or RGB; transparent parts lie on black."""
     Pillow = _pillow()
     if image.mode.startswith("I;16"):
@@ -569,19 +574,19 @@ def limits(center: float, width: float) -> tuple[float, float]:
     return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
 
 
-def stretch(values: np.ndarray, low: float, high: float):
+def stretch(values: np.ndarray, low: float, high: float) -> "Image":
     """Grey levels (H, W) as a Pillow image, `low` as 0 and `high` as 255; a single level is black."""
     scale = 255 / (float(high) - float(low)) if high > low else 0
     levels = np.clip(np.rint((values - np.float64(low)) * scale), 0, 255).astype(np.uint8)
     return _pillow().fromarray(levels)
 
 
-def to_image(pixels: np.ndarray):
+def to_image(pixels: np.ndarray) -> "Image":
     """Pixels (H, W, 1 or 3) uint8 as a Pillow image."""
     return _pillow().fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def to_pixels(image, shape: tuple[int, int, int], keep_aspect: bool = False) -> np.ndarray:
+def to_pixels(image: "Image", shape: tuple[int, int, int], keep_aspect: bool = False) -> np.ndarray:
     """A Pillow image of mode L or RGB as (H, W, 1 or 3) uint8, H, W and channels of `shape`.
 
     By Pillow's antialiased triangle filter, stretched, or padded with black to keep the aspect.
@@ -628,7 +633,7 @@ def read_dicom(path: Path, window: tuple[float, ...] = ()) -> Picture:
         raise Unusable(f"pydicom cannot decode it ({type(error).__name__})") from None
 
 
-def _check_dicom(data) -> None:
+def _check_dicom(data: "Dataset") -> None:
     from pydicom.pixels import get_decoder
 
     if "PixelData" not in data:
@@ -642,7 +647,7 @@ def _check_dicom(data) -> None:
         raise Unusable(f"no decoder is installed for {syntax.name}")
 
 
-def _grey(data, window: tuple[float, ...]):
+def _grey(data: "Dataset", window: tuple[float, ...]) -> "Image":
     from pydicom.pixels import apply_rescale, apply_voi, apply_windowing, pixel_array
 
     values = apply_rescale(pixel_array(data), data)  # (H, W)
@@ -659,14 +664,14 @@ def _grey(data, window: tuple[float, ...]):
     return _pillow().fromarray(255 - np.asarray(image)) if inverted else image
 
 
-def _first(value):
+def _first(value: Any) -> Any:
     """The first of several windows; None where there is none."""
     from pydicom.multival import MultiValue
 
     return next(iter(value), None) if isinstance(value, MultiValue) else value
 
 
-def _view(center: float, width: float, function):
+def _view(center: float, width: float, function: "str | Dataset") -> "Dataset":
     """What pydicom has to know to window values to 0..255: an unsigned 8-bit display."""
     from pydicom import Dataset
 
@@ -679,7 +684,7 @@ def _view(center: float, width: float, function):
     return view
 
 
-def _colour(data):
+def _colour(data: "Dataset") -> "Image":
     from pydicom.pixels import apply_color_lut, pixel_array
 
     values = pixel_array(data)  # (H, W, 3), YBR already turned into RGB; (H, W) of palette indices

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 class Progress:
     """Silent, but it keeps the warnings, which go into every report."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.warnings: list[str] = []
 
     def say(self, text: str) -> None:
@@ -22,6 +22,6 @@ class Progress:
             self.warnings.append(text)
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    def bar(self, title: str, total: int) -> Iterator[Callable[[float], None]]:
         """A bar over `total` steps; what is yielded takes the number of steps done so far."""
         yield lambda done: None

@@ -7,7 +7,7 @@ A model is named by four words, which are columns of every table: `teacher` (or 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Predictions(NamedTuple):
     latency_ms: float | None = None
 
     @property
-    def name(self) -> dict:
+    def name(self) -> dict[str, Any]:
         """The four words that name the model, as columns of a table."""
         return {"teacher": self.teacher, "model": self.model, "recipe": self.recipe, "seed": self.seed}
 
@@ -149,8 +149,8 @@ class FileFacts:
     sparsity: float
     quantized_tensors: int
     weight_tensors: int
-    pixels: dict
-    probs: dict
+    pixels: dict[str, Any]
+    probs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class DataSheet:
     digest: str
     shape: tuple[int, int, int]
     synthetic: bool
-    prepared: dict
+    prepared: dict[str, Any]
     training_images: dict[str, list[float]]
     training_layout: str
     images: dict[str, int]  # by split
@@ -183,7 +183,7 @@ class TeacherResult:
     parameters: int | None  # None of one that was not trained at all
     size_kib: float | None
     train_seconds: float
-    history: list[dict]  # a row an epoch
+    history: list[dict[str, Any]]  # a row an epoch
 
 
 @dataclass(frozen=True)
@@ -196,12 +196,12 @@ class StudentResult:
     network: str  # a row of `STUDENTS`
     rule: Rule | None  # what it was distilled with; None of one trained alone
     teacher_weights: str | None  # where its teacher's weights came from, in words
-    training: dict  # epochs, rate, optimizer, ...: how it was fitted
+    training: dict[str, Any]  # epochs, rate, optimizer, ...: how it was fitted
     versions: dict[str, str]  # of the packages that trained it
     parameters: int
     size_kib: float
     train_seconds: float
-    history: list[dict]
+    history: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -213,9 +213,9 @@ class FileResult:
     folder: Path
     student: StudentResult
     facts: FileFacts
-    made_with: dict  # the settings of its recipe: calibration, fine-tuning
+    made_with: dict[str, Any]  # the settings of its recipe: calibration, fine-tuning
     versions: dict[str, str]  # of the packages that made it of the student
-    history: list[dict]  # of its fine-tuning, empty where there was none
+    history: list[dict[str, Any]]  # of its fine-tuning, empty where there was none
     errors: list[TensorError]  # by layer, against the float file
 
 

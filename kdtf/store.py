@@ -27,6 +27,7 @@ NOTE = "stage.json"
 RUNNING = "running"  # locked while a stage is made; only a process that died leaves it behind
 OUTPUTS = "outputs.json"  # of a stage whose files lie in the results folder itself
 STAGE = re.compile(r"(?P<name>.+)-(?P<key>[0-9a-f]{16})")
+EARLIER = "of an earlier kdtf, not used; --fresh removes it"
 CUT_OFF = (
     "{} was cut off the last time without a word: killed, or out of memory. If it was memory, try half of "
     "--batch-size or --fine-tune-batch-size."
@@ -51,7 +52,9 @@ def read_note(folder: Path) -> dict[str, Any]:
 def damaged_files(folder: Path) -> list[str]:
     """The files of a stage's folder that are missing or not what was written, its note among them."""
     try:
-        return changed_files(folder, read_note(folder)["sha256"])
+        note = read_note(folder)
+        whole = isinstance(note["seconds"], int | float)
+        return changed_files(folder, note["sha256"]) if whole else [NOTE]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return [NOTE]
 
@@ -64,27 +67,33 @@ def changed_files(folder: Path, digests: dict[str, str]) -> list[str]:
 def list_stages(root: Path) -> list[dict[str, Any]]:
     """What is under a results folder, the oldest first: `name seconds mebibytes state`.
 
-    `state` is "stands", "damaged: FILE" or, of a stage that is not finished, "begun" or "being made".
+    `state` is "stands", "damaged: FILE", of an earlier kdtf `EARLIER`, or, of a stage that is not finished,
+    "begun" or "being made".
     """
-    folders = [path for path in (root / "work").glob("*") if path.is_dir()]
     rows = []
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime):
-        if folder.name.startswith("."):
-            rows += _unfinished_row(folder)
-        elif STAGE.fullmatch(folder.name):
-            damaged = damaged_files(folder)
-            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
-            seconds = None if NOTE in damaged else read_note(folder).get("seconds")
-            state = f"damaged: {damaged[0]}" if damaged else "stands"
-            rows.append({"name": folder.name, "seconds": seconds, "mebibytes": size, "state": state})
-    return rows
+    for folder in (root / "work").glob("*"):
+        with suppress(FileNotFoundError):  # a run that goes on meanwhile has renamed it
+            row = _row(folder) if folder.is_dir() else None
+            rows += [(folder.stat().st_mtime, row)] if row else []
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
-def _unfinished_row(folder: Path) -> list[dict[str, Any]]:
-    """A row for a stage that was begun; nothing for a folder of another kind."""
-    name = _stage_of_part(folder)
-    if name is None:
-        return []
+def _row(folder: Path) -> dict[str, Any] | None:
+    """What is said of a folder under `work/`; None of one that is no stage."""
+    if folder.name.startswith("."):
+        name = _stage_of_part(folder)
+        return _unfinished_row(folder, name) if name else None
+    if not STAGE.fullmatch(folder.name):
+        return None
+    damaged = damaged_files(folder)
+    note = {} if NOTE in damaged else read_note(folder)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+    state = f"damaged: {damaged[0]}" if damaged else "stands" if "kind" in note else EARLIER
+    return {"name": folder.name, "seconds": note.get("seconds"), "mebibytes": size, "state": state}
+
+
+def _unfinished_row(folder: Path, name: str) -> dict[str, Any]:
+    """What is said of a folder in which a stage is made, or was."""
     checkpoints = [file for file in folder.iterdir() if file.name.startswith(CHECKPOINT)]
     size = sum(file.stat().st_size for file in checkpoints) / 2**20
     state = "begun, goes on from its checkpoint" if checkpoints else "begun, starts over"
@@ -93,19 +102,20 @@ def _unfinished_row(folder: Path) -> list[dict[str, Any]]:
         state = "being made"
     elif lock is not None:
         os.close(lock)
-    return [{"name": name, "seconds": None, "mebibytes": size, "state": state}]
+    return {"name": name, "seconds": None, "mebibytes": size, "state": state}
 
 
 def _stage_of_part(folder: Path) -> str | None:
     """NAME-KEY of a folder in which that stage is, or was, being made."""
-    match = re.match(rf"\.({STAGE.pattern})\..*{re.escape(PART)}$", folder.name)
+    match = re.match(rf"\.({STAGE.pattern})(\..*)?{re.escape(PART)}$", folder.name)
     return match and match[1]
 
 
 def _locked(path: Path, *, create: bool) -> int | None:
     """A descriptor that holds the lock of a file, or None where another process does or there is none."""
+    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY  # to ask is allowed on a read-only disk
     try:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
+        descriptor = os.open(path, flags, 0o644)
     except FileNotFoundError:
         return None
     try:
@@ -114,6 +124,20 @@ def _locked(path: Path, *, create: bool) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _new_part(part: Path) -> int:
+    """Make a folder to make a stage in, locked before it bears its name; the descriptor of the lock."""
+    hidden = aside(part)
+    hidden.mkdir()
+    try:
+        lock = os.open(hidden / RUNNING, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.replace(hidden, part)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+    return lock
 
 
 def _clear(folder: Path, keep: tuple[str, ...]) -> None:
@@ -175,7 +199,9 @@ class Store:
         self.outputs[name] = file_digest(self.path(name))
         return self.path(name)
 
-    def write_csv(self, name: str, rows: Iterable[dict], columns: Iterable[str] | None = None) -> Path:
+    def write_csv(
+        self, name: str, rows: Iterable[dict[str, Any]], columns: Iterable[str] | None = None
+    ) -> Path:
         """Rows of records as CSV, floats to six significant digits; `columns` where there may be no row."""
         import pandas as pd
 
@@ -234,19 +260,17 @@ class Store:
     @contextmanager
     def _part(self, task: Task) -> Iterator[Path]:
         """A folder of this process alone to make a stage in, with the checkpoint of an earlier try."""
-        lock = None
-        while lock is None:  # another process may adopt a folder before it is locked
-            part = aside(self.work / task.folder)
-            lock = self._adopt(task, part)
-            if lock is None:
-                part.mkdir()
-                lock = _locked(part / RUNNING, create=True)
+        part = aside(self.work / task.folder)
+        lock = self._adopt(task, part)
+        if lock is None:
+            lock = _new_part(part)
         try:
             _clear(part, keep=(CHECKPOINT, RUNNING))
             yield part
         finally:
             if part.exists():
-                _clear(part, keep=(CHECKPOINT,))
+                _clear(part, keep=(CHECKPOINT, RUNNING))
+                (part / RUNNING).unlink(missing_ok=True)  # last: from here on another process may adopt it
                 with suppress(OSError):  # a checkpoint is in it
                     part.rmdir()
             os.close(lock)
@@ -256,8 +280,8 @@ class Store:
         for left in sorted(self.work.glob(f".{task.folder}.*{PART}")):
             cut_off = (left / RUNNING).exists()
             if not cut_off and not any(left.glob(f"{CHECKPOINT}*")):
-                continue  # just made by another process
-            lock = _locked(left / RUNNING, create=True)
+                continue  # what `remove` and `replace_folder` are taking away
+            lock = _locked(left / RUNNING, create=not cut_off)
             if lock is None:
                 continue
             try:
@@ -292,7 +316,7 @@ class Store:
             else:
                 shutil.rmtree(part)
 
-    def written(self, task: Task, make: Callable[[], None], reads: Iterable[Path]) -> Stage:
+    def written(self, task: Task, make: Callable[[], object], reads: Iterable[Path]) -> Stage:
         """A stage whose `make()` writes files of the results folder itself, by `write`.
 
         It stands while they, and the files it `reads`, are as they were, and until another stage of its

@@ -55,6 +55,18 @@ def finished(tiny, tmp_path_factory):
     return results
 
 
+def table(results, name):
+    """A CSV file of a results folder."""
+    import pandas as pd
+
+    return pd.read_csv(results / name)
+
+
+def stages(results):
+    """{finished stage: when it was made}, to see whether one was made again."""
+    return {note.parent.name: note.stat().st_mtime_ns for note in (results / "work").glob("*/stage.json")}
+
+
 SHAPE, CLASSES = (16, 16, 3), ("a", "b", "c")
 
 
@@ -64,32 +76,35 @@ def files():
     import keras
     import numpy as np
 
-    from kdtf.tflite.quantize import convert
+    from kdtf.models.seeding import initial_weights_from
+    from kdtf.tflite.quantize import calibration_images, convert
 
-    keras.utils.set_random_seed(0)
     layers = keras.layers
     biased = {"bias_initializer": "random_normal"}  # the converter leaves biases of zero out
-    pixels = layers.Input(SHAPE)
-    x = layers.Rescaling(1 / 255)(pixels)
-    x = layers.Conv2D(8, 3, padding="same", activation="relu", **biased)(x)
-    x = layers.DepthwiseConv2D(3, strides=2, padding="same", **biased)(x)
-    x = layers.Flatten()(layers.Conv2D(4, 1, **biased)(x))
-    network = keras.Model(pixels, layers.Dense(len(CLASSES), activation="softmax", **biased)(x))
-    noise = np.random.default_rng(0).integers(0, 256, (8, *SHAPE)).astype("float32")
-    ends = np.stack([np.zeros(SHAPE, "float32"), np.full(SHAPE, 255, "float32")])
-    return {r: convert(network, r, np.concatenate([ends, noise])) for r in ("float32", "int8")}
+    with initial_weights_from(0):
+        pixels = layers.Input(SHAPE)
+        x = layers.Rescaling(1 / 255)(pixels)
+        x = layers.Conv2D(8, 3, padding="same", activation="relu", **biased)(x)
+        x = layers.DepthwiseConv2D(3, strides=2, padding="same", **biased)(x)
+        x = layers.Flatten()(layers.Conv2D(4, 1, **biased)(x))
+        network = keras.Model(pixels, layers.Dense(len(CLASSES), activation="softmax", **biased)(x))
+    views = np.random.default_rng(0).integers(0, 256, (1, 8, *SHAPE))
+    images = calibration_images(views, 8, seed=0)
+    return {recipe: convert(network, recipe, images) for recipe in ("float32", "int8")}
 
 
 @pytest.fixture
 def bundle(tmp_path, files):
-    """Writes a bundle into a folder; `changes` to its card come on top."""
-    from kdtf.tflite.quantize import card
+    """Writes a bundle with the least card that runs into a folder; `changes` to the card come on top."""
+    from kdtf.tflite.card import runnable_card
+    from kdtf.tflite.quantize import file_facts
 
     def write(recipe="float32", /, folder=tmp_path, **changes):
-        facts = card(files[recipe], recipe, classes=CLASSES, shape=SHAPE, made_by={}, synthetic=True)
+        card = runnable_card(file_facts(files[recipe], recipe), len(CLASSES), SHAPE)
+        card |= {"classes": list(CLASSES), "recipe": recipe}
         (folder / "s.tflite").write_bytes(files[recipe])
-        changes["input"] = {**facts["input"], **changes.get("input", {})}
-        (folder / "s.json").write_text(json.dumps({**facts, **changes}))
+        changes["input"] = {**card["input"], **changes.get("input", {})}
+        (folder / "s.json").write_text(json.dumps({**card, **changes}))
         return folder / "s.tflite"
 
     return write

@@ -1,21 +1,23 @@
 """Settings as command-line arguments: the flags, their help lines and types, presets and TOML files."""
 
 import argparse
+import re
 import sys
 import typing
+from collections.abc import Collection
 from dataclasses import Field, fields
 from pathlib import Path
 
 from .. import __version__
 from ..config import Config, Section, flag, read_toml
-from ..errors import UserError, require_known
+from ..errors import UserError, require, require_known
 
 PRESETS = Path(__file__).parent / "presets"
 DEMO = "demo"  # a preset that has a flag of its own
 RUN_HELP = (
     "Fine-tune teachers on chest images, distil each into a small student, quantize it to .tflite, and "
-    "report all of them. 'audit' looks the data over and stops there, 'status' lists the finished "
-    "stages, 'report' makes report.html again. These have a --help of their own: 'prepare' makes arrays "
+    "report all of them. Every command has a --help of its own: 'audit' looks the data over and stops "
+    "there, 'status' lists the finished stages, 'report' makes report.html again; 'prepare' makes arrays "
     "of images, 'fetch' downloads open data, 'reports' classifies report texts; 'predict' runs a "
     "finished student on images, 'bench' measures what it costs, 'c-array' makes C source of it, 'page' "
     "a web page that runs it."
@@ -30,10 +32,27 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. See --help.")
 
 
+class PresetAction(argparse.Action):
+    """Keeps the name of a preset; at `list` it prints a line for each and exits, as --version does."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: typing.Any,
+        option_string: str | None = None,
+    ) -> None:
+        """What argparse calls when it meets the flag."""
+        if values == "list":
+            print("\n".join(f"{name:<20} {preset_line(name)}" for name in preset_names()))
+            parser.exit()
+        setattr(namespace, self.dest, values)
+
+
 def program_name() -> str:
     """What the program was called as: main.py, kdtf, or python -m kdtf."""
-    called = Path(sys.argv[0])
-    return "python -m kdtf" if called.name == "__main__.py" else called.name or "kdtf"
+    program = Path(sys.argv[0])
+    return "python -m kdtf" if program.name == "__main__.py" else program.name or "kdtf"
 
 
 def new_parser(command: str, usage: str, description: str) -> Parser:
@@ -49,53 +68,68 @@ def new_parser(command: str, usage: str, description: str) -> Parser:
     )
 
 
-def add_section(parser: Parser, defaults: Section) -> None:
-    """The flags of a section of settings."""
-    group = parser.add_argument_group(type(defaults).__doc__.splitlines()[0])
+def add_section(parser: Parser, defaults: Section, listed: Collection[str] | None = None) -> None:
+    """The flags of a section of settings; the help lists those in `listed`, all of them for None."""
+    group = parser.add_argument_group((type(defaults).__doc__ or "").partition("\n")[0])
     for setting in fields(defaults):
-        _add_flag(group, setting, getattr(defaults, setting.name))
+        hidden = listed is not None and setting.name not in listed
+        _add_flag(group, setting, getattr(defaults, setting.name), hidden=hidden)
 
 
-def _add_flag(group: argparse._ArgumentGroup, setting: Field, default: object) -> None:
-    text = setting.metadata["help"].replace("%", "%%")
+def _add_flag(group: argparse._ArgumentGroup, setting: Field, default: object, *, hidden: bool) -> None:
+    text = argparse.SUPPRESS if hidden else setting.metadata["help"].replace("%", "%%")
     if isinstance(default, bool):
-        state = "on" if default else "off"
-        help_line = f"{text} [{state}]"
-        group.add_argument(flag(setting.name), action=argparse.BooleanOptionalAction, help=help_line)
+        line = text if hidden else f"{text} [{'on' if default else 'off'}]"
+        group.add_argument(flag(setting.name), action=argparse.BooleanOptionalAction, help=line)
         return
+    several: dict[str, typing.Any] = {}
     if isinstance(default, tuple):
         kind, several = typing.get_args(setting.type)[0], {"nargs": "+"}
         default = " ".join(map(str, default)) or None
     else:
         # the type of an optional setting is in its annotation, "int | None" say
         name = getattr(setting.type, "__name__", str(setting.type))
-        kind, several = next(k for k in (int, float, str) if k.__name__ in name), {}
-    suffix = "" if default is None else f" [{default}]"
+        kind = next(k for k in (int, float, str) if k.__name__ in name)
+    line = text if hidden or default is None else f"{text} [{default}]"
     metavar = setting.metadata["metavar"]
-    group.add_argument(flag(setting.name), type=kind, metavar=metavar, help=text + suffix, **several)
+    group.add_argument(flag(setting.name), type=kind, metavar=metavar, help=line, **several)
 
 
-def run_parser(commands: typing.Iterable[str]) -> Parser:
-    """The arguments of a run, made from the fields of `Config`: grouped, one line of help each."""
-    parser = new_parser("", f"[{' | '.join(commands)}] [settings]", RUN_HELP)
-    parser.add_argument("--version", action="version", version=f"kdtf {__version__}")
-    parser.add_argument("--status", action="store_true", help="the same as the command 'status'")
-    text = "a synthetic chest phantom and a short recipe: nothing is downloaded"
-    parser.add_argument("--demo", action="store_true", help=text)
-    text = f"settings of a known system: {', '.join(preset_names())}"
-    parser.add_argument("--preset", metavar="NAME", help=text)
-    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags override it")
+def run_parser(
+    command: str = "",
+    usage: str = "[settings]",
+    description: str = RUN_HELP,
+    listed: Collection[str] | None = None,
+) -> Parser:
+    """A parser that takes every setting of a run, made from the fields of `Config`: one line of help each.
+
+    Its help lists those in `listed`, all of them for None: a command that needs few of them still takes
+    the command line of the run it belongs to.
+    """
+    parser = new_parser(command, usage, description)
+
+    def add(name: str, text: str, **how: typing.Any) -> None:
+        line = text if listed is None or name in listed else argparse.SUPPRESS
+        parser.add_argument(flag(name), help=line, **how)
+
+    add("version", "show program's version number and exit", action="version", version=f"kdtf {__version__}")
+    add("status", "the same as the command 'status'", action="store_true")
+    add("demo", "a synthetic chest phantom and a short recipe: nothing is downloaded", action="store_true")
+    text = f"settings of a known system: {', '.join(preset_names())}; 'list' says what they are"
+    add("preset", text, metavar="NAME", action=PresetAction)
+    add("config", "TOML file of settings; flags override it", metavar="FILE")
     for section in fields(Config):
-        add_section(parser, getattr(Config(), section.name))
+        add_section(parser, getattr(Config(), section.name), listed)
     return parser
 
 
-def read_config(argv: list[str], commands: typing.Iterable[str] = ()) -> tuple[Config, bool]:
+def read_config(argv: list[str], parser: Parser | None = None) -> tuple[Config, bool]:
     """The run's settings, and whether it is the demo. Raises `UserError`."""
-    values = vars(run_parser(commands).parse_args(argv))
+    values = vars((parser or run_parser()).parse_args(argv))
     values.pop("status", None)
-    demo = values.pop("demo", False)
-    preset = DEMO if demo else values.pop("preset", None)
+    demo, preset = values.pop("demo", False), values.pop("preset", None)
+    require(not (demo and preset), "--demo", "given without --preset", preset, "Choose one of the two.")
+    preset = DEMO if demo else preset
     if preset:
         require_known("--preset", preset, [*preset_names(), DEMO])
     config = Config.from_dict(read_toml(PRESETS / f"{preset}.toml")) if preset else Config()
@@ -109,3 +143,10 @@ def read_config(argv: list[str], commands: typing.Iterable[str] = ()) -> tuple[C
 def preset_names() -> list[str]:
     """The presets of a known system; the demo has a flag of its own."""
     return sorted(path.stem for path in PRESETS.glob("*.toml") if path.stem != DEMO)
+
+
+def preset_line(name: str) -> str:
+    """What a preset is: the first sentence of the comment on top of its file, without its name."""
+    lines = (PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.removeprefix("# ") for line in lines if line.startswith("# "))
+    return re.split(r"(?<=\.)\s", comment.removeprefix(f"{name}: "))[0]

@@ -2,81 +2,92 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError, require
-from .arguments import add_section, new_parser
+from .arguments import Parser, add_section, new_parser
 from .terminal import Terminal, one_line, print_costs, print_texts
+
+if TYPE_CHECKING:
+    from ..predictor import Row
+    from ..tflite.card import Card
 
 
 def run_prepare(argv: list[str]) -> None:
-    """`main.py prepare SOURCE`: images, DICOM files or an .npz to the arrays a run reads."""
+    """`prepare SOURCE`: images, DICOM files or an .npz to the arrays a run reads."""
     from ..prepare import PrepareConfig, prepare
 
-    usage = "main.py prepare SOURCE [settings]"
-    made = new_parser("prepare", usage, "Make arrays of a folder of images, of DICOM files, or of an .npz.")
-    made.add_argument("source", metavar="SOURCE", help="folder of images by class, or an .npz file")
-    add_section(made, PrepareConfig())
-    given = vars(made.parse_args(argv))
-    done = prepare(Path(given.pop("source")), PrepareConfig(**given), Terminal())
-    counts = ", ".join(f"{count} {split}" for split, count in done.counts.items())
-    print(f"{done.out}: {counts}; {len(done.classes)} classes; {done.skipped} skipped. See provenance.json.")
+    description = "Make arrays of a folder of images, of DICOM files, or of an .npz."
+    parser = new_parser("prepare", "SOURCE [settings]", description)
+    parser.add_argument("source", metavar="SOURCE", help="folder of images by class, or an .npz file")
+    add_section(parser, PrepareConfig())
+    values = vars(parser.parse_args(argv))
+    summary = prepare(Path(values.pop("source")), PrepareConfig(**values), Terminal())
+    counts = ", ".join(f"{count} {split}" for split, count in summary.counts.items())
+    classes = f"{len(summary.classes)} classes; {summary.skipped} skipped"
+    print(f"{summary.out}: {counts}; {classes}. See provenance.json.")
 
 
 def run_fetch(argv: list[str]) -> None:
-    """`main.py fetch NAME`: an open data set, or the steps to one behind an account."""
+    """`fetch NAME`: an open data set, or the steps to one behind an account; `fetch list` names them all."""
     from ..prepare.fetch import INSTRUCTIONS, SOURCES, fetch
 
-    usage = "main.py fetch NAME [--out DIR]"
-    told = f"Download {', '.join(SOURCES)}; or be told how to get {', '.join(INSTRUCTIONS)}."
-    made = new_parser("fetch", usage, told)
-    made.add_argument("name", metavar="NAME", help="the data set")
-    made.add_argument("--out", metavar="DIR", help="where to put it [downloads]", default="downloads")
-    given = made.parse_args(argv)
-    if given.name in INSTRUCTIONS:
-        print(INSTRUCTIONS[given.name])
-        return
-    got = fetch(given.name, Path(given.out), Terminal())
-    print(f"{got}: hand it to {'--data' if got.suffix == '.npz' else 'prepare'}.")
+    description = f"Download {', '.join(SOURCES)}; or be told how to get {', '.join(INSTRUCTIONS)}."
+    parser = new_parser("fetch", "NAME [--out DIR]", description)
+    parser.add_argument("name", metavar="NAME", help="the data set; 'list' says what they are")
+    parser.add_argument("--out", metavar="DIR", help="where to put it [downloads]", default="downloads")
+    arguments = parser.parse_args(argv)
+    if arguments.name == "list":
+        for name, source in SOURCES.items():
+            print(f"{name:<22} {source.file}, licence: {source.licence}")
+        for name in INSTRUCTIONS:
+            print(f"{name:<22} behind an account: `fetch {name}` says how to get it")
+    elif arguments.name in INSTRUCTIONS:
+        print(INSTRUCTIONS[arguments.name])
+    else:
+        path = fetch(arguments.name, Path(arguments.out), Terminal())
+        print(f"{path}: hand it to {'--data' if path.suffix == '.npz' else 'prepare'}.")
 
 
 def run_reports(argv: list[str]) -> None:
-    """`main.py reports FILE.csv`: classify report texts."""
-    from ..store import Run
+    """`reports FILE.csv`: classify report texts."""
+    from ..store import Store
     from ..texts.classify import classify_reports
-    from ..texts.corpus import TextConfig, read
+    from ..texts.corpus import TextConfig, read_corpus
 
-    usage = "main.py reports FILE.csv [settings]"
-    made = new_parser("reports", usage, "Classify radiology report texts: a bag of words and naive Bayes.")
-    made.add_argument("csv", metavar="FILE.csv", help="a row per report")
-    add_section(made, TextConfig())
-    given = vars(made.parse_args(argv))
-    file, settings = Path(given.pop("csv")), TextConfig(**given)
-    read(file, settings)  # a bad file leaves no results folder behind
-    out = Run(settings.results)
-    print_texts(classify_reports(file, settings, out, Terminal()), out.root)
+    description = "Classify radiology report texts: a bag of words and naive Bayes."
+    parser = new_parser("reports", "FILE.csv [settings]", description)
+    parser.add_argument("csv", metavar="FILE.csv", help="a row per report")
+    add_section(parser, TextConfig())
+    values = vars(parser.parse_args(argv))
+    file, settings = Path(values.pop("csv")), TextConfig(**values)
+    read_corpus(file, settings)  # a bad file leaves no results folder behind
+    store = Store(settings.results)
+    print_texts(classify_reports(file, settings, store, Terminal()), store.root)
 
 
 def run_page(argv: list[str]) -> None:
-    """`main.py page BUNDLE...`: a static folder that runs students in the visitor's browser."""
+    """`page BUNDLE...`: a static folder that runs students in the visitor's browser."""
     from ..native_log import native_noise
-    from ..web.build import MODULES, build
+    from ..web.build import build
 
-    usage = "main.py page BUNDLE... --out DIR [--node-modules DIR]"
-    made = new_parser("page", usage, "Make a web page that runs students on the visitor's own device.")
-    made.add_argument("bundles", metavar="BUNDLE", nargs="+", help=".tflite file with its .json beside it")
-    made.add_argument("--out", metavar="DIR", required=True, help="folder that becomes the page")
-    modules = "folder made by `npm ci` in web/ [web/node_modules]"
-    made.add_argument("--node-modules", metavar="DIR", default=str(MODULES), help=modules)
-    given = made.parse_args(argv)
+    description = "Make a web page that runs students on the visitor's own device."
+    parser = new_parser("page", "BUNDLE... --out DIR [--node-modules DIR]", description)
+    parser.add_argument("bundles", metavar="BUNDLE", nargs="+", help=".tflite file with its .json beside it")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder that becomes the page")
+    text = "folder that npm put LiteRT.js in [web/node_modules, else node_modules]"
+    parser.add_argument("--node-modules", metavar="DIR", type=Path, default=None, help=text)
+    arguments = parser.parse_args(argv)
     with native_noise():
-        out = build([Path(name) for name in given.bundles], Path(given.out), Path(given.node_modules))
-    print(f"{out}: serve it with any web server, `python -m http.server` say. See README.txt there.")
+        page = build(list(map(Path, arguments.bundles)), Path(arguments.out), arguments.node_modules)
+    print(f"{page}: serve it with any web server, `python -m http.server` say. See README.txt there.")
 
 
 @contextmanager
-def bundle_errors():
+def bundle_errors() -> Iterator[None]:
     """A bundle or an image that cannot be used, as `UserError`: the predictor knows nothing of kdtf."""
     from ..predictor import BundleError
 
@@ -87,105 +98,135 @@ def bundle_errors():
 
 
 def run_predict(argv: list[str]) -> None:
-    """`main.py predict FILE.tflite IMAGE...`: what a student says of images.
+    """`predict FILE.tflite IMAGE...`: what a student says of images.
 
     An image that cannot be read is told on stderr, and at the end the exit code is 2.
     """
+    from ..files import disk_errors
     from ..native_log import native_noise
     from ..predictor import Predictor, saved
-    from ..store import disk_errors
 
-    usage = "main.py predict FILE.tflite IMAGE... [--csv OUT]"
-    made = new_parser("predict", usage, "Run a student on images: class, calibrated probability, warnings.")
-    made.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
-    text = "PNG, JPEG, TIFF, BMP, DICOM or .npy files, or folders of them"
-    made.add_argument("images", metavar="IMAGE", nargs="+", help=text)
-    made.add_argument("--csv", metavar="OUT", help="write a row per image there instead of printing it")
-    made.add_argument("--threads", metavar="N", type=int, help="CPU threads [1]", default=1)
-    given = made.parse_args(argv)
-    out = Path(given.csv) if "csv" in given else None
+    arguments = _predict_parser().parse_args(argv)
+    out = Path(arguments.csv) if "csv" in arguments else None
     fits = out is None or (out.absolute().parent.is_dir() and not out.is_dir())
     require(fits, "--csv", "a file in a folder that exists", str(out))
-    require(given.threads > 0, "--threads", "positive", given.threads)
-    shown, counts, doubts, failed = Terminal(), Counter(), Counter(), 0
-    with bundle_errors(), disk_errors(out, "--csv", "Nothing was written."):
+    require(arguments.threads > 0, "--threads", "positive", arguments.threads)
+    terminal = Terminal()
+    with bundle_errors(), disk_errors(out or "", "--csv", "Nothing was written."):
         with native_noise():
-            predictor = Predictor(given.bundle, given.threads)
+            predictor = Predictor(arguments.bundle, arguments.threads)
         if "training_images" not in predictor.card:
-            shown.say("This .json knows nothing of the training images: unlike images are not noticed.")
-        rows = predictor.rows(given.images)
-        for row in saved(rows, predictor.classes, out) if out else rows:
-            name = one_line(row.file) + (f"[{row.index}]" if row.index else "")
-            if row.error:
-                failed += 1
-                shown.say(f"Not read: {name}: {row.error}.")
-                continue
-            counts[row.label] += 1
-            doubts.update({"uncertain": row.uncertain, "with a warning": bool(row.warning)})
-            if not out:
-                said = ["uncertain"] * row.uncertain + [row.warning] * bool(row.warning)
-                print(name, one_line(row.label), f"{row.probability:.3f}", *said, sep="\t")
-    require(counts or failed, "IMAGE", "an image, or a folder that holds any", " ".join(given.images))
+            terminal.say("This .json knows nothing of the training images: unlike images are not noticed.")
+        rows = predictor.rows(arguments.images)
+        rows = saved(rows, predictor.classes, out) if out else rows
+        counts, doubts, unread = _tell_rows(rows, terminal, print_lines=out is None)
+    some = counts or unread
+    require(some, "IMAGE", "an image, or a folder that holds any", " ".join(arguments.images))
     if out:
-        found = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
-        print(f"{out}: {counts.total()} images: {found}.")
-    if failed:
-        raise UserError(f"{failed} of the images could not be read: see above.")
+        summary = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
+        print(f"{out}: {counts.total()} images: {summary}.")
+    if unread:
+        raise UserError(f"{unread} of the images could not be read: see above.")
+
+
+def _predict_parser() -> Parser:
+    description = "Run a student on images: class, calibrated probability, warnings."
+    parser = new_parser("predict", "FILE.tflite IMAGE... [--csv OUT]", description)
+    parser.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
+    text = "PNG, JPEG, TIFF, BMP, DICOM or .npy files, or folders of them"
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help=text)
+    parser.add_argument("--csv", metavar="OUT", help="write a row per image there instead of printing it")
+    parser.add_argument("--threads", metavar="N", type=int, help="CPU threads [1]", default=1)
+    return parser
+
+
+def _tell_rows(
+    rows: Iterable["Row"], terminal: Terminal, *, print_lines: bool
+) -> tuple[Counter[str], Counter[str], int]:
+    """Say which images cannot be read, and print a line for each other one where asked to.
+
+    Returns the images by class, those that are uncertain or have a warning, and how many cannot be read.
+    """
+    counts: Counter[str] = Counter()
+    doubts: Counter[str] = Counter()
+    unread = 0
+    for row in rows:
+        name = one_line(row.file) + (f"[{row.index}]" if row.index else "")
+        if row.error:
+            unread += 1
+            terminal.say(f"Not read: {name}: {row.error}.")
+            continue
+        counts[row.label] += 1
+        doubts.update({"uncertain": row.uncertain, "with a warning": bool(row.warning)})
+        if print_lines:
+            remarks = ["uncertain"] * row.uncertain + [row.warning] * bool(row.warning)
+            print(name, one_line(row.label), f"{row.probability:.3f}", *remarks, sep="\t")
+    return counts, doubts, unread
 
 
 def run_bench(argv: list[str]) -> None:
-    """`main.py bench FILE.tflite...`: what students cost on this CPU."""
+    """`bench FILE.tflite...`: what students cost on this CPU."""
     from ..native_log import native_noise
-    from ..store import Run
+    from ..store import Store
     from ..tflite.bench import LEAST_RUNS, cost
 
     cpus = os.cpu_count() or 1
-    usage = "main.py bench FILE.tflite... [settings]"
-    told = "Measure .tflite files: bytes, parameters, multiply-accumulates, time on this CPU, working memory."
-    made = new_parser("bench", usage, told)
-    made.add_argument("files", metavar="FILE.tflite", nargs="+", help="the files; no .json is needed")
+    description = (
+        "Measure .tflite files: bytes, parameters, multiply-accumulates, time on this CPU, working memory."
+    )
+    parser = new_parser("bench", "FILE.tflite... [settings]", description)
+    parser.add_argument("files", metavar="FILE.tflite", nargs="+", help="the files; no .json is needed")
     text = f"runs that are timed, at least {LEAST_RUNS} [{LEAST_RUNS}]"
-    made.add_argument("--runs", metavar="N", type=int, help=text, default=LEAST_RUNS)
+    parser.add_argument("--runs", metavar="N", type=int, help=text, default=LEAST_RUNS)
     text = f"threads of the second measurement; the first has one [{cpus}]"
-    made.add_argument("--threads", metavar="N", type=int, help=text, default=cpus)
-    made.add_argument("--results", metavar="DIR", help="folder for bench.csv [Results]", default="Results")
-    given = made.parse_args(argv)
-    require(given.threads > 0, "--threads", "positive", given.threads)
-    shown, rows = Terminal(), []
-    with bundle_errors(), shown.bar("measuring", len(given.files)) as advance:
-        for file in given.files:
+    parser.add_argument("--threads", metavar="N", type=int, help=text, default=cpus)
+    parser.add_argument("--results", metavar="DIR", help="folder for bench.csv [Results]", default="Results")
+    arguments = parser.parse_args(argv)
+    require(arguments.threads > 0, "--threads", "positive", arguments.threads)
+    terminal, costs = Terminal(), []
+    with bundle_errors(), terminal.bar("measuring", len(arguments.files)) as advance:
+        for file in arguments.files:
             with native_noise():
-                rows.append(cost(Path(file), threads=given.threads, runs=given.runs))
-            advance(len(rows))
-    written = Run(given.results).write_csv("bench.csv", [row._asdict() for row in rows])
-    print_costs(rows, written)
+                costs.append(cost(Path(file), threads=arguments.threads, runs=arguments.runs))
+            advance(len(costs))
+    table = Store(arguments.results).write_csv("bench.csv", [row._asdict() for row in costs])
+    print_costs(costs, table)
 
 
 def run_c_array(argv: list[str]) -> None:
-    """`main.py c-array FILE.tflite`: a student as C source for microcontrollers."""
-    from ..data.arrays import written_aside
+    """`c-array FILE.tflite`: a student as C source for microcontrollers."""
+    from ..files import disk_errors, written_aside
+    from ..tflite.c_source import c_source
+
+    description = "Write a student and its labels as student.h and student.cc."
+    parser = new_parser("c-array", "FILE.tflite [--out DIR]", description)
+    parser.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
+    parser.add_argument("--out", metavar="DIR", help="folder for the two files [.]", default=".")
+    arguments = parser.parse_args(argv)
+    with bundle_errors(), disk_errors(arguments.out, "--out", ""):
+        model, card = _micro_bundle(Path(arguments.bundle))
+        for name, text in c_source(model, card).items():
+            with written_aside(Path(arguments.out, name)) as file:
+                file.write(text.encode())
+    print(f"Written: {Path(arguments.out, 'student.h')} and student.cc, {len(model):,} bytes of model.")
+
+
+def _micro_bundle(path: Path) -> tuple[bytes, "Card"]:
+    """A bundle that TensorFlow Lite Micro can read. Raises `UserError` and `BundleError` for any other."""
     from ..native_log import native_noise
     from ..predictor import open_interpreter, read_bundle
-    from ..store import disk_errors
-    from ..tflite.bundle import c_source
+    from ..tflite.card import read_card
     from ..tflite.tensors import count_outside
 
-    usage = "main.py c-array FILE.tflite [--out DIR]"
-    made = new_parser("c-array", usage, "Write a student and its labels as student.h and student.cc.")
-    made.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
-    made.add_argument("--out", metavar="DIR", help="folder for the two files [.]", default=".")
-    given = made.parse_args(argv)
-    with bundle_errors(), disk_errors(given.out, "--out", ""):
-        model, card = read_bundle(given.bundle)
-        with native_noise():
-            open_interpreter(model, given.bundle)  # refuses what `count_outside` could not read
-        rule = "in one piece, as TensorFlow Lite Micro reads it"
-        got = f"{count} constants behind its end" if (count := count_outside(model)) else None
-        require(not got, given.bundle, rule, got, "An earlier kdtf wrote it: quantize the student again.")
-        for name, text in c_source(model, card).items():
-            with written_aside(Path(given.out, name)) as file:
-                file.write(text.encode())
-    print(f"Written: {Path(given.out, 'student.h')} and student.cc, {len(model):,} bytes of model.")
+    model, _ = read_bundle(path)
+    card = read_card(path.with_suffix(".json"))
+    with native_noise():
+        open_interpreter(model, path)  # refuses what `count_outside` could not read
+    outside = count_outside(model)
+    excess = f"{outside} constants behind its end" if outside else None
+    hint = "An earlier kdtf wrote it: quantize the student again."
+    require(not outside, str(path), "in one piece, as TensorFlow Lite Micro reads it", excess, hint)
+    return model, card
 
 
 COMMANDS = {

@@ -10,7 +10,7 @@ import sys
 
 from ..errors import UserError
 from .commands import COMMANDS
-from .run import RUN_COMMANDS, Leakage, run_all
+from .run import RUN_COMMANDS, Stopped, run_all
 from .terminal import one_line
 
 INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from it."
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         commands.get(name, run_all)(rest)
         return 0
-    except Leakage as error:
+    except Stopped as error:
         print(f"Stopped: {one_line(str(error))}", file=sys.stderr)
         return 3
     except UserError as error:
@@ -45,4 +45,4 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as error:  # of --help, or SIGTERM's
         if error.code == 143:
             print(INTERRUPTED, file=sys.stderr)
-        return error.code or 0
+        return int(error.code or 0)

@@ -1,27 +1,60 @@
-"""The commands that read the settings of a run: the run itself, audit, status, report."""
+"""The commands that read the settings of a run: the run itself, audit, status, report.
 
+`runs` is imported once the arguments have been found good: it takes half a second.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
+from ..config import DataConfig
 from ..errors import UserError
-from ..runs.session import Leakage, audit_run, run_config
-from .arguments import read_config
+from .arguments import Parser, read_config, run_parser
+from .commands import COMMANDS
 from .terminal import Terminal, print_summary
 
-__all__ = ["RUN_COMMANDS", "Leakage", "run_all"]
+AUDIT_SETTINGS = (
+    *("demo", "preset", "config", *(f.name for f in fields(DataConfig))),
+    *("results", "seed", "accept_versions"),
+)
+
+
+class Stopped(UserError):
+    """Splits share images or patients, and the user asked to stop then: exit code 3."""
+
+
+@contextmanager
+def leakage_stops() -> Iterator[None]:
+    """Leakage that --strict does not let pass, as `Stopped`."""
+    from ..runs.session import Leakage
+
+    try:
+        yield
+    except Leakage as error:
+        raise Stopped(str(error)) from None
 
 
 def run_all(argv: list[str]) -> None:
     """The whole pipeline."""
-    config, demo = read_config(argv, RUN_COMMANDS)
-    result = run_config(config, Terminal(), demo=demo)
-    synthetic = result.synthetic
-    print_summary(result.summary, Path(config.run.results), synthetic)
+    usage = f"[{' | '.join([*RUN_COMMANDS, *COMMANDS])}] [settings]"
+    config, demo = read_config(argv, run_parser(usage=usage))
+    from ..runs.session import run_config
+
+    with leakage_stops():
+        result = run_config(config, Terminal(), demo=demo)
+    print_summary(result.summary, Path(config.run.results), synthetic=result.synthetic)
 
 
 def run_audit(argv: list[str]) -> None:
     """`audit`: the audit of the data alone."""
-    config, demo = read_config(argv, RUN_COMMANDS)
-    audit_run(config, Terminal(), demo=demo)
+    description = "Look the data over for copies, leaks, shared patients and shortcuts, and stop there."
+    parser = run_parser("audit", "[settings]", description, AUDIT_SETTINGS)
+    config, demo = read_config(argv, parser)
+    from ..runs.session import audit_run
+
+    with leakage_stops():
+        audit_run(config, Terminal(), demo=demo)
     tables = "audit.csv, audit_pairs.csv and pictures of the worst pairs"
     print(f"The audit is in {Path(config.run.results)}: {tables}.")
 
@@ -30,11 +63,12 @@ def run_status(argv: list[str]) -> None:
     """`status`: what is finished or begun in a results folder, and whether it still stands."""
     from ..store import list_stages
 
-    root = Path(read_config(argv, RUN_COMMANDS)[0].run.results)
+    description = "List the finished stages of a results folder, and those that were begun."
+    root = _results_folder(argv, run_parser("status", "[--results DIR]", description, ("results",)))
     rows = list_stages(root)
     for row in rows:
-        took = "" if row["seconds"] is None else f"{row['seconds']:9.1f} s"
-        print(f"{row['name']:<48} {took:>11} {row['mebibytes']:9.1f} MiB  {row['state']}")
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:9.1f} s"
+        print(f"{row['name']:<48} {seconds:>11} {row['mebibytes']:9.1f} MiB  {row['state']}")
     finished = sum(row["state"] == "stands" for row in rows)
     print(f"{root}: {finished} finished stages, {len(rows) - finished} to be made.")
 
@@ -44,7 +78,8 @@ def run_report(argv: list[str]) -> None:
     from ..report.page import render
     from ..store import Store
 
-    folder = Path(read_config(argv, RUN_COMMANDS)[0].run.results)
+    description = "Make report.html again from the tables and pictures of a finished run."
+    folder = _results_folder(argv, run_parser("report", "[--results DIR]", description, ("results",)))
     try:
         page = render(folder)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
@@ -54,6 +89,10 @@ def run_report(argv: list[str]) -> None:
             f"{reason}. The run's own command makes them again."
         ) from None
     print(f"Written: {Store(folder).write('report.html', page)}")
+
+
+def _results_folder(argv: list[str], parser: Parser) -> Path:
+    return Path(read_config(argv, parser)[0].run.results)
 
 
 RUN_COMMANDS = {"audit": run_audit, "report": run_report, "status": run_status}

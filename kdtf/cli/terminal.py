@@ -1,32 +1,43 @@
 """What the terminal shows: notes, warnings, bars with the remaining time, and closing tables."""
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..tflite.bench import Cost
 
 
 class Terminal(Progress):
     """Notes and warnings on stderr; bars with the remaining time where stderr is a terminal."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         from rich.console import Console
 
         # a descriptor of its own: what is caught of TensorFlow's on descriptor 2 must not catch the bars
         self.console = Console(file=os.fdopen(os.dup(2), "w"), soft_wrap=True, highlight=False)
 
-    def say(self, text):
+    def say(self, text: str) -> None:
+        """One line about what is being done."""
         self.console.print(text, markup=False)
 
-    def warn(self, text):
+    def warn(self, text: str) -> None:
+        """One line that the reader of the results must see too; the same one is printed once."""
         if text not in self.warnings:
             self.console.print(f"Warning: {text}", style="yellow", markup=False)
         super().warn(text)
 
     @contextmanager
-    def bar(self, title, total):
+    def bar(self, title: str, total: int) -> Iterator[Callable[[float], None]]:
+        """A bar over `total` steps, where stderr is a terminal."""
         if not self.console.is_terminal:
             yield lambda done: None
             return
@@ -39,70 +50,50 @@ class Terminal(Progress):
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
         )
-        with progress.Progress(*columns, console=self.console) as shown:
-            task = shown.add_task(f"{title:<28}", total=total)
-            yield lambda done: shown.update(task, completed=done)
+        with progress.Progress(*columns, console=self.console) as bars:
+            task = bars.add_task(f"{title:<28}", total=total)
+            yield lambda done: bars.update(task, completed=done)
 
 
-def print_summary(rows: list[dict], results: Path, synthetic: bool) -> None:
-    """The closing table, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
+def print_summary(rows: list[dict], results: Path, *, synthetic: bool) -> None:
+    """The closing table, on stdout: a line for each row of `summary.csv`."""
+    from ..evidence.metrics import METRICS
 
-    console = Console(highlight=False)
-    console.width = max(console.width, 100)  # a file or a pipe has no width of its own
-    table = Table(title="Test scores" + (" on a synthetic phantom: not patient data" if synthetic else ""))
-    for name in ("teacher", "model", "recipe"):
-        table.add_column(name, no_wrap=True)
-    shown = {"accuracy": ".3f", "f1": ".3f", "auc": ".3f", "size_kib": ",.0f", "latency_ms": ".2f"}
-    for name in ("accuracy", "macro F1", "AUC", "KiB", "ms/image"):
-        table.add_column(name, justify="right", no_wrap=True)
+    headline = {name: row for name, row in METRICS.items() if row.headline and row.in_summary}
+    columns = {name: (metric.label, metric.format) for name, metric in headline.items()}
+    columns |= {"size_kib": ("KiB", ",.0f"), "latency_ms": ("ms/image", ".2f")}
+    title = "Test scores" + (" on a synthetic phantom: not patient data" if synthetic else "")
+    names, numbers = ("teacher", "model", "recipe"), [label for label, _ in columns.values()]
+    console, table = _console_and_table(title, names, numbers)
     for row, after in zip(rows, rows[1:] + rows[-1:], strict=True):
-        numbers = ["-" if row[k] is None else format(row[k], f) for k, f in shown.items()]
-        table.add_row(
-            row["teacher"],
-            row["model"],
-            row["recipe"],
-            *numbers,
-            end_section=row["teacher"] != after["teacher"],
-        )
+        cells = ["-" if row[k] is None else format(row[k], form) for k, (_, form) in columns.items()]
+        last = row["teacher"] != after["teacher"]
+        table.add_row(*(row[name] for name in names), *cells, end_section=last)
     console.print(table)
     console.print(f"Everything is in {results}: start with report.html.", markup=False)
 
 
 def print_texts(rows: list[dict], results: Path) -> None:
     """The closing table of `reports`, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
+    from ..evidence.metrics import METRICS
 
-    console = Console(highlight=False)
-    console.width = max(console.width, 100)
-    table = Table(title=f"Scores on {rows[0]['test_texts']} test texts, 95 % interval")
-    table.add_column("model", no_wrap=True)
-    shown = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "macro F1", "auc": "AUC"}
-    for name in shown.values():
-        table.add_column(name, justify="right", no_wrap=True)
+    scores = ("accuracy", "balanced_accuracy", "f1", "auc")
+    title = f"Scores on {rows[0]['test_texts']} test texts, 95 % interval"
+    console, table = _console_and_table(title, ["model"], [METRICS[name].label for name in scores])
     for row in rows:
-        cells = [f"{row[k]:.3f}\n{row[f'{k}_low']:.3f} to {row[f'{k}_high']:.3f}" for k in shown]
+        cells = [f"{row[k]:.3f}\n{row[f'{k}_low']:.3f} to {row[f'{k}_high']:.3f}" for k in scores]
         table.add_row(row["model"], *cells)
     console.print(table)
     console.print(f"Everything is in {results}: reports_*.", markup=False)
 
 
-def print_costs(rows: list, written: Path) -> None:
-    """The table of `bench`, on stdout: `rows` are `bench.Cost`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.width = max(console.width, 150)
-    table = Table(title="Costs: milliseconds an image as median (95th percentile)")
-    table.add_column("file", overflow="fold")
-    threads = f"{rows[0].threads} threads"
+def print_costs(costs: list["Cost"], path: Path) -> None:
+    """The table of `bench`, on stdout; `path` is the file it was written to."""
+    title = "Costs: milliseconds an image as median (95th percentile)"
+    threads = f"{costs[0].threads} threads"
     numbers = ("KiB", "gzipped", "parameters", "MACs", "1 thread", threads, "arena KiB", "Micro arena KiB")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
+    console, table = _console_and_table(title, [], numbers, width=150, first="file")
+    for row in costs:
         times = ((row.median_ms, row.p95_ms), (row.median_ms_threads, row.p95_ms_threads))
         table.add_row(
             one_line(row.file),
@@ -113,15 +104,34 @@ def print_costs(rows: list, written: Path) -> None:
             f"{row.micro_arena_bytes / 1024:,.0f}" if row.micro_arena_bytes else "-",
         )
     console.print(table)
-    for row in rows:
+    for row in costs:
         if row.micro:
             console.print(f"{one_line(row.file)}: {row.micro}.", markup=False, soft_wrap=True)
     console.print(
         "arena: LiteRT's memory plan with its built-in kernels; XNNPACK, which was timed, keeps its own.\n"
-        f"Micro arena: recorded by TensorFlow Lite Micro. Written: {written}",
+        f"Micro arena: recorded by TensorFlow Lite Micro. Written: {path}",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _console_and_table(
+    title: str, texts: Iterable[str], numbers: Iterable[str], *, width: int = 100, first: str = ""
+) -> tuple["Console", "Table"]:
+    """An empty table and where to print it: columns of `texts`, then of `numbers`; `first` may be folded."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.width = max(console.width, width)  # a file or a pipe has no width of its own
+    table = Table(title=title)
+    if first:
+        table.add_column(first, overflow="fold")
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return console, table
 
 
 def one_line(text: str) -> str:

@@ -22,8 +22,10 @@ from ..files import written_aside
 from .dataset import SPLITS
 
 # What numpy and zipfile raise, between them, on damaged or hostile files.
-UNREADABLE = (ValueError, TypeError, OSError, EOFError, OverflowError, SyntaxError, RuntimeError)
-UNREADABLE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    *(ValueError, TypeError, OSError, EOFError, OverflowError, SyntaxError, RuntimeError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 # The name of each kind of array in a folder, and its key in an archive, by who writes such archives.
 FILE_NAMES = {"X": "X_{}.npy", "y": "y_{}.npy", "groups": "groups_{}.npy", "teacher": "teacher/X_{}.npy"}

@@ -50,7 +50,8 @@ class Audit:
         def order(pair: Pair) -> tuple:
             return (not pair.conflict, pair.first[0] == pair.second[0], -pair.correlation)
 
-        chosen, images = [], set()
+        chosen: list[Pair] = []
+        images: set[tuple[str, int]] = set()
         for pair in sorted((pair for pair in self.pairs if pair.kind == kind), key=order):
             if len(chosen) < count and not images & {pair.first, pair.second}:
                 chosen.append(pair)

@@ -45,7 +45,7 @@ class Copies:
 
 def pixel_digest(image: np.ndarray) -> bytes:
     """sha256 of an image's pixels: equal for exact copies."""
-    return hashlib.sha256(np.ascontiguousarray(image)).digest()
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 def thumbnail(grey: Image.Image) -> np.ndarray:
@@ -104,7 +104,8 @@ def find_copies(
 def _collect(kind: str, candidates: Iterator[Candidate], labels: np.ndarray, home: np.ndarray) -> Copies:
     starts = np.searchsorted(home, range(len(SPLITS)))  # the first row of each split
     in_split = np.zeros((len(labels), len(SPLITS)), bool)
-    conflicts, pairs = 0, []
+    conflicts = 0
+    pairs: list[Pair] = []
     for i, j, correlation in candidates:
         in_split[j, home[i]] = in_split[i, home[j]] = True
         conflict = bool(labels[i] != labels[j])

@@ -7,6 +7,7 @@ views (`views`), and nothing after this module checks pixels or labels again.
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,16 @@ class _Loader:
         notes += label_notes(labels, classes, names)
         parts = {split: _split(store, split, labels, groups) for split in SPLITS}
         digest = _digest(store, parts, classes)
-        return Dataset(*parts.values(), classes, digest, tuple(notes), synthetic, self.source)
+        return Dataset(
+            parts["train"],
+            parts["val"],
+            parts["test"],
+            classes,
+            digest,
+            tuple(notes),
+            synthetic,
+            self.source,
+        )
 
     def _split_note(self, name: str, rows: dict[str, np.ndarray], by_group: bool) -> list[str]:
         if not rows:
@@ -118,11 +128,15 @@ class _Loader:
         return [f"No {missing}: {count} of the {total} training images were split off as validation ({how})."]
 
     def _measure_ranges(self, pixels: Arrays) -> dict[tuple[str, str], PixelRange]:
-        total, before, ranges = sum(len(p.array) for p in pixels.values()), 0, {}
+        total, ranges = sum(len(p.array) for p in pixels.values()), {}
+        before = 0
         for at, source in pixels.items():
-            ranges[at] = measure_range(source, lambda n, before=before: self.progress(before + n, total))
+            ranges[at] = measure_range(source, partial(self._measured, before, total))
             before += len(source.array)
         return ranges
+
+    def _measured(self, before: int, total: int, images: int) -> None:
+        self.progress(before + images, total)
 
 
 # What the files are

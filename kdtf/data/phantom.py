@@ -81,12 +81,13 @@ def phantom(label: int, side: int, rng: np.random.Generator, patient: _Patient |
     lung = depth > -2 / side  # all that follows is drawn on these P points alone
     x, y, depth = x[lung], y[lung], depth[lung]  # (P,)
     inside = np.maximum(_vessels(x, y, 2 / side, rng), _haze(x, y, rng))
-    if label == 0:
+    draw_lesion = _LESIONS[label]
+    if draw_lesion is None:
         inside += EVEN
     else:
         deep = np.flatnonzero(depth >= min(0.06, depth.max()))  # places not too near the lung's edge
         at = rng.choice(deep, rng.integers(*COUNT))
-        lesion = np.max([_LESIONS[label](x - x[i], y - y[i], 2 / side, rng) for i in at], axis=0)  # (P,)
+        lesion = np.max([draw_lesion(x - x[i], y - y[i], 2 / side, rng) for i in at], axis=0)  # (P,)
         inside = np.maximum(inside, lesion) + 0.25 * np.minimum(inside, lesion)
     image[lung] += _fill(-depth, 2 / side) * inside
     return _scanned(image, rng)
@@ -249,7 +250,10 @@ def write(
     patients = 0
     for i, (split, count) in enumerate(counts.items()):
         large, labels, groups = _draw_split(count, teacher_side, np.random.default_rng([seed, i]))
-        small = [Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in large]
+        small = [
+            np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+            for image in large
+        ]
         ids = np.array([f"synthetic-{patients + g:04d}" for g in groups])
         arrays = {"teacher": large[..., None], "X": np.stack(small)[..., None], "y": labels, "groups": ids}
         for kind, array in arrays.items():
@@ -262,7 +266,7 @@ def _draw_split(count: int, side: int, rng: np.random.Generator) -> tuple[np.nda
     labels = np.arange(count) % len(CLASSES)  # (N,)
     groups = np.arange(count) // len(CLASSES) // IMAGES_EACH * len(CLASSES) + labels  # of one class each
     patients = [_Patient.draw(rng) for _ in range(groups.max() + 1)]
-    images = np.stack([phantom(k, side, rng, patients[g]) for k, g in zip(labels, groups, strict=True)])
+    images = np.stack([phantom(int(k), side, rng, patients[g]) for k, g in zip(labels, groups, strict=True)])
     order = rng.permutation(count)
     return images[order], labels[order], groups[order]
 

@@ -52,7 +52,7 @@ def measure_range(source: NamedArray, progress: Callable[[int], None]) -> PixelR
             image = part.start + int(np.argmin(np.isfinite(chunk).all(axis=(1, 2, 3))))
             require(False, source.name, "finite numbers", f"NaN or infinity in image {image}")
         low, high = min(low, lowest), max(high, highest)
-        sha.update(chunk)
+        sha.update(chunk.data)
         progress(part.stop)
     return PixelRange(low, high, sha.hexdigest())
 

@@ -5,10 +5,13 @@ inside the loop. Memory-mapped arrays are read a batch at a time.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+Position = tuple[int, int]  # (epoch, step): where a training begins to read, or goes on
+Stream = Callable[[Position], tuple[tf.data.Dataset, int]]  # to (batches from there, steps an epoch)
 
 
 class Examples(NamedTuple):
@@ -42,14 +45,14 @@ def view_batches(
     batch_size: int,
     seed: int,
     logits: np.ndarray | None = None,
-    start: tuple[int, int] = (0, 0),
+    start: Position = (0, 0),
 ) -> tuple[tf.data.Dataset, int]:
     """An endless tf.data stream over views (V, N, ...), one view of every image an epoch.
 
     In epoch e image i shows its view (start_i + e) mod V, `start_i` drawn once: an epoch costs N
     images whatever V is, mixes all views, and every image meets each of its views equally often.
     Yields (float32 view batch, labels), or ({"pixels", "teacher_logits"}, labels) with `logits`
-    (V, N, K). Starts at `start`, (epoch, step). Returns (dataset, steps an epoch).
+    (V, N, K). Starts at `start`. Returns (dataset, steps an epoch).
     """
     count, images = views.shape[:2]
 
@@ -76,10 +79,10 @@ def view_batches(
     return stream, steps_per_epoch(views, batch_size)
 
 
-def training_stream(examples: Examples, batch_size: int, seed: int) -> Callable:
+def training_stream(examples: Examples, batch_size: int, seed: int) -> Stream:
     """`view_batches` of some examples as a function of where they start, as `fit` wants it."""
 
-    def stream(start: tuple[int, int]) -> tuple[tf.data.Dataset, int]:
+    def stream(start: Position) -> tuple[tf.data.Dataset, int]:
         return view_batches(
             examples.views,
             examples.labels,
@@ -93,11 +96,16 @@ def training_stream(examples: Examples, batch_size: int, seed: int) -> Callable:
 
 
 def validation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
-    """A finite tf.data pass over the validation split, in order, as float32."""
-    x = examples.val_inputs
+    """A finite tf.data pass over the validation split, in order, as float32.
+
+    Yields what `view_batches` yields.
+    """
+
+    def as_floats(x: tf.Tensor | dict[str, tf.Tensor], y: tf.Tensor) -> tuple:
+        return tf.nest.map_structure(lambda values: tf.cast(values, tf.float32), x), y
+
+    x: Any = examples.val_inputs
     if examples.val_logits is not None:
         x = {"pixels": x, "teacher_logits": examples.val_logits}
     batches = tf.data.Dataset.from_tensor_slices((x, examples.val_labels)).batch(batch_size)
-    return batches.map(lambda x, y: (tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), x), y)).prefetch(
-        1
-    )
+    return batches.map(as_floats).prefetch(1)

@@ -16,14 +16,15 @@ class History(keras.callbacks.Callback):
         super().__init__()
         self.advance, self.phase, self.rows = advance, phase, rows
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Raises `UserError` where the loss is not finite."""
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Keep the row of an epoch. Raises `UserError` where the loss is not finite."""
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row = {"epoch": epoch + 1, "phase": self.phase, **{k: float(v) for k, v in logs.items()}}
-        self.rows.append({**row, "learning_rate": rate})
-        if not np.isfinite(row["loss"]):
+        values = {name: float(value) for name, value in logs.items()}
+        self.rows.append({"epoch": epoch + 1, "phase": self.phase, **values, "learning_rate": rate})
+        loss = values["loss"]
+        if not np.isfinite(loss):
             raise UserError(
-                f"The loss must stay finite. It became {row['loss']} in epoch {epoch + 1} of {self.phase}. "
+                f"The loss must stay finite. It became {loss} in epoch {epoch + 1} of {self.phase}. "
                 "Try a lower learning rate."
             )
         self.advance(epoch + 1)
@@ -38,14 +39,16 @@ class KeepBest(keras.callbacks.Callback):
 
     def __init__(self, patience: int):
         super().__init__()
-        self.patience, self.best, self.weights, self.waited = patience, None, None, 0
+        self.patience, self.waited = patience, 0
+        self.best: tuple[float, float] | None = None  # as `val_order` has it
+        self.weights: list[np.ndarray] = []
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Keep the weights where they are better than all before."""
-        reached = val_order(logs["val_accuracy"], logs["val_loss"])
+        score = val_order(logs["val_accuracy"], logs["val_loss"])
         self.waited += 1
-        if self.best is None or reached > self.best:
-            self.best, self.weights, self.waited = reached, self.model.get_weights(), 0
+        if self.best is None or score > self.best:
+            self.best, self.weights, self.waited = score, self.model.get_weights(), 0
         if self.over():
             self.model.stop_training = True
 

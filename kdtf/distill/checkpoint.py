@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from ..files import written_aside
+from .batches import Position
 from .callbacks import KeepBest
 from .interruption import INTERRUPTION
 
@@ -30,7 +31,9 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, path: Path | None, seconds: float, rows: list[dict], best: KeepBest | None):
         super().__init__()
         self.path, self.seconds, self.rows, self.best = path, seconds, rows, best
-        self.start, self.totals, self.epoch, self.written = (0, 0), None, 0, time.monotonic()
+        self.start: Position = (0, 0)
+        self.totals: list[np.ndarray] = []  # of the metrics, of an epoch that was begun
+        self.epoch, self.step, self.written = 0, 0, time.monotonic()
 
     def restore(self, model: keras.Model, steps: int) -> None:
         """Put `model`, the history and the best weights back where the file left them, if there is one."""
@@ -51,16 +54,13 @@ class Checkpoint(keras.callbacks.Callback):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
             self.start = tuple(state["start"])
-            self.totals = totals if self.start[1] else None
+            self.totals = totals if self.start[1] else []
             self.rows[:] = state["rows"]
             if self.best and weights:
-                self.best.best, self.best.waited, self.best.weights = (
-                    tuple(state["reached"]),
-                    state["waited"],
-                    weights,
-                )
+                self.best.best, self.best.waited = tuple(state["reached"]), state["waited"]
+                self.best.weights = weights
 
-    def _variables(self) -> list:
+    def _variables(self) -> list[keras.Variable]:
         variables = {id(v): v for v in (*self.model.variables, *self.model.optimizer.variables)}
         for v in self.model.metrics_variables:
             variables.pop(id(v), None)
@@ -68,35 +68,35 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Count the batches of the epoch, or of what is left of it."""
-        self.epoch, self.done = epoch, self.start[1] if self.totals else 0
+        self.epoch, self.step = epoch, self.start[1] if self.totals else 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Write the state when it is time to."""
         if self.totals:  # of an epoch that was begun: sums, and built only now
             for variable, value in zip(self.model.metrics_variables, self.totals, strict=True):
                 variable.assign(variable + value)
-            self.totals = None
-        self.done += 1
-        if self.done == self.steps:
+            self.totals = []
+        self.step += 1
+        if self.step == self.steps:
             return  # the end of the epoch comes next
-        self._pause((self.epoch, self.done))
+        self._pause((self.epoch, self.step))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write the state when it is time to."""
         self._pause((epoch + 1, 0))
 
-    def _pause(self, start: tuple[int, int]) -> None:
+    def _pause(self, start: Position) -> None:
         """Write the state when it is time to or a signal asks for it, and then do as it says."""
         if INTERRUPTION.signal or (self.path and time.monotonic() - self.written > self.seconds):
             self.write(start)
             INTERRUPTION.obey()
 
-    def write(self, start: tuple[int, int]) -> None:
+    def write(self, start: Position) -> None:
         """The state on disk, unless the loss is lost: then the last good one stays."""
         totals = [np.asarray(v) for v in self.model.metrics_variables]
         if self.path is None or not all(np.isfinite(v).all() for v in totals):
             return
-        best = self.best.weights if self.best and self.best.weights else []
+        best = self.best.weights if self.best else []
         arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(self._variables())}
         arrays |= {f"m{i}": v for i, v in enumerate(totals)} | {f"b{i}": w for i, w in enumerate(best)}
         state = {
@@ -109,5 +109,5 @@ class Checkpoint(keras.callbacks.Callback):
             "waited": self.best.waited if self.best else 0,
         }
         with written_aside(self.path) as file:
-            np.savez(file, state=json.dumps(state), **arrays)
+            np.savez(file, allow_pickle=False, state=np.array(json.dumps(state)), **arrays)
         self.written = time.monotonic()

@@ -4,13 +4,17 @@ The logits come with the batch (cached: the quick way, and the only consistent o
 are augmented) or from a live teacher. It trains; it neither exports nor saves anything of its own.
 """
 
+from typing import Any, TypeAlias
+
 import keras
 import tensorflow as tf
 from keras import ops
 
 from ..errors import require
 from ..records import Rule
-from .losses import LOSSES, check_rule
+from .losses import LOSSES, Array, check_rule
+
+Inputs: TypeAlias = Array | dict[str, Array]  # pixels, or pixels and the teacher's logits by name
 
 
 @keras.saving.register_keras_serializable("kdtf")
@@ -32,8 +36,8 @@ class Distiller(keras.Model):
     regularisation included), `cross_entropy`, `distillation` and `accuracy`; `sample_weight` and
     `class_weight` weigh every term per image, as Keras does: sum(weight * loss) / N.
 
-    Raises `UserError` for an alpha or temperature out of range and for an unknown loss, `ValueError`
-    in training when there is neither a teacher nor cached logits and one is needed.
+    Raises `UserError` for an alpha or temperature out of range and for an unknown loss or option,
+    `ValueError` in training when there is neither a teacher nor cached logits and one is needed.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class Distiller(keras.Model):
         temperature: float = 2.0,
         loss: str = "kd",
         options: dict[str, float] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         require(0 <= alpha <= 1, "alpha", "between 0 and 1", alpha)
@@ -61,19 +65,19 @@ class Distiller(keras.Model):
     # Only the student learns. Overridden rather than setting `teacher.trainable`, which would
     # change a model that belongs to the caller.
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[keras.Variable]:
         return self.student.trainable_variables
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> list[keras.Variable]:
         return self.student.trainable_weights
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Inputs, training: bool | None = None) -> Array:
         """Student logits (N, K)."""
         pixels = inputs["pixels"] if isinstance(inputs, dict) else inputs
         return self.student(pixels, training=training)
 
-    def _teacher_logits(self, inputs):
+    def _teacher_logits(self, inputs: Inputs) -> Array | None:
         if isinstance(inputs, dict) and "teacher_logits" in inputs:
             return inputs["teacher_logits"]
         if self.teacher is None:
@@ -81,7 +85,9 @@ class Distiller(keras.Model):
         pixels = inputs["pixels"] if isinstance(inputs, dict) else inputs
         return tf.stop_gradient(self.teacher(pixels, training=False))
 
-    def _loss(self, inputs, labels, logits, weight, need_teacher):
+    def _loss(
+        self, inputs: Inputs, labels: Array, logits: Array, weight: Array | None, need_teacher: bool
+    ) -> Array:
         """The scalar to minimise; updates the trackers on the way."""
         logits = ops.cast(logits, "float32")
         teacher = self._teacher_logits(inputs) if self.teacher_weight else None
@@ -99,7 +105,8 @@ class Distiller(keras.Model):
             per_image = per_image * ops.reshape(ops.cast(weight, "float32"), (-1,))
         return ops.mean(per_image) + sum(self.student.losses, start=0.0)
 
-    def train_step(self, data):
+    def train_step(self, data: tuple) -> dict[str, Array]:
+        """A step of training on (inputs, labels, weights of the images or nothing)."""
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             logits = self(inputs, training=True)
@@ -109,18 +116,21 @@ class Distiller(keras.Model):
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return self._log(inputs, labels, logits, weight, loss)
 
-    def test_step(self, data):
+    def test_step(self, data: tuple) -> dict[str, Array]:
         """As in training, without learning. Without a teacher's logits `loss` is the cross entropy."""
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(inputs, training=False)
         loss = self._loss(inputs, labels, logits, weight, need_teacher=False)
         return self._log(inputs, labels, logits, weight, loss)
 
-    def _log(self, inputs, labels, logits, weight, loss):
+    def _log(
+        self, inputs: Inputs, labels: Array, logits: Array, weight: Array | None, loss: Array
+    ) -> dict[str, Array]:
         self._loss_tracker.update_state(loss, sample_weight=ops.shape(logits)[0])
         return self.compute_metrics(inputs, labels, logits, weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Both networks and the settings, as `from_config` takes them."""
         return {
             **super().get_config(),
             "student": keras.saving.serialize_keras_object(self.student),
@@ -132,12 +142,13 @@ class Distiller(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
-        nets = {k: keras.saving.deserialize_keras_object(config[k]) for k in ("student", "teacher")}
-        return cls(**{**config, **nets})
+    def from_config(cls, config: dict[str, Any]) -> "Distiller":
+        """The inverse of `get_config`."""
+        networks = {k: keras.saving.deserialize_keras_object(config[k]) for k in ("student", "teacher")}
+        return cls(**{**config, **networks})
 
 
-def _as_index(labels, classes):
+def _as_index(labels: Array, classes: int) -> Array:
     """Labels (N,), (N, 1) or one-hot (N, K) as class indices (N,)."""
     if len(labels.shape) == 2 and labels.shape[-1] == classes:
         return ops.argmax(labels, axis=-1)

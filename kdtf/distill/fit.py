@@ -3,7 +3,7 @@
 `model.fit` does the work.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ..errors import UserError
 from ..progress import Progress
+from .batches import Stream
 from .callbacks import History, KeepBest
 from .checkpoint import Checkpoint
 from .interruption import INTERRUPTION
@@ -35,7 +36,7 @@ def memory_errors(phase: str) -> Iterator[None]:
 
 def fit(
     model: keras.Model,
-    stream: Callable,
+    stream: Stream,
     epochs: int,
     *,
     phase: str,
@@ -48,20 +49,22 @@ def fit(
 ) -> list[dict]:
     """Train a compiled `model` in place and return its history, a row an epoch.
 
-    `stream(start)` gives (an endless dataset from `start`, steps an epoch), `start` being (epoch, step).
     With `best` the model ends with the best weights instead of the last. With `checkpoint`, a file, the
-    training goes on from what that holds and leaves its end there.
+    training goes on from what that holds and leaves its end there; a state is written every `seconds`.
+
+    Raises `UserError` where the loss does not stay finite or memory runs out, `KeyboardInterrupt` or
+    `SystemExit` after a signal, once the state is written.
     """
     rows: list[dict] = []
     steps = stream((0, 0))[1]
-    keeper = Checkpoint(checkpoint, seconds, rows, best)
-    keeper.restore(model, steps)
+    state = Checkpoint(checkpoint, seconds, rows, best)
+    state.restore(model, steps)
     if best:
         best.set_model(model)
-    epoch, step = keeper.start
+    epoch, step = state.start
     with progress.bar(title, epochs) as advance, INTERRUPTION.deferred(), memory_errors(phase):
         advance(epoch)
-        callbacks = [c for c in (best, History(advance, phase, rows), keeper) if c]
+        callbacks = [c for c in (best, History(advance, phase, rows), state) if c]
         while epoch < epochs and not (best and best.over()):
             last = epoch + 1 if step else epochs  # the epoch that was begun, then the others
             model.fit(
@@ -75,7 +78,7 @@ def fit(
                 shuffle=False,  # `stream` shuffles
             )
             epoch, step = last, 0
-        keeper.write((epochs, 0))
+        state.write((epochs, 0))
         INTERRUPTION.obey()  # a signal that came after the last batch
     if best:
         best.restore()

@@ -16,12 +16,12 @@ class Interruption:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Hear a signal; the second one is not waited with."""
-        again, self.signal = self.signal, number
-        if again or not self.trainings:
+        earlier, self.signal = self.signal, number
+        if earlier or not self.trainings:
             self.obey()
 
     def obey(self) -> None:
-        """Raise what the signal asked for, if one came."""
+        """Raise `KeyboardInterrupt` for SIGINT and `SystemExit` for SIGTERM, if one of them came."""
         number, self.signal = self.signal, None
         if number:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
@@ -32,8 +32,9 @@ class Interruption:
         handlers = {}
         if threading.current_thread() is threading.main_thread():
             # what is ignored, as SIGINT is by `&` in a shell, stays so
-            heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-            handlers = {n: signal.signal(n, self) for n in heard}
+            numbers = (signal.SIGINT, signal.SIGTERM)
+            obeyed = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]
+            handlers = {n: signal.signal(n, self) for n in obeyed}
         self.trainings += 1
         try:
             yield

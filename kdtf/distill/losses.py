@@ -7,15 +7,18 @@ logits / T (its softmax and T^2 apply to a `KLDivergence` instance only).
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
 from keras import KerasTensor, ops
 
 from ..errors import require, require_known
 from ..records import Rule
 
+Array: TypeAlias = KerasTensor | np.ndarray  # of numbers, as Keras' operations take them
 
-def cross_entropy(logits, labels):
+
+def cross_entropy(logits: Array, labels: Array) -> KerasTensor:
     """-log softmax(logits)[label]: logits (N, K), labels (N,) or (N, 1) int or (N, K) one-hot -> (N,)."""
     classes = logits.shape[-1]
     if len(labels.shape) == 2 and labels.shape[-1] == classes:
@@ -25,7 +28,7 @@ def cross_entropy(logits, labels):
     return -ops.sum(p * ops.log_softmax(logits), axis=-1)  # (N,)
 
 
-def kd_loss(student, teacher, temperature):
+def kd_loss(student: Array, teacher: Array, temperature: float) -> KerasTensor:
     """T^2 * KL(softmax(teacher / T) || softmax(student / T)), both logits (N, K). Returns (N,).
 
     Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531).
@@ -35,7 +38,7 @@ def kd_loss(student, teacher, temperature):
     return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)  # (N,)
 
 
-def soft_cross_entropy(student, teacher, temperature):
+def soft_cross_entropy(student: Array, teacher: Array, temperature: float) -> KerasTensor:
     """CE(student, softmax(teacher)), both logits (N, K). Returns (N,). The temperature plays no part."""
     return -ops.sum(ops.softmax(teacher) * ops.log_softmax(student), axis=-1)  # (N,)
 
@@ -55,12 +58,12 @@ class Loss(NamedTuple):
     reach `signal` by name.
     """
 
-    signal: Callable
+    signal: Callable[..., KerasTensor]
     teacher_weight: Callable[[float], float]
     formula: str
     options: Mapping[str, float] = MappingProxyType({})
 
-    def terms(self, student, labels, teacher, rule: Rule) -> Terms:
+    def terms(self, student: Array, labels: Array, teacher: Array | None, rule: Rule) -> Terms:
         """The formula by value: logits (N, K), labels (N,) or (N, K), the teacher's logits (N, K) or None.
 
         Without a teacher, or where it has no weight, the distillation is 0 and the mixture the cross entropy.
@@ -86,7 +89,6 @@ def check_rule(rule: Rule) -> None:
     """Raise `UserError` for a loss that is not known, or an option that is not the loss's own."""
     require_known("loss", rule.loss, LOSSES)
     for name, _ in rule.options:
-        known = ", ".join(LOSSES[rule.loss].options) or "none"
-        require(
-            name in LOSSES[rule.loss].options, "--loss-options", f"options of {rule.loss} ({known})", name
-        )
+        options = LOSSES[rule.loss].options
+        named = f"options of {rule.loss} ({', '.join(options) or 'none'})"
+        require(name in options, "--loss-options", named, name)

@@ -3,6 +3,7 @@
 from functools import partial
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 OPTIMIZERS = {
     "Adam": keras.optimizers.Adam,
@@ -13,7 +14,7 @@ OPTIMIZERS = {
 }
 
 
-def cosine(peak: float, steps: int, warmup: float = 0.05):
+def cosine(peak: float, steps: int, warmup: float = 0.05) -> LearningRateSchedule:
     """Linear warm-up over a part of the steps, then a cosine to 0 (Loshchilov and Hutter 2017)."""
     rising = int(warmup * steps)
     return keras.optimizers.schedules.CosineDecay(
@@ -24,17 +25,18 @@ def cosine(peak: float, steps: int, warmup: float = 0.05):
     )
 
 
-def exponential(peak: float, steps: int, warmup: float):
+def exponential(peak: float, steps: int, warmup: float) -> LearningRateSchedule:
     """From the peak to a hundredth of it; no warm-up."""
     return keras.optimizers.schedules.ExponentialDecay(peak, max(1, steps), 0.01)
 
 
-def polynomial(peak: float, steps: int, warmup: float):
+def polynomial(peak: float, steps: int, warmup: float) -> LearningRateSchedule:
     """A straight line from the peak to 0; no warm-up."""
     return keras.optimizers.schedules.PolynomialDecay(peak, max(1, steps), 0.0)
 
 
-def constant(peak: float, steps: int, warmup: float):
+def constant(peak: float, steps: int, warmup: float) -> float:
+    """The peak from the first step to the last."""
     return peak
 
 
@@ -48,7 +50,7 @@ SCHEDULES = {
 
 def build_optimizer(
     name: str, schedule: str, peak: float, steps: int, *, warmup: float = 0.05, weight_decay: float = 0.0
-):
+) -> keras.optimizers.Optimizer:
     """A Keras optimizer whose rate follows `schedule` over `steps`.
 
     `weight_decay` is decoupled from the gradient (Loshchilov and Hutter 2019, arXiv 1711.05101), for

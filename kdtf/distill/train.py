@@ -72,10 +72,8 @@ def train_student(
     over a small val split the best epoch is a matter of luck (measured in docs/design.md). Raises
     `UserError` as `train_classifier` does.
     """
-    terms = (
-        {"alpha": rule.alpha, "temperature": rule.temperature, "loss": rule.loss} if rule else {"alpha": 1.0}
-    )
-    distiller = Distiller(student, **terms)
+    settings = {**vars(rule), "options": dict(rule.options)} if rule else {"alpha": 1.0}
+    distiller = Distiller(student, **settings)
     if not distiller.teacher_weight:
         examples = examples.without_teacher()
     distiller.compile(_optimizer(training, student, examples), jit_compile=False)

@@ -85,7 +85,7 @@ class Reliability(NamedTuple):
 
     confidence: np.ndarray
     frequency: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]
 
 
 def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
@@ -94,8 +94,8 @@ def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
     bins = confidence_bins(confidence)
     count = np.bincount(bins)
     full = count > 0
-    means = (np.bincount(bins, values)[full] / count[full] for values in (confidence, right))
-    return Reliability(*means, count[full])
+    means = [np.bincount(bins, values)[full] / count[full] for values in (confidence, right)]
+    return Reliability(means[0], means[1], count[full])
 
 
 def agreement(student: np.ndarray, teacher: np.ndarray) -> dict[str, float]:

@@ -4,6 +4,7 @@ Test data never comes here.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..records import KERAS, GroundTruth, Predictions
 from .metrics import accuracy
@@ -30,7 +31,7 @@ def val_accuracy(predictions: Predictions, truth: GroundTruth) -> float:
     return accuracy(predictions.val_probs, truth.val)
 
 
-def file_to_ship(rows: Sequence[dict]) -> dict:
+def file_to_ship(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of rows of summary.csv that of the `.tflite` to ship.
 
     The best val accuracy, the smallest file among equals, the first where they are equal too. Both count

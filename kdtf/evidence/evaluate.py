@@ -6,6 +6,7 @@ is a difference between two models.
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +36,11 @@ def measure(
     return {
         "val_probs": predict(val_pixels),
         "test_probs": predict(test_pixels),
-        "latency_ms": np.float64(latency_ms(predict, test_pixels, runs)),
+        "latency_ms": np.asarray(latency_ms(predict, test_pixels, runs)),
     }
 
 
-def summary_scores(model: Predictions, truth: GroundTruth, clean: np.ndarray) -> dict:
+def summary_scores(model: Predictions, truth: GroundTruth, clean: np.ndarray) -> dict[str, Any]:
     """The scores of a row of `summary.csv`: on test, on its `clean` (N,) bool part, and on val.
 
     Where no test image is clean there are no `clean_` scores.

@@ -8,7 +8,7 @@ where a class is missing. NumPy and scikit-learn only, no TensorFlow; draws noth
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -234,7 +234,9 @@ def confusion(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return confusion_matrix(labels, probs.argmax(axis=1), labels=range(probs.shape[1]))
 
 
-def classification_report(probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[dict]:
+def classification_report(
+    probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support per class, then the accuracy, the macro and the weighted averages.
 
     As in scikit-learn, but for the macro average: that is over the classes that occur in `labels` (N,).

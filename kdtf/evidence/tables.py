@@ -6,7 +6,7 @@ so that every difference is paired. A table is a row of `TABLES`.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,18 +60,18 @@ class Table(NamedTuple):
     """A table of evidence: the file that people read, and its rows."""
 
     file: str
-    rows: Callable[[Study], Iterable[dict]]
+    rows: Callable[[Study], Iterable[dict[str, Any]]]
 
 
 def study(
     models: list[Predictions], truth: GroundTruth, subsets: list[Subset], min_sensitivity: float | None = None
-) -> dict[str, list[dict]]:
+) -> dict[str, list[dict[str, Any]]]:
     """{name: rows} of every one of `TABLES`. Thresholds and temperatures are fitted on val."""
     data = Study(models, truth, subsets, min_sensitivity)
     return {name: list(table.rows(data)) for name, table in TABLES.items()}
 
 
-def _intervals(data: Study) -> Iterator[dict]:
+def _intervals(data: Study) -> Iterator[dict[str, Any]]:
     """Every metric of every model with its interval, on every subset."""
     for subset in data.subsets:
         for model in data.models:
@@ -87,7 +87,10 @@ def _scores(model: Predictions, subset: Subset) -> dict[str, np.ndarray]:
 def pairs(models: list[Predictions]) -> dict[str, list[tuple[Predictions, Predictions]]]:
     """{question: [(a, b)]}: each distilled student against those alone, each .tflite against its float."""
     by_name = {(m.teacher, m.model, m.recipe, m.seed): m for m in models}
-    questions = {"distilled against alone": [], "distilled against baseline": [], ".tflite against float": []}
+    questions: dict[str, list[tuple[Predictions, Predictions]]] = {
+        name: []
+        for name in ("distilled against alone", "distilled against baseline", ".tflite against float")
+    }
     for m in models:
         if m.model == "distilled" and m.recipe == KERAS:
             for other in ("alone", "baseline"):
@@ -98,7 +101,7 @@ def pairs(models: list[Predictions]) -> dict[str, list[tuple[Predictions, Predic
     return {question: compared for question, compared in questions.items() if compared}
 
 
-def _comparisons(data: Study) -> Iterator[dict]:
+def _comparisons(data: Study) -> Iterator[dict[str, Any]]:
     """Paired differences on every subset; p values corrected (Holm) within each question."""
     for subset in data.subsets:
         for question, compared in pairs(data.models).items():
@@ -107,7 +110,7 @@ def _comparisons(data: Study) -> Iterator[dict]:
 
 def _comparison_rows(
     question: str, compared: list[tuple[Predictions, Predictions]], subset: Subset
-) -> Iterator[dict]:
+) -> Iterator[dict[str, Any]]:
     rows, labels = subset.rows, subset.labels
     comparisons = [compare(subset.draws, a.test_probs[rows], b.test_probs[rows], labels) for a, b in compared]
     corrected = holm([comparison.p for comparison in comparisons])
@@ -129,10 +132,10 @@ def _comparison_rows(
         }
 
 
-def _seeds(data: Study) -> Iterator[dict]:
+def _seeds(data: Study) -> Iterator[dict[str, Any]]:
     """Mean and standard deviation over seeds of accuracy, and the gain over the student alone by seed."""
     for subset in data.subsets:
-        accuracies = defaultdict(dict)
+        accuracies: defaultdict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
         for m in data.models:
             value = accuracy(m.test_probs[subset.rows], subset.labels)
             accuracies[m.teacher, m.model, m.recipe][m.seed] = value
@@ -155,7 +158,7 @@ def _seeds(data: Study) -> Iterator[dict]:
             yield row
 
 
-def _gain_over_seeds(gains: np.ndarray) -> dict:
+def _gain_over_seeds(gains: np.ndarray) -> dict[str, Any]:
     """Mean paired gain (S,) with Student's t interval over seeds: does training again give it again?"""
     from scipy.stats import ttest_1samp
 
@@ -172,7 +175,7 @@ def _gain_over_seeds(gains: np.ndarray) -> dict:
     }
 
 
-def _classes(data: Study) -> Iterator[dict]:
+def _classes(data: Study) -> Iterator[dict[str, Any]]:
     """Each class against the rest at a threshold chosen on val, with intervals on test."""
     whole = data.subsets[0]
     for model in data.models:
@@ -189,7 +192,7 @@ def _classes(data: Study) -> Iterator[dict]:
             yield row
 
 
-def _calibration(data: Study) -> Iterator[dict]:
+def _calibration(data: Study) -> Iterator[dict[str, Any]]:
     """Calibration before and after the temperature fitted on val; agreement of a student with its teacher."""
     whole = data.subsets[0]
     for model in data.models:
@@ -243,7 +246,7 @@ def _test_scores(model: Predictions, subset: Subset) -> dict[str, list[float]]:
     return {metric: list(values) for metric, values in ends.items() if np.isfinite(values).all()}
 
 
-def ranking_curves(model: Predictions, subset: Subset) -> list[dict]:
+def ranking_curves(model: Predictions, subset: Subset) -> list[dict[str, Any]]:
     """ROC and precision-recall curves of every class against the rest, one record a class.
 
     Every class must occur in the subset.

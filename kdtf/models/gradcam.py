@@ -4,6 +4,8 @@ Selvaraju et al. 2017, arXiv 1610.02391: the feature maps of a late convolution,
 gradient of the class's logit, negative parts dropped.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -25,7 +27,7 @@ def maps_and_logits(model: keras.Model) -> keras.Model:
     """
     feature_maps = []
 
-    def call(layer: keras.Layer, *args, **kwargs):
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         inner = [x for x in getattr(layer, "layers", ()) if _is_map(x)]
         if inner:
             maps, out = keras.Model(layer.inputs, [inner[-1].output, layer.output])(*args)

@@ -18,7 +18,7 @@ def conv_bn_relu(
     number: int | None = None,
 ) -> KerasTensor:
     """Conv (same padding, no bias), BatchNormalization, ReLU; with a `number` named by it."""
-    conv, norm, relu = (number and f"{what}{number}" for what in ("conv", "norm", "relu"))
+    conv, norm, relu = (number and f"{layer}{number}" for layer in ("conv", "norm", "relu"))
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, name=conv)(x)
     return layers.ReLU(name=relu)(layers.BatchNormalization(momentum=momentum, name=norm)(x))
 
@@ -49,13 +49,13 @@ def resnet18(x: KerasTensor) -> KerasTensor:
 
 
 def _basic_block(x: KerasTensor, filters: int, strides: int) -> KerasTensor:
-    short = x
+    shortcut = x
     if strides != 1 or x.shape[-1] != filters:
-        short = layers.Conv2D(filters, 1, strides, use_bias=False)(x)
-        short = layers.BatchNormalization()(short)
+        shortcut = layers.Conv2D(filters, 1, strides, use_bias=False)(x)
+        shortcut = layers.BatchNormalization()(shortcut)
     x = conv_bn_relu(x, filters, strides=strides)
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.Add()([layers.BatchNormalization()(x), short]))
+    return layers.ReLU()(layers.Add()([layers.BatchNormalization()(x), shortcut]))
 
 
 def squeezenet(x: KerasTensor) -> KerasTensor:

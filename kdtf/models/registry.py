@@ -6,7 +6,7 @@ Keras is imported inside the functions: a misspelt name is told at once, not aft
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import require_known
 
@@ -65,10 +65,10 @@ class Teacher:
     min_side: int = 32
     aliases: tuple[str, ...] = ()
     published: bool = True
-    neck: Callable = pooled
-    head: Callable = dense_head
+    neck: Callable[[Tensor], Tensor] = pooled
+    head: Callable[[Tensor, int], Tensor] = dense_head
 
-    def build(self, **arguments) -> Network:
+    def build(self, **arguments: Any) -> Network:
         """The network itself, by the arguments of its builder."""
         if self.builder.islower():
             networks = import_module("kdtf.models.networks")
@@ -118,10 +118,8 @@ TEACHERS = {
     "resnet18": Teacher("resnet18", "mobilenet", published=False),
     "cnn5": Teacher("cnn5", "mobilenet", published=False),
 }
-ALIASES = {alias: name for name, row in TEACHERS.items() for alias in (name, *row.aliases)}
 
-
-GENERIC = "keras-"
+GENERIC = "keras-"  # begins the names of any other class of Keras
 # px; every other class of Keras takes 32
 LARGE_SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 
@@ -132,18 +130,22 @@ def canonical(name: str) -> str:
         name = GENERIC + name.partition(":")[2]  # a colon would not do in the names of files
         row_of(name)
         return name
-    known = ALIASES.get(name.lower()) or ALIASES.get(name.lower().replace("-", ""))
-    if known is None:
+    names = {alias: own for own, row in TEACHERS.items() for alias in (own, *row.aliases)}
+    spelling = name.lower() if name.lower() in names else name.lower().replace("-", "")
+    if spelling not in names:
         require_known("--teachers", name, [*TEACHERS, "keras:NAME"])
-    return known
+    return names[spelling]
 
 
 def row_of(name: str) -> Teacher:
-    """The row of a canonical name: of the registry, or of any class of `keras.applications`."""
+    """The row of a canonical name: of the registry, or of any class of `keras.applications`.
+
+    Raises `UserError` where Keras has no such class.
+    """
     if not name.startswith(GENERIC):
         return TEACHERS[name]
-    applications, wanted = import_module("keras.applications"), name.removeprefix(GENERIC)
-    known = [n for n in dir(applications) if n[0].isupper()]
-    require_known("--teachers keras:", wanted, known)
-    module = getattr(applications, wanted).__module__.rpartition(".")[2]
-    return Teacher(wanted, module, min_side=LARGE_SIDES.get(wanted, 32))
+    applications, builder = import_module("keras.applications"), name.removeprefix(GENERIC)
+    classes = [n for n in dir(applications) if n[0].isupper()]
+    require_known("--teachers keras:", builder, classes)
+    module = getattr(applications, builder).__module__.rpartition(".")[2]
+    return Teacher(builder, module, min_side=LARGE_SIDES.get(builder, 32))

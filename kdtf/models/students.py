@@ -29,7 +29,7 @@ class Student:
     A `chain` is one layer after another, of the layers that `qat` can rebuild.
     """
 
-    build: Callable
+    build: Callable[..., keras.Model]
     min_side: int
     chain: bool = False
 
@@ -131,10 +131,10 @@ def save_undated(student: keras.Model, path: Path) -> None:
     student.save(path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    note = json.loads(parts["metadata.json"])
-    del note["date_saved"]
-    parts["metadata.json"] = json.dumps(note).encode()
-    numbers = {}  # what layers share is known by its address: numbered instead
+    metadata = json.loads(parts["metadata.json"])
+    del metadata["date_saved"]
+    parts["metadata.json"] = json.dumps(metadata).encode()
+    numbers: dict[bytes, int] = {}  # what layers share is known by its address: numbered instead
     parts["config.json"] = re.sub(
         rb'(?<="shared_object_id": )\d+',
         lambda match: b"%d" % numbers.setdefault(match.group(), len(numbers)),

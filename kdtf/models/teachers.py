@@ -4,7 +4,7 @@ Preprocessing and resizing are layers of the graph, because `preprocess_input` o
 array it is given and is easily applied twice. Builds only: `distill` fits.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .registry import Teacher, row_of
 from .seeding import initial_weights_from
@@ -63,11 +63,11 @@ def build_base(
     pixels = keras.Input(shape, name="pixels")
     x = prepared(pixels, row, size)
 
-    def make(weights: str | None, **arguments) -> keras.Model:
+    def build(weights: str | None, **arguments: Any) -> keras.Model:
         return row.build(include_top=False, input_shape=x.shape[1:], weights=weights, **arguments)
 
     with initial_weights_from(seed):
-        network, pretrained, origin = source.load(name, make)
+        network, pretrained, origin = source.load(name, build)
         features = row.neck(network(x))
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

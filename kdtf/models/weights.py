@@ -16,9 +16,13 @@ from .registry import Teacher, row_of
 if TYPE_CHECKING:
     import keras
 
+Build = Callable[..., "keras.Model"]  # of a network, by `weights` and other arguments of its builder
+
 # what Keras and h5py raise, between them, on files that do not fit or are damaged
-DAMAGED = (ValueError, TypeError, OSError, LookupError, RuntimeError, AttributeError, Warning)
-DAMAGED += (ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    *(ValueError, TypeError, OSError, LookupError, RuntimeError, AttributeError, Warning),
+    *(ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
 NOT_DOWNLOADED = "random weights, as ImageNet's could not be downloaded"
 OFFLINE = (
     "ImageNet weights cannot be downloaded here: teachers start from random weights. "
@@ -36,22 +40,22 @@ class WeightSource:
             exists = Path(choice).is_file() or Path(choice).is_dir()
             require(exists, "--weights", "auto, imagenet, none, or an existing file or folder", choice)
 
-    def load(self, name: str, make: Callable) -> "tuple[keras.Model, bool, str]":
-        """`make(weights=..., **arguments)` with the right weights; see `teachers.Base` for what is returned.
+    def load(self, name: str, build: Build) -> "tuple[keras.Model, bool, str]":
+        """`build(weights=..., **arguments)` with the right weights; see `teachers.Base` for what is returned.
 
-        Raises `UserError`.
+        Raises `UserError` for weights that cannot be downloaded or do not fit.
         """
-        row = row_of(name)
+        row, path = row_of(name), self.path(name)
+        if path:
+            return self._from_path(name, row, path, build)
         if self.choice == "none":
-            return make(weights=None), False, "random weights, by --weights none"
-        if self.choice in ("auto", "imagenet") and not row.published:
-            return make(weights=None), False, "random weights, none are published"
-        if self.choice not in ("auto", "imagenet"):
-            return self._from_path(name, row, make)
+            return build(weights=None), False, "random weights, by --weights none"
+        if not row.published:
+            return build(weights=None), False, "random weights, none are published"
         try:
             if self.offline and not _cached(row):
                 raise ConnectionError("offline")
-            return make(weights="imagenet"), True, "ImageNet weights from Keras"
+            return build(weights="imagenet"), True, "ImageNet weights from Keras"
         except Exception as error:  # Keras raises a bare Exception when a download fails
             if not isinstance(error, ConnectionError) and "fetch failure" not in str(error):
                 raise
@@ -61,29 +65,32 @@ class WeightSource:
                     "Give --weights DIR with the official files, or --weights none."
                 ) from None
         self.offline = True
-        return make(weights=None), False, NOT_DOWNLOADED
+        return build(weights=None), False, NOT_DOWNLOADED
 
     def path(self, name: str) -> Path | None:
-        """The weights file `--weights FILE|DIR` means for this network, None for the other choices."""
+        """The weights file `--weights FILE|DIR` means for this network, None for the other choices.
+
+        Raises `UserError` where a folder has none for it.
+        """
         if self.choice in CHOICES:
             return None
         path = Path(self.choice)
         if path.is_dir():
-            files = row_of(name).files
-            present = [path / file for file in files if (path / file).is_file()]
-            rule = f"a folder that holds {' or '.join(files) or 'a file'} for {name}"
-            require(present, "--weights", rule, self.choice)
-            path = present[0]
+            official = row_of(name).files
+            files = [path / file for file in official if (path / file).is_file()]
+            rule = f"a folder that holds {' or '.join(official) or 'a file'} for {name}"
+            require(files, "--weights", rule, self.choice)
+            path = files[0]
         return path
 
-    def _from_path(self, name: str, row: Teacher, make: Callable) -> "tuple[keras.Model, bool, str]":
-        path = self.path(name)
+    @staticmethod
+    def _from_path(name: str, row: Teacher, path: Path, build: Build) -> "tuple[keras.Model, bool, str]":
         arguments = row.files.get(path.name, {})
         try:
             with warnings.catch_warnings():
                 # of a damaged file Keras would load what it finds and leave the rest random
                 warnings.filterwarnings("error", "Skipping nested container|.*could not be loaded")
-                network = make(weights=str(path), **arguments)
+                network = build(weights=str(path), **arguments)
             require(all(map(_finite, network.get_weights())), "--weights", "finite numbers", path.name)
             if row.module == "efficientnet":
                 _scale_as_imagenet(network)

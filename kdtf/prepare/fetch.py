@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def _cifar10(archive: Path, out: Path) -> Path:
     parts = {}
     with tarfile.open(archive) as tar:
         for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-            raw = tar.extractfile(f"cifar-10-batches-bin/{name}.bin").read()
+            raw = cast("IO[bytes]", tar.extractfile(f"cifar-10-batches-bin/{name}.bin")).read()
             parts[name] = np.frombuffer(raw, np.uint8).reshape(-1, 3073)
     test = parts.pop("test_batch")
     arrays = {}
@@ -49,14 +50,14 @@ def _cifar10(archive: Path, out: Path) -> Path:
         arrays[f"x_{split}"] = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         arrays[f"y_{split}"] = rows[:, :1]
     converted = out / "cifar10.npz"
-    np.savez_compressed(converted, **arrays)
+    np.savez_compressed(converted, allow_pickle=False, **arrays)
     return converted
 
 
 def _untar(archive: Path, out: Path) -> Path:
     """The folder inside a .tgz; the "data" filter refuses paths and links that lead outside."""
     with tarfile.open(archive) as tar:
-        top = tar.next().name.split("/")[0]
+        top = next(iter(tar)).name.split("/")[0]
         tar.extractall(out, filter="data")
     return out / top
 

@@ -111,8 +111,8 @@ def _placed(listing: Listing, splits: dict[str, str]) -> tuple[dict[str, Place],
         known = not splits or parts[0] in splits
         return (splits.get(parts[0]), parts[depth - 1]) if known and len(parts) >= depth else None
 
-    folders = {place(folder) for folder in listing.folders} - {None}
-    files = {file: place(file) for file in listing.images if file.count("/") >= depth and place(file)}
+    folders = {where for folder in listing.folders if (where := place(folder))}
+    files = {file: where for file in listing.images if file.count("/") >= depth and (where := place(file))}
     listing.ignored[ELSEWHERE] += len(listing.images) - len(files)
     return files, sorted(folders, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
 
@@ -156,7 +156,9 @@ def _groups(files: Iterable[str], settings: PrepareConfig, progress: Progress) -
     return group_of
 
 
-def _own_splits(items: list[Item], split_of: dict[str, str], progress: Progress) -> dict[str, list[Item]]:
+def _own_splits(
+    items: list[Item], split_of: dict[str, str | None], progress: Progress
+) -> dict[str, list[Item]]:
     """The source's own splits."""
     splits = {split: [item for item in items if split_of[item.file] == split] for split in SPLITS}
     if "val" not in split_of.values():

@@ -69,13 +69,13 @@ def _by_group(
         error = (np.abs(images - target) / target).sum(axis=(1, 2))
         error[(images == 0).any(axis=(1, 2))] = np.inf
         if np.isfinite(error.min()):
-            best = [side[error.argmin()] for side in sides]
-            return {
-                split: np.flatnonzero(np.isin(fold, own)) for split, own in zip(SPLITS, best, strict=True)
-            }
-    size = f"{len(np.unique(groups))} groups over {hot.shape[1]} classes"
-    hint = "Try another --seed or --split, or make folders train, val and test."
-    require(False, "groups", "such that train, val and test each get one of every class", size, hint)
+            break
+    else:
+        size = f"{len(np.unique(groups))} groups over {hot.shape[1]} classes"
+        hint = "Try another --seed or --split, or make folders train, val and test."
+        require(False, "groups", "such that train, val and test each get one of every class", size, hint)
+    best = [side[error.argmin()] for side in sides]
+    return {split: np.flatnonzero(np.isin(fold, own)) for split, own in zip(SPLITS, best, strict=True)}
 
 
 def _fold_counts(parts: tuple[float, ...], most: int) -> Iterator[tuple[int, int, int]]:

@@ -136,7 +136,7 @@ class Writer:
         """Labels, groups where they are known, and the table of what every row is."""
         np.save(self.folder / FILE_NAMES["y"].format(split), np.array([row.label for row in rows], np.int64))
         if rows and rows[0].group is not None:
-            groups = np.array([printable(row.group) for row in rows])
+            groups = np.array([printable(row.group or "") for row in rows])
             np.save(self.folder / FILE_NAMES["groups"].format(split), groups)
         with open(self.folder / f"files_{split}.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
@@ -153,7 +153,7 @@ def printable(text: str) -> str:
 
 def in_order(pool: Executor, function: Callable, items: Iterable, ahead: int) -> Iterator[tuple]:
     """(item, function(item)) in the order of `items`, at most `ahead` of them begun and not yet taken."""
-    waiting = deque()
+    waiting: deque[tuple] = deque()
     for item in items:
         waiting.append((item, pool.submit(function, item)))
         if len(waiting) == ahead:

@@ -229,7 +229,7 @@ def _fields(pattern: str, name: str) -> dict[str, str] | None:
 
 def caption(name: str, picture: Picture) -> str:
     """What the file of a picture shows, for readers and for screen readers."""
-    fields = _fields(picture.file, name)
+    fields = _fields(picture.file, name) or {}
     if "teacher" in fields:
         fields["student"] = student_in_words(fields["teacher"])
     if "model" in fields:

@@ -46,8 +46,8 @@ class GradCam(NamedTuple):
 class Copies(NamedTuple):
     """Two images (H, W, C), 0..255, a caption for each, and how they are related."""
 
-    images: tuple[np.ndarray, np.ndarray]
-    captions: tuple[str, str]
+    images: tuple[np.ndarray, ...]
+    captions: tuple[str, ...]
     relation: str
 
 

@@ -16,7 +16,7 @@ from ..tflite.recipes import RECIPES, recipes_of_run
 
 
 def check_settings(config: Config) -> None:
-    """Raise `UserError` for a name that is in no registry, or a network that cannot be fine-tuned."""
+    """Raise `UserError` for a name or file that is not there, or a network that cannot be fine-tuned."""
     student, teacher, distil = config.student, config.teacher, config.distil
     names = (
         ("--student", student.student, STUDENTS),
@@ -29,6 +29,7 @@ def check_settings(config: Config) -> None:
     )
     for flag, name, registry in names:
         require_known(flag, name, registry)
+    weight_files(config)
     check_rule(Rule(distil.alpha, distil.temperature, distil.loss, distil.options()))
     selectable = [name for name, row in RECIPES.items() if row.selectable]
     for recipe in config.quantize.recipes:
@@ -46,11 +47,15 @@ def teachers_of(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(canonical(name) for name in config.teacher.teachers))
 
 
-def weight_digests(config: Config) -> dict[str, str | None]:
-    """{teacher: sha256 of the file that --weights means for it, None where it means none}.
+def weight_files(config: Config) -> dict[str, Path | None]:
+    """{teacher: the file that --weights means for it, None where it means none}.
 
     Raises `UserError` where a folder lacks the file of a teacher.
     """
     source = WeightSource(config.teacher.weights)
-    files: dict[str, Path | None] = {name: source.path(name) for name in teachers_of(config)}
-    return {name: file and file_digest(file) for name, file in files.items()}
+    return {name: source.path(name) for name in teachers_of(config)}
+
+
+def weight_digests(config: Config) -> dict[str, str | None]:
+    """{teacher: sha256 of the file that --weights means for it, None where it means none}."""
+    return {name: file_digest(file) if file else None for name, file in weight_files(config).items()}

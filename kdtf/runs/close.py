@@ -1,7 +1,9 @@
 """What people read: the report of a student, of a teacher, of the whole run; cards, manifest, page."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..config import Config
 from ..data.audit import Audit
@@ -11,7 +13,7 @@ from ..evidence.metrics import score
 from ..evidence.tables import file_evidence, subsets
 from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
-from ..records import DataSheet, FileResult, StudentResult, TeacherResult
+from ..records import DataSheet, FileEvidence, FileResult, StudentResult, TeacherResult
 from ..report.page import render
 from ..report.subjects import RunSubject, StudentSubject, Study, TeacherSubject, data_name
 from ..report.write import write_run_report, write_student_report, write_teacher_report
@@ -22,7 +24,8 @@ from ..tflite.tensors import worst_error
 from ..versions import versions
 from .data import read_datasheet
 from .fitted import MEASURED
-from .plan import Group, Plan
+from .plan import known
+from .records import Group, Plan
 from .results import read_files, read_student, read_teacher
 from .stages import read_attention
 
@@ -50,6 +53,8 @@ class Closing:
             min_sensitivity=config.evidence.min_sensitivity,
             timings=not config.run.deterministic,
         )
+        self.has_copies = bool(audit.has_copy["test"].any())
+        self.reports: dict[str, Path] = {}  # their stages
         self.teachers: dict[str, list[TeacherResult]] = {}
         self.students: dict[str, list[tuple[StudentResult, Files]]] = {}
 
@@ -111,7 +116,7 @@ class Closing:
             alone,
             distilled,
             baseline,
-            read_attention(self.store.work / group.attention.folder),
+            read_attention(self.store.work / known(group.attention).folder),
             tuple(tuning_rows(group, self.store, self.data)),
         )
 
@@ -134,11 +139,17 @@ class Closing:
         for suffix in ("h5", "keras"):
             store.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
         for recipe, file in files.items():
-            evidence = file_evidence(
-                file.predictions, self.study.truth, self.study.subsets, self.study.min_sensitivity
-            )
+            evidence = self._evidence(file)
             store.write(f"{name}_Student_{recipe}.tflite", (file.folder / MODEL).read_bytes())
             store.write_json(f"{name}_Student_{recipe}.json", build_card(file, sheet, evidence).to_json())
+
+    def _evidence(self, file: FileResult) -> FileEvidence:
+        """What val and test say of a file; without any copy elsewhere all test images are clean."""
+        study = self.study
+        evidence = file_evidence(file.predictions, study.truth, study.subsets, study.min_sensitivity)
+        if self.has_copies:
+            return evidence
+        return replace(evidence, clean=evidence.test, clean_images=evidence.test_images)
 
     def results(self) -> list[TeacherResult | StudentResult | FileResult]:
         """Every finished model of every seed, in the order of the tables."""
@@ -182,19 +193,25 @@ class Closing:
                 "versions": versions(),
                 "warnings": self.progress.warnings,
                 "ship": {name: ship[name] for name in ("teacher", "model", "recipe", "seed")},
-                "stages": stage_notes(plan.tasks(), store),
+                "stages": self._stage_notes(plan.tasks()),
                 "outputs": dict(sorted(store.outputs.items())),
             },
         )
 
-    def _written(self, task: Task, make: Callable[[], None]) -> None:
+    def _stage_notes(self, tasks: Iterable[Task]) -> dict[str, dict[str, Any]]:
+        """{stage: key and note} of the finished ones among some tasks, read from the stages themselves."""
+        folders = {task.name: self.store.work / task.folder for task in tasks} | self.reports
+        finished = {name: folder for name, folder in folders.items() if folder.is_dir()}
+        return {name: {"key": folder.name[-16:], **read_note(folder)} for name, folder in finished.items()}
+
+    def _written(self, task: Task, make: Callable[[], object]) -> None:
         """Write a report unless it stands; it depends on what was measured, times included."""
         reads = [
             self.store.work / needed.folder / MEASURED
             for needed in task.inputs.values()
             if needed.kind.endswith("-evaluation")
         ]
-        self.store.written(task, make, reads)
+        self.reports[task.name] = self.store.written(task, make, reads).path
 
 
 def int8_loss(student: StudentResult, files: Files, data: Dataset) -> float:
@@ -206,29 +223,19 @@ def int8_loss(student: StudentResult, files: Files, data: Dataset) -> float:
     return choose.lost_by_int8(ours, theirs)
 
 
-def tuning_rows(group: Group, store: Store, data: Dataset) -> list[dict]:
+def tuning_rows(group: Group, store: Store, data: Dataset) -> list[dict[str, Any]]:
     """Every rule that was tried for a teacher with its scores on val, and which one was chosen."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for tasks in group.candidates:
-        student = read_student(tasks, store, None)
+        rule, student = known(tasks.rule), read_student(tasks, store, None)
         scores = score(student.predictions.val_probs, data.val.labels)
         rows.append(
             {
-                "alpha": tasks.rule.alpha,
-                "temperature": tasks.rule.temperature,
+                "alpha": rule.alpha,
+                "temperature": rule.temperature,
                 "val_accuracy": scores["accuracy"],
                 "val_loss": scores["loss"],
             }
         )
     best = choose.best_on_val([(row["val_accuracy"], row["val_loss"]) for row in rows]) if rows else None
     return [{**row, "chosen": int(i == best)} for i, row in enumerate(rows)]
-
-
-def stage_notes(tasks: Iterable[Task], store: Store) -> dict[str, dict]:
-    """{stage: key and note} of the finished ones among some tasks, read from the stages themselves."""
-    notes = {}
-    for task in tasks:
-        folder: Path = store.work / task.folder
-        if folder.is_dir():
-            notes[task.name] = {"key": task.key, **read_note(folder)}
-    return notes

@@ -7,7 +7,7 @@ that stand.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from ..data.audit import Audit
@@ -24,13 +24,15 @@ from .close import Closing, int8_loss, tuning_rows
 from .data import read_audit
 from .kinds import PACKAGES
 from .perform import perform
-from .plan import Facts, Group, Plan, StudentTasks, audit_task, plan
+from .plan import audit_task, known, plan
+from .records import Facts, Group, Plan, StudentTasks
 from .results import read_files, read_student
 from .stages import read_origin
 
 if TYPE_CHECKING:
     import pandas
 
+EARLIER_STAGES = "work/ holds stages of an earlier kdtf, which are not used: --fresh removes them."
 OTHER_VERSIONS = (
     "Warning: Finished stages were made with {}; what depends on that is made again. --accept-versions goes "
     "on from them."
@@ -47,8 +49,8 @@ class RunResult:
     folder: Path
     synthetic: bool
     models: tuple[TeacherResult | StudentResult | FileResult, ...]
-    summary: list[dict]
-    ship: dict
+    summary: list[dict[str, Any]]
+    ship: dict[str, Any]
 
     def tables(self) -> "dict[str, pandas.DataFrame]":
         """{name: table} of the CSV files in the results folder."""
@@ -62,9 +64,12 @@ def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
     return Facts(data.digest, data_name(data.source, data.synthetic), tuple(data.classes), installed, ())
 
 
-def audit_data(data: Dataset, store: Store, progress: Progress) -> Audit:
-    """The audit of the data with its tables and pictures; what it found is said. Raises `UserError`."""
-    task = audit_task(data_facts(data, versions(PACKAGES)))
+def audit_data(data: Dataset, store: Store, progress: Progress, packages: Mapping[str, str]) -> Audit:
+    """The audit of the data with its tables and pictures; what it found is said. Raises `UserError`.
+
+    `packages` are the versions that stages are to be of: `chosen_versions`.
+    """
+    task = audit_task(data_facts(data, packages))
     audit = read_audit(perform(task, store, data, progress).path, data)
     write_audit_report(AuditSubject(data, audit), store)
     for sentence in audit.verdict:
@@ -72,13 +77,19 @@ def audit_data(data: Dataset, store: Store, progress: Progress) -> Audit:
     return audit
 
 
-def run_tasks(config: Config, data: Dataset, audit: Audit, store: Store, progress: Progress) -> RunResult:
-    """The whole run on audited data. Raises `UserError` for what the user can mend."""
-    from .check import check_settings, teachers_of, weight_digests
+def run_tasks(
+    config: Config,
+    data: Dataset,
+    audit: Audit,
+    store: Store,
+    progress: Progress,
+    packages: Mapping[str, str],
+) -> RunResult:
+    """The whole run on audited data, by settings that were checked. Raises `UserError`."""
+    from .check import teachers_of, weight_digests
 
-    check_settings(config)
     facts = replace(
-        data_facts(data, chosen_versions(config, store, progress)),
+        data_facts(data, packages),
         teachers=teachers_of(config),
         weight_files=weight_digests(config),
     )
@@ -124,7 +135,7 @@ def _best_rule(group: Group, store: Store, data: Dataset) -> Rule:
     """Of the rules tried on the teacher's seed, the best on val."""
     rows = tuning_rows(group, store, data)
     best = choose.best_on_val([(row["val_accuracy"], row["val_loss"]) for row in rows])
-    return group.candidates[best].rule
+    return known(group.candidates[best].rule)
 
 
 def _measured(student: StudentTasks, finished: set[str]) -> bool:
@@ -148,7 +159,10 @@ def chosen_versions(config: Config, store: Store, progress: Progress) -> dict[st
     """
     installed = versions(PACKAGES)
     newest: dict[str, str] = {}
-    for note in _stage_notes(store):
+    notes = _stage_notes(store)
+    if any("kind" not in note for note in notes):
+        progress.say(EARLIER_STAGES)
+    for note in notes:
         newest |= note.get("environment", {})
     others = {p: version for p, version in newest.items() if p in installed and version != installed[p]}
     if config.run.accept_versions:
@@ -159,7 +173,7 @@ def chosen_versions(config: Config, store: Store, progress: Progress) -> dict[st
     return installed
 
 
-def _stage_notes(store: Store) -> list[dict]:
+def _stage_notes(store: Store) -> list[dict[str, Any]]:
     """The notes of all finished stages that can be read, the oldest first."""
     notes = []
     for path in sorted(store.work.glob("*/stage.json"), key=lambda path: path.stat().st_mtime):

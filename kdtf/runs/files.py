@@ -1,6 +1,7 @@
 """The tasks of a student's files: one `.tflite` a recipe, measured through the real interpreter."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def convert(space: Workspace) -> None:
 def make_file(
     space: Workspace,
     recipe: str,
-    row: dict,
+    row: dict[str, Any],
     calibration: Calibration | None,
     in_float: str | None,
 ) -> None:
@@ -48,7 +49,7 @@ def make_file(
 def make_tuned_file(
     space: Workspace,
     recipe: str,
-    row: dict,
+    row: dict[str, Any],
     calibration: Calibration | None,
     tuning: Tuning,
     seed: int,
@@ -86,7 +87,9 @@ def _images(space: Workspace, calibration: Calibration | None, shape: tuple[int,
     return calibration_images(stored_views(space).pixels, calibration.images, calibration.seed)
 
 
-def _write(space: Workspace, recipe: str, source: bytes, content: bytes, history: list[dict]) -> None:
+def _write(
+    space: Workspace, recipe: str, source: bytes, content: bytes, history: list[dict[str, Any]]
+) -> None:
     """A `.tflite` with what is known of it, and how far it is from its float `source`."""
     data, folder = space.data, space.folder
     facts = file_facts(content, recipe)

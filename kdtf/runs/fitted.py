@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Fitted(NamedTuple):
 
     parameters: int | None
     size_kib: float | None
-    history: list[dict]
+    history: list[dict[str, Any]]
 
 
 def write_fitted(folder: Path, fitted: Fitted) -> None:
@@ -32,7 +32,7 @@ def read_fitted(folder: Path) -> Fitted:
 
 def write_measured(folder: Path, predict: Predict, val: np.ndarray, test: np.ndarray, runs: int) -> None:
     """What a predict function says of val (n, H, W, C) and test (N, H, W, C), and its time for one image."""
-    np.savez(folder / MEASURED, **measure(predict, val, test, runs=runs))
+    np.savez(folder / MEASURED, allow_pickle=False, **measure(predict, val, test, runs=runs))
 
 
 def read_predictions(folder: Path, teacher: str, model: str, recipe: str, seed: int) -> Predictions:

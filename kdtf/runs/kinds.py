@@ -18,10 +18,11 @@ REPORTED = ("numpy", "pandas", "scikit-learn", "scipy", "statsmodels", "matplotl
 
 @dataclass(frozen=True)
 class Kind:
-    """`function` is "module.name" in `runs`, "" of a report, which `close` writes; raise `version` when what it makes changes.
+    """A kind of task. `function` is "module.name" in `runs`, "" of a report, which `close` writes.
 
-    `packages` are those whose versions decide the result, `reads_data` says whether it reads images or
-    labels, `trains` whether --deterministic changes what it makes.
+    Raise `version` when what the function makes changes. `packages` are those whose versions decide the
+    result, `reads_data` says whether it reads images or labels, `trains` whether --deterministic changes
+    what it makes.
     """
 
     function: str

@@ -27,9 +27,16 @@ class Workspace:
 
     folder: Path
     inputs: Mapping[str, Path]
-    data: Dataset | None
+    dataset: Dataset | None  # None for a kind that reads no data
     progress: Progress
     title: str  # of its progress bars: the teacher or student it is about
+
+    @property
+    def data(self) -> Dataset:
+        """The images and labels. Raises `LookupError` where the task's kind does not read them."""
+        if self.dataset is None:
+            raise LookupError("A task that reads images must be of a kind with `reads_data` in `KINDS`.")
+        return self.dataset
 
 
 def perform(task: Task, store: Store, data: Dataset | None, progress: Progress) -> Stage:

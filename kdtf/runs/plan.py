@@ -5,9 +5,9 @@ trained, val decides what a student is distilled with. Such outcomes are `Facts`
 them ends earlier, and is made again when more are known.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from .. import __version__
 from ..config import Config
@@ -15,116 +15,19 @@ from ..records import Calibration, Rule, StudentNetwork, TeacherNetwork, Trainin
 from ..tasks import Task
 from ..tflite.recipes import RECIPES, TUNING_SETTINGS, recipes_of_run
 from .kinds import KINDS
+from .records import Facts, Group, Plan, StudentTasks, TeacherTasks
 
 GRADCAM_IMAGES = 4
 RUNS = {"teacher": 20, "student": 50, "file": 200}  # of one image, timed
 UNDISTILLED = ("alone", "baseline")  # students trained without a teacher
+Known = TypeVar("Known")
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a teacher's weights came from, in words, and whether they are pretrained."""
-
-    weights: str
-    pretrained: bool
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a plan depends on beside the settings: what is known at its start, and what tasks found out."""
-
-    data: str  # digest of the images, labels and groups
-    data_name: str
-    classes: tuple[str, ...]
-    versions: Mapping[str, str]  # of the packages of `kinds.PACKAGES`
-    teachers: tuple[str, ...]  # by their names in the registry
-    weight_files: Mapping[str, str | None] = field(default_factory=dict)  # sha256 by teacher
-    origins: Mapping[tuple[str, int], Origin] = field(default_factory=dict)  # by teacher and seed
-    rules: Mapping[str, Rule] = field(default_factory=dict)  # chosen on val, by teacher
-    lossy_layers: Mapping[tuple[str, int], str | None] = field(default_factory=dict)  # by student and seed
-
-
-@dataclass(frozen=True)
-class TeacherTasks:
-    """The tasks of one teacher from one seed; `labels` is None while its origin is not known."""
-
-    name: str
-    seed: int
-    origin: Task
-    training: tuple[Task, ...] = ()  # those whose time is its training time; the last holds its weights
-    labels: Task | None = None
-    evaluation: Task | None = None
-
-    def tasks(self) -> Iterator[Task]:
-        """In the order in which they are done."""
-        yield self.origin
-        yield from self.training
-        yield from (task for task in (self.labels, self.evaluation) if task)
-
-
-@dataclass(frozen=True)
-class StudentTasks:
-    """The tasks of one student; `teacher` is "alone" or "baseline" for one trained without any."""
-
-    teacher: str
-    model: str
-    seed: int
-    network: str
-    rule: Rule | None
-    student: Task
-    evaluation: Task
-    conversion: Task | None = None
-    files: Mapping[str, tuple[Task, Task]] = field(default_factory=dict)  # {recipe: (file, evaluation)}
-    complete: bool = True  # False while it is not known whether a file with a float layer is wanted
-
-    def tasks(self) -> Iterator[Task]:
-        """In the order in which they are done."""
-        yield self.student
-        yield self.evaluation
-        if self.conversion and any("conversion" in file.inputs for file, _ in self.files.values()):
-            yield self.conversion
-        for pair in self.files.values():
-            yield from pair
-
-
-@dataclass(frozen=True)
-class Group:
-    """All that is done with one teacher, or with one kind of student trained without any."""
-
-    name: str
-    teachers: tuple[TeacherTasks, ...] = ()
-    candidates: tuple[StudentTasks, ...] = ()  # students to choose a rule by
-    students: tuple[StudentTasks, ...] = ()
-    attention: Task | None = None
-    report: Task | None = None  # None while some of its tasks are not known yet
-
-    def tasks(self) -> Iterator[Task]:
-        """In the order in which they are done, without the report."""
-        for own in (*self.teachers, *self.candidates, *self.students):
-            yield from own.tasks()
-        if self.attention:
-            yield self.attention
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The tasks of a run, as far as they are known."""
-
-    audit: Task
-    datasheet: Task
-    views: Task
-    groups: tuple[Group, ...]
-    report: Task | None  # over all groups, None while one of them is not complete
-
-    def tasks(self) -> Iterator[Task]:
-        """Every task in the order in which it is done, reports among them."""
-        yield from (self.audit, self.datasheet, self.views)
-        for group in self.groups:
-            yield from group.tasks()
-            if group.report:
-                yield group.report
-        if self.report:
-            yield self.report
+def known(value: Known | None) -> Known:
+    """What a plan has by the time it is asked for. Raises `LookupError` where it has not."""
+    if value is None:
+        raise LookupError("A plan must be made again with the facts that this needs.")
+    return value
 
 
 def phantom_task(seed: int, versions: Mapping[str, str]) -> Task:
@@ -180,8 +83,8 @@ class _Planner:
         alone = groups[0].students[0]
         groups += [self.distilled(name, alone, groups) for name in self.facts.teachers]
         report = None
-        if all(group.report for group in groups):
-            reports = {group.name: group.report for group in groups}
+        reports = {group.name: group.report for group in groups if group.report}
+        if len(reports) == len(groups):
             report = self.report("run-report", "closing-report", groups, **reports)
         return Plan(self.audit, self.datasheet, self.views, tuple(groups), report)
 
@@ -252,7 +155,7 @@ class _Planner:
         if outcome is None:
             return TeacherTasks(name, seed, origin)
 
-        def make(kind: str, settings: dict, **inputs: Task) -> Task:
+        def make(kind: str, settings: dict[str, Any], **inputs: Task) -> Task:
             own = {"network": network, **settings}
             stage = self.stage_name(name, kind.removeprefix("teacher-"), seed)
             return self.task(kind, stage, own, origin=origin, views=self.views, **inputs)
@@ -369,7 +272,7 @@ class _Planner:
         drawn = self.first_seed if quantize.calibration_seed is None else quantize.calibration_seed
         calibration = Calibration(quantize.calibration_images, drawn) if row.calibrated else None
         # the mark is of pictures; all else of a row decides the file
-        settings = {
+        settings: dict[str, Any] = {
             "recipe": recipe,
             "row": {k: v for k, v in asdict(row).items() if k not in ("mark", "selectable")},
             "calibration": calibration,
@@ -382,7 +285,7 @@ class _Planner:
             file = self.task("tuned-file", name, settings, student=own.student, **views, **taught)
         else:
             settings |= {"in_float": layer}
-            file = self.task("file", name, settings, conversion=own.conversion, **views)
+            file = self.task("file", name, settings, conversion=known(own.conversion), **views)
         evaluation = self.stage_name(own.teacher, f"{recipe}-evaluation", own.seed)
         return file, self.task("file-evaluation", evaluation, {"runs": RUNS["file"]}, file=file)
 

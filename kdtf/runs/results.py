@@ -8,7 +8,8 @@ from ..records import KERAS, FileResult, StudentResult, TeacherResult
 from ..store import Store, read_note
 from ..tasks import Task, plain
 from .fitted import Fitted, read_fitted, read_predictions
-from .plan import StudentTasks, TeacherTasks
+from .plan import known
+from .records import StudentTasks, TeacherTasks
 from .stages import read_file, read_origin
 
 
@@ -16,10 +17,10 @@ def read_teacher(tasks: TeacherTasks, store: Store) -> TeacherResult:
     """A finished teacher."""
     origin = read_origin(_folder(tasks.origin, store))
     fitted = read_fitted(_folder(tasks.training[-1], store)) if tasks.training else Fitted(None, None, [])
-    evaluation = _folder(tasks.evaluation, store)
+    evaluation = _folder(known(tasks.evaluation), store)
     return TeacherResult(
         predictions=read_predictions(evaluation, tasks.name, "teacher", KERAS, tasks.seed),
-        key=tasks.labels.key,
+        key=known(tasks.labels).key,
         weights=origin.weights,
         pretrained=origin.pretrained,
         parameters=fitted.parameters,
@@ -43,8 +44,8 @@ def read_student(tasks: StudentTasks, store: Store, teacher_weights: str | None)
         teacher_weights=teacher_weights,
         training=asdict(tasks.student.settings["training"]),
         versions=_versions(tasks.student, store),
-        parameters=fitted.parameters,
-        size_kib=fitted.size_kib,
+        parameters=known(fitted.parameters),
+        size_kib=known(fitted.size_kib),
         train_seconds=_seconds(tasks.student, store),
         history=fitted.history,
     )

@@ -1,7 +1,7 @@
-"""From settings to a finished run: the lock, the data at the door, the audit, TensorFlow without its noise."""
+"""From settings to a finished run: the lock, the data checked, the audit, TensorFlow without its noise."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..native_log import native_noise, set_environment
 from ..progress import Progress
 from ..store import Store
 from ..versions import versions
-from .engine import RunResult, audit_data, run_tasks
+from .engine import RunResult, audit_data, chosen_versions, run_tasks
 from .kinds import PACKAGES
 from .perform import perform
 from .plan import phantom_task
@@ -85,7 +85,7 @@ def audit_run(config: Config, progress: Progress, *, demo: bool) -> Audit:
     """The audit of the data alone. Raises `UserError`, and `Leakage` with --strict."""
     with open_store(config, progress, demo=demo) as store:
         data = open_data(config, store, progress, demo=demo)
-        return _audit(config, data, store, progress)
+        return _audit(config, data, store, progress, chosen_versions(config, store, progress))
 
 
 def run_config(
@@ -102,12 +102,15 @@ def run_config(
             store.forget_stages()
             if demo:
                 data = open_data(config, store, Progress(), demo=True)
-        audit = _audit(config, data, store, progress)
-        return run_tasks(config, data, audit, store, progress)
+        packages = chosen_versions(config, store, progress)
+        audit = _audit(config, data, store, progress, packages)
+        return run_tasks(config, data, audit, store, progress, packages)
 
 
-def _audit(config: Config, data: Dataset, store: Store, progress: Progress) -> Audit:
-    audit = audit_data(data, store, progress)
+def _audit(
+    config: Config, data: Dataset, store: Store, progress: Progress, packages: Mapping[str, str]
+) -> Audit:
+    audit = audit_data(data, store, progress, packages)
     if config.data.strict and audit.leaks:
         raise Leakage(LEAK)
     return audit

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..records import Attention, FileFacts, TensorError
-from .plan import Origin
+from .records import Origin
 
 ORIGIN, HEAT = "origin.json", "heat.npz"
 FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"
@@ -24,7 +25,7 @@ def read_origin(folder: Path) -> Origin:
 
 def write_attention(folder: Path, attention: Attention) -> None:
     """Grad-CAM of some test images."""
-    np.savez(folder / HEAT, images=attention.images, **attention.heat)
+    np.savez(folder / HEAT, allow_pickle=False, images=attention.images, **attention.heat)
 
 
 def read_attention(folder: Path) -> Attention:
@@ -33,14 +34,16 @@ def read_attention(folder: Path) -> Attention:
         return Attention(stored["images"], {name: stored[name] for name in stored.files if name != "images"})
 
 
-def write_file(folder: Path, facts: FileFacts, history: list[dict], errors: list[TensorError]) -> None:
+def write_file(
+    folder: Path, facts: FileFacts, history: list[dict[str, Any]], errors: list[TensorError]
+) -> None:
     """What is known of a `.tflite`: its bytes in numbers, its fine-tuning, its errors by layer."""
     (folder / FACTS).write_text(json.dumps(vars(facts)))
     (folder / HISTORY).write_text(json.dumps(history))
     (folder / ERRORS).write_text(json.dumps([row._asdict() for row in errors]))
 
 
-def read_file(folder: Path) -> tuple[FileFacts, list[dict], list[TensorError]]:
+def read_file(folder: Path) -> tuple[FileFacts, list[dict[str, Any]], list[TensorError]]:
     """What `write_file` left."""
     facts, history, rows = (json.loads((folder / name).read_text()) for name in (FACTS, HISTORY, ERRORS))
     return FileFacts(**facts), history, [TensorError(**row) for row in rows]

@@ -6,6 +6,7 @@ does. The network is built only where a stage has to be made.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ from ..store import CHECKPOINT
 from .data import read_audit, stored_views
 from .fitted import Fitted, read_fitted, write_fitted, write_measured
 from .perform import Workspace
-from .plan import Origin
+from .records import Origin
 from .stages import read_origin, write_attention, write_origin
 
 WEIGHTS, LOGITS, VAL_LOGITS = "teacher.weights.h5", "logits.npy", "val_logits.npy"
@@ -145,8 +146,9 @@ def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -
 
 def _build(space: Workspace, network: TeacherNetwork, source: WeightSource) -> Base:
     shape = space.data.train.teacher_pixels.shape[1:]
-    how = {"size": network.size, "momentum": network.momentum, "seed": network.seed}
-    return build_base(network.name, shape, source, **how)
+    return build_base(
+        network.name, shape, source, size=network.size, momentum=network.momentum, seed=network.seed
+    )
 
 
 def _base(space: Workspace, network: TeacherNetwork) -> Base:
@@ -172,7 +174,7 @@ def _network(
     return head, whole
 
 
-def _write(folder: Path, whole: keras.Model, history: list[dict]) -> None:
+def _write(folder: Path, whole: keras.Model, history: list[dict[str, Any]]) -> None:
     """Weights and record of a trained teacher."""
     make_room(folder, int(1.1 * sum(w.nbytes for w in whole.get_weights())) + 2**20)
     # saved through a copy that was never compiled: the optimizer's moments would treble the file

@@ -108,7 +108,7 @@ def cross_validate(corpus: Corpus, train: np.ndarray, settings: TextConfig, prog
     from sklearn.model_selection import StratifiedKFold
 
     parts = StratifiedKFold(settings.folds, shuffle=True, random_state=settings.seed)
-    rows = []
+    rows: list[dict] = []
     with progress.bar("cross-validation", settings.folds) as advance:
         for fold, (inner, outer) in enumerate(parts.split(train, corpus.labels[train]), 1):
             _, probs = fit_and_predict(corpus, train[inner], train[outer], settings)

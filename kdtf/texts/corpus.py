@@ -6,7 +6,7 @@ text met on both sides of a split is remembered, not understood. Knows no model 
 
 import io
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -78,7 +78,7 @@ class Corpus:
     removed: dict[str, int]
     conflicts: int
 
-    def part(self, places: Iterable[int]) -> tuple[list[str], np.ndarray]:
+    def part(self, places: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Some of the texts and their labels."""
         return [self.texts[i] for i in places], self.labels[places]
 
@@ -117,8 +117,7 @@ def read_corpus(path: Path, settings: TextConfig) -> Corpus:
         "copies": len(worded) - tied - len(rows),
         "tied between labels": tied,
     }
-    texts = tuple(texts[i] for i in rows)
-    return Corpus(texts, labels, rows, in_file, removed, conflicts)
+    return Corpus(tuple(texts[i] for i in rows), labels, rows, in_file, removed, conflicts)
 
 
 def distinct(keys: Sequence[Hashable], labels: np.ndarray) -> tuple[np.ndarray, int, int]:

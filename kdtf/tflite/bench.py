@@ -5,19 +5,18 @@ are left to `evaluate`. The `.json` beside the file is not needed.
 """
 
 import math
-import os
 import re
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from ..errors import require
+from ..native_log import native_lines
 from ..predictor import open_interpreter
 from .tensors import constants_of, gzip_bytes, is_learned, plain_interpreter
 
@@ -25,7 +24,7 @@ WARM_UP = 20
 LEAST_RUNS = 200  # a 95th percentile of fewer is a guess
 ARENA_BYTES = 64 << 20  # what TensorFlow Lite Micro may take while it is measured
 # Noise of several brightnesses; in deep students its kernels' roundings add up.
-MICRO_PEAKS, MICRO_APART = (0, 8, 16, 32, 64, 96, 127), 0.25
+MICRO_PEAKS, MICRO_TOLERANCE = (0, 8, 16, 32, 64, 96, 127), 0.25
 
 
 class Cost(NamedTuple):
@@ -71,7 +70,7 @@ def cost(path: Path, *, threads: int, runs: int) -> Cost:
     )
 
 
-def latency(interpreter, runs: int) -> tuple[float, float]:
+def latency(interpreter: Interpreter, runs: int) -> tuple[float, float]:
     """Median and 95th percentile of `invoke` in milliseconds, on seeded noise, after a warm-up."""
     put_noise(interpreter)
     for _ in range(WARM_UP):
@@ -81,47 +80,50 @@ def latency(interpreter, runs: int) -> tuple[float, float]:
         start = time.perf_counter()
         interpreter.invoke()
         times.append(1000 * (time.perf_counter() - start))
-    return tuple(np.percentile(times, [50, 95]).tolist())
+    median, p95 = np.percentile(times, [50, 95]).tolist()
+    return median, p95
 
 
-def put_noise(interpreter, peak: int = 127) -> np.ndarray:
-    """Feed a seeded random image, 0 to `peak` in the type of the input, and return it."""
-    taken = interpreter.get_input_details()[0]
-    noise = np.random.default_rng(0).integers(0, peak, taken["shape"], endpoint=True).astype(taken["dtype"])
-    interpreter.set_tensor(taken["index"], noise)
+def put_noise(interpreter: Interpreter, peak: int = 127) -> np.ndarray:
+    """Feed a seeded random image (1, H, W, C), 0 to `peak` in the type of the input, and return it."""
+    pixels = interpreter.get_input_details()[0]
+    noise = np.random.default_rng(0).integers(0, peak, pixels["shape"], endpoint=True).astype(pixels["dtype"])
+    interpreter.set_tensor(pixels["index"], noise)
     return noise
 
 
 # The graph
 
+Shape = tuple[int, ...]
 
-def _convolution(inputs, output) -> int:
+
+def _convolution(inputs: Sequence[Shape], output: Shape) -> int:
     """Weights (C', h, w, C / groups)."""
     return math.prod(output) * math.prod(inputs[1][1:])
 
 
-def _depthwise(inputs, output) -> int:
+def _depthwise(inputs: Sequence[Shape], output: Shape) -> int:
     """Weights (1, h, w, C')."""
     return math.prod(output) * math.prod(inputs[1][1:3])
 
 
-def _transposed(inputs, output) -> int:
+def _transposed(inputs: Sequence[Shape], output: Shape) -> int:
     """Inputs are the output's shape, weights (C', h, w, C) and the image: every pixel meets every weight."""
     weights, image = inputs[1:3]
     return math.prod(image) * math.prod(weights[:3])
 
 
-def _product(inputs, output) -> int:
+def _product(inputs: Sequence[Shape], output: Shape) -> int:
     """Weights or a second operand whose rows are as long as those of the first."""
     return math.prod(output) * inputs[0][-1]
 
 
-def _dense(inputs, output) -> int:
+def _dense(inputs: Sequence[Shape], output: Shape) -> int:
     """Weights (C', C)."""
     return math.prod(output) * inputs[1][-1]
 
 
-MACS: dict[str, Callable] = {
+MACS: dict[str, Callable[[Sequence[Shape], Shape], int]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transposed,
@@ -143,7 +145,7 @@ class Graph:
         self.constants = constants_of(interpreter)
         self.arena_bytes = _bytes_covered(interpreter, self.tensors.keys() - self.constants.keys())
 
-    def _shape(self, index: int) -> tuple[int, ...]:
+    def _shape(self, index: int) -> Shape:
         return tuple(map(int, self.tensors[index]["shape"])) if index >= 0 else ()
 
     @property
@@ -161,7 +163,7 @@ class Graph:
         )
 
 
-def _bytes_covered(interpreter, indices) -> int:
+def _bytes_covered(interpreter: Interpreter, indices: Iterable[int]) -> int:
     """Bytes of memory under any of these tensors, scratch space included: what the planner laid out.
 
     Tensors that are not needed at the same time share addresses, so that this is the peak.
@@ -192,25 +194,25 @@ def micro_arena(model: bytes) -> tuple[int | None, str]:
         from tflite_micro import runtime
     except ImportError:
         return None, "tflite-micro is not installed"
-    with _native_text() as told:
-        try:
-            interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA_BYTES)
-            apart = _apart(model, interpreter)
-            interpreter.print_allocations()
-        except RuntimeError:  # the reason is among what it wrote
-            interpreter = None
-    lines = [line.strip(" .") for line in told().splitlines() if line.strip(" .")]
-    found = re.search(r"Arena allocation total (\d+) bytes", told())
-    if interpreter and apart > MICRO_APART:
-        return None, f"TensorFlow Lite Micro does not answer as LiteRT does: probabilities {apart:.2f} apart"
-    if interpreter and found:
-        return int(found[1]), ""
-    return None, f"TensorFlow Lite Micro cannot run it: {lines[0] if lines else 'no reason given'}"
+    lines: list[str] = []
+    difference = None  # where it cannot run the model; the reason is among what it writes
+    with native_lines(lines.extend), suppress(RuntimeError):
+        interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA_BYTES)
+        difference = _largest_difference(model, interpreter)
+        interpreter.print_allocations()
+    total = re.search(r"Arena allocation total (\d+) bytes", "\n".join(lines))
+    if difference is None or not total:
+        reasons = [line.strip(" .") for line in lines if line.strip(" .")] or ["no reason given"]
+        return None, f"TensorFlow Lite Micro cannot run it: {reasons[0]}"
+    if difference > MICRO_TOLERANCE:
+        reason = "TensorFlow Lite Micro does not answer as LiteRT does: probabilities"
+        return None, f"{reason} {difference:.2f} apart"
+    return int(total[1]), ""
 
 
-def _apart(model: bytes, micro) -> float:
-    """The largest difference between the probabilities of LiteRT and of TensorFlow Lite Micro, on noise."""
-    plain, most = plain_interpreter(model), 0.0
+def _largest_difference(model: bytes, micro: Any) -> float:
+    """Between the probabilities of LiteRT and of TensorFlow Lite Micro, on noise."""
+    plain, largest = plain_interpreter(model), 0.0
     plain.allocate_tensors()
     output = plain.get_output_details()[0]
     for peak in MICRO_PEAKS:
@@ -218,22 +220,5 @@ def _apart(model: bytes, micro) -> float:
         plain.invoke()
         micro.invoke()
         steps = plain.get_tensor(output["index"]).astype(float) - micro.get_output(0)
-        most = max(most, float(np.abs(steps).max()) * (output["quantization"][0] or 1.0))
-    return most
-
-
-@contextmanager
-def _native_text():
-    """Catch what is written to file descriptor 2, from C++ too; what is yielded returns it afterwards."""
-    sys.stderr.flush()
-    saved, text = os.dup(2), []
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield lambda: text[0]
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
-            caught.seek(0)
-            text.append(caught.read().decode(errors="replace"))
+        largest = max(largest, float(np.abs(steps).max()) * (output["quantization"][0] or 1.0))
+    return largest

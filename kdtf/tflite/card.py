@@ -8,7 +8,8 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .. import __version__
 from ..errors import UserError
@@ -17,6 +18,7 @@ from .recipes import RECIPES
 
 FORMAT = 2  # 1: cards that held the settings of a whole run instead of those of the file
 INTENDED_USE = "Research only. Not a medical device; not for diagnosis."
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Card:
     """All that one has to know to run a student, and to judge it.
 
     `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
-    train or val; `training_images` {statistic: [low, median, high]}.
+    train or val, empty where every one has a copy; `training_images` {statistic: [low, median, high]}.
     """
 
     format: int
@@ -101,25 +103,27 @@ class Card:
         return _known_numbers(asdict(self))
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Card":
-        """The inverse of `to_json`; of a card of format 1 what it lacks is empty.
+    def from_json(cls, value: Any) -> "Card":
+        """The inverse of `to_json`; what a card of format 1 lacks is empty, what it has beside is left out.
 
         Raises `ValueError` for what is no card.
         """
         try:
-            fields = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-            fields = {**_DEFAULTS, **fields, "input": _input(value["input"])}
-            return cls(**{**fields, "made_by": _making(fields["made_by"])})
-        except (TypeError, KeyError, AttributeError) as error:
+            values = _table("it", value)
+            making = _record(Making, _table("made_by", values.get("made_by", {})), _MAKING_DEFAULTS)
+            pixels = _record(Input, _table("input", values.get("input")), _INPUT_DEFAULTS)
+            return _record(cls, {**values, "made_by": making, "input": pixels}, _DEFAULTS)
+        except TypeError as error:
             raise ValueError(f"no model card: {error}") from None
 
 
 # what a card may lack that an earlier version wrote or a person edited: enough is left to run the student
+_INPUT_DEFAULTS: dict[str, Any] = {"dtype": "", "scale": 0.0, "zero_point": 0}
+_MAKING_DEFAULTS: dict[str, Any] = {"teacher": "", "model": ""}
 _DEFAULTS: dict[str, Any] = {
     **{name: "" for name in ("kdtf", "recipe", "scheme", "weights", "activations", "threshold_rule")},
     **{name: 0 for name in ("quantized_tensors", "weight_tensors", "bytes", "gzip_bytes")},
-    **{name: {} for name in ("output_tensor", "made_by", "thresholds", "test", "clean")},
-    **{name: {} for name in ("training_images", "images")},
+    **{name: {} for name in ("output_tensor", "thresholds", "test", "clean", "training_images", "images")},
     **{name: 0 for name in ("test_images", "clean_images")},
     "format": 1,
     "output": "probabilities",
@@ -132,10 +136,38 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _input(value: dict[str, Any]) -> Input:
-    """The input of a card; type, scale and zero point may be missing."""
-    own = {name: value[name] for name in Input.__dataclass_fields__ if name in value}
-    return Input(**{"dtype": "", "scale": 0.0, "zero_point": 0, **own})
+def _table(name: str, value: Any) -> dict[str, Any]:
+    """A JSON object. Raises `TypeError` for any other value."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {value!r:.60}")
+    return value
+
+
+def _record(kind: type[T], values: dict[str, Any], defaults: dict[str, Any]) -> T:
+    """A record of those of some JSON values that are its fields.
+
+    Raises `TypeError` where one is missing or of another type than the field.
+    """
+    types = get_type_hints(kind)
+    fields = {**defaults, **{name: values[name] for name in types if name in values}}
+    for name, value in fields.items():
+        if not _is_of(types[name], value):
+            raise TypeError(f"{name} is {value!r:.60}")
+    return kind(**fields)
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    """Is a JSON value of a field's type; null is a number that is not known."""
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer is UnionType:
+        return any(_is_of(one, value) for one in inner)
+    if outer is list:
+        return isinstance(value, list) and all(_is_of(inner[0], own) for own in value)
+    if outer is dict:
+        return isinstance(value, dict) and all(_is_of(inner[1], own) for own in value.values())
+    if kind is float:
+        return value is None or type(value) in (int, float)
+    return kind is Any or type(value) is kind
 
 
 def _known_numbers(value: Any) -> Any:
@@ -144,12 +176,6 @@ def _known_numbers(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_known_numbers(own) for own in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _making(value: dict[str, Any]) -> Making:
-    """How a file was made, of any format; the settings of a whole run, which format 1 held, are left out."""
-    own = {name: value[name] for name in Making.__dataclass_fields__ if name in value}
-    return Making(**{"teacher": "", "model": "", **own})
 
 
 def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Card:
@@ -220,13 +246,16 @@ def _distillation(rule: Rule | None) -> dict[str, Any] | None:
 
 def _copies(evidence: FileEvidence) -> list[str]:
     """The leak that the raw score hides, where there is one."""
-    copies = evidence.test_images - evidence.clean_images
-    if not evidence.clean or not copies:
+    copies, others = evidence.test_images - evidence.clean_images, evidence.clean_images
+    if not copies:
         return []
+    if not others:
+        sentence = "test images have an exact or near copy in train or val: there is no score without copies."
+        return [f"All {copies} {sentence}"]
     accuracy, clean = evidence.test["accuracy"][0], evidence.clean["accuracy"][0]
     return [
         f"{copies} of the {evidence.test_images} test images have an exact or near copy in train or val: the "
-        f"accuracy is {accuracy:.3f} on all of them and {clean:.3f} on the {evidence.clean_images} others."
+        f"accuracy is {accuracy:.3f} on all of them and {clean:.3f} on the {others} others."
     ]
 
 

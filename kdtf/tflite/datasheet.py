@@ -7,8 +7,6 @@ from ..data.provenance import prepared
 from ..data.typical import layout, typical
 from ..records import DataSheet
 
-SPLITS = ("train", "val", "test")
-
 
 def describe_data(data: Dataset) -> DataSheet:
     """The classes, the images in numbers, how they were prepared, and what a student of them cannot do."""
@@ -21,7 +19,7 @@ def describe_data(data: Dataset) -> DataSheet:
         prepared=prepared(Path(data.source)),
         training_images={**typical(data.train.pixels), "layout": unexplained},
         training_layout=patterns,
-        images={split: len(getattr(data, split).labels) for split in SPLITS},
+        images={name: len(split.labels) for name, split in data.splits.items()},
         limits=limits(data),
     )
 

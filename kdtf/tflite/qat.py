@@ -25,7 +25,7 @@ from ..records import Rule, Tuning
 class TunedStudent(NamedTuple):
     """A fine-tuned student: from tensors of pixels to probabilities (N, K); a history row an epoch."""
 
-    probs: Callable
+    probs: Callable[[tf.Tensor], tf.Tensor]
     history: list[dict]
 
 
@@ -83,16 +83,17 @@ def tf_keras_copy(student: keras.Model) -> Any:
     return tf_keras.Model(pixels, x)
 
 
-def _folded(student: keras.Model) -> list[list]:
+def _folded(student: keras.Model) -> list[list[Any]]:
     """[layer, [kernel, bias], is there a ReLU after it] of a chain, scale and BatchNormalization folded."""
-    steps, scale = [], 1.0
+    steps: list[list[Any]] = []
+    scale = 1.0
     for layer in student.layers:
         kind = type(layer).__name__
         if kind == "Rescaling" and layer.offset == 0 and not steps:
             scale = layer.scale
         elif kind == "Conv2D":
-            kernel, *bias = (w.astype(np.float64) for w in layer.get_weights())
-            bias = bias[0] if bias else np.zeros(layer.filters)
+            kernel, *biases = (w.astype(np.float64) for w in layer.get_weights())
+            bias = biases[0] if biases else np.zeros(layer.filters)
             steps.append([layer, [kernel * scale, bias], layer.activation is keras.activations.relu])
             scale = 1.0
         elif kind == "BatchNormalization" and type(steps[-1][0]).__name__ == "Conv2D" and not steps[-1][2]:
@@ -174,10 +175,10 @@ def _history_rows(history: dict[str, list[float]], tuning: Tuning) -> list[dict]
     return rows
 
 
-def _loss(rule: Rule | None) -> Callable:
+def _loss(rule: Rule | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """`Distiller`'s loss for targets of `_target`, logits (N, K): the same functions of `losses`."""
 
-    def loss(target, student):
+    def loss(target: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         labels, teacher = target[:, 0], target[:, 1:]  # (N,), (N, K) or nothing
         if rule is None:
             return cross_entropy(student, labels)  # (N,)
@@ -222,8 +223,8 @@ class Prepared(NamedTuple):
     """A model made ready for fine-tuning, what must be called meanwhile, and how it becomes plain again."""
 
     model: Any
-    callbacks: list
-    plain: Callable
+    callbacks: list[Any]
+    plain: Callable[[], Any]
 
 
 def _quantization_aware(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
@@ -290,17 +291,17 @@ def _clustered(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Pre
     return Prepared(model, [], lambda: tfmot.clustering.keras.strip_clustering(model))
 
 
-def _with_inner_layers(model: Any, wrap: Callable) -> Any:
+def _with_inner_layers(model: Any, wrap: Callable[[Any], Any]) -> Any:
     """A copy of `model` with every layer wrapped that has a kernel, but for the first and the last."""
     tf_keras, _ = libraries()
     inner = [layer.name for layer in model.layers if layer.weights][1:-1]
 
-    def clone(layer):
-        copied = layer.__class__.from_config(layer.get_config())
+    def clone(layer: Any) -> Any:
+        copy = layer.__class__.from_config(layer.get_config())
         if layer.weights:
-            copied.build(layer.input_shape)
-            copied.set_weights(layer.get_weights())
-        return wrap(copied) if layer.name in inner else copied
+            copy.build(layer.input_shape)
+            copy.set_weights(layer.get_weights())
+        return wrap(copy) if layer.name in inner else copy
 
     return tf_keras.models.clone_model(model, clone_function=clone)
 

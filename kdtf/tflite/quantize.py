@@ -9,6 +9,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,6 +27,8 @@ from .tensors import (
     ranges,
     sparsity,
 )
+
+Ranges = dict[str, dict[str, np.ndarray]]  # {tensor: {"min", "max"}}
 
 
 def calibration_images(views: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -48,7 +51,7 @@ def _plain_shapes(model: keras.Model) -> keras.Model:
     constant shape keeps the graph plain for microcontrollers and still takes any batch.
     """
 
-    def call(layer: keras.Layer, *args, **kwargs):
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         if isinstance(layer, keras.layers.Flatten):
             return keras.ops.reshape(args[0], (-1, int(np.prod(args[0].shape[1:]))))
         return layer(*args, **kwargs)
@@ -56,7 +59,7 @@ def _plain_shapes(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, call_function=call, clone_function=lambda layer: layer)
 
 
-def float32_file(probs: Callable, shape: tuple[int, int, int]) -> bytes:
+def float32_file(probs: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int, int, int]) -> bytes:
     """A function of tensors, pixels (N, H, W, C) to probabilities (N, K), as a float32 `.tflite`.
 
     `shape` is (H, W, C).
@@ -90,7 +93,7 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
     from litert_quantizer.quantizer import Quantizer  # 1 s, and of no use to those who only train
 
     extremes = _calibrated(row, model, images) if row.calibrated else None
-    if row.activations == "int8":
+    if extremes and row.activations == "int8":
         model = _with_fitting_biases(model, extremes)
     rules = _rules(row, model, images)
     if in_float:
@@ -110,8 +113,8 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
     return quantized
 
 
-def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> dict:
-    """{tensor: {"min", "max"}} over the calibration images."""
+def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> Ranges:
+    """Extremes of the tensors of a float `.tflite` over the calibration images."""
     extremes = ranges(model, images)
     if row.activations == "int16":
         # LiteRT's int16 ADD takes scales that are powers of two for its old fixed-point format, and then
@@ -122,7 +125,7 @@ def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> dict:
     return extremes
 
 
-def _with_fitting_biases(model: bytes, extremes: dict) -> bytes:
+def _with_fitting_biases(model: bytes, extremes: Ranges) -> bytes:
     """A float `.tflite` in which every bias can be told in int32 steps of input scale * weight scale.
 
     A channel whose weights all but vanished (pruned away, or its BatchNormalization's gain decayed) has
@@ -154,12 +157,13 @@ def _with_fitting_biases(model: bytes, extremes: dict) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
 
 
-def _rules(row: Recipe, model: bytes, images: np.ndarray) -> list[dict]:
+def _rules(row: Recipe, model: bytes, images: np.ndarray) -> list[dict[str, Any]]:
     """A recipe in the terms of `litert-quantizer`: which operators get which types; later rules win."""
     if row.weights == "float16":
         return [_rule("*", 16, algorithm="float_casting", compute="FLOAT", dtype="FLOAT")]
     if row.activations != "float32":
-        rules = [_rule("*", 8, activations=int(row.activations.removeprefix("int")))]
+        weights, activations = (int(t.removeprefix("int")) for t in (row.weights, row.activations))
+        rules = [_rule("*", weights, activations=activations)]
         if row.pixels == "uint8":
             rules += [_rule(end, 8, activations=8, kind="UINT") for end in ("INPUT", "OUTPUT")]
         return rules
@@ -183,7 +187,7 @@ def _rule(
     algorithm: str = "min_max_uniform_quantize",
     compute: str = "INTEGER",
     dtype: str = "INT",
-) -> dict:
+) -> dict[str, Any]:
     """Weights of `bits` per channel, and activations of so many bits: int16 symmetric, as kernels want it."""
     weights = {"num_bits": bits, "symmetric": True, "granularity": "CHANNELWISE", "dtype": dtype}
     config = {
@@ -224,7 +228,7 @@ def file_facts(model: bytes, recipe: str) -> FileFacts:
     )
 
 
-def _port(tensor: dict) -> dict:
+def _port(tensor: dict[str, Any]) -> dict[str, Any]:
     """Type, scale and zero point of an interpreter's input or output; a float tensor's scale is 0."""
     scale, zero = tensor["quantization"]
     return {"dtype": np.dtype(tensor["dtype"]).name, "scale": float(scale), "zero_point": int(zero)}

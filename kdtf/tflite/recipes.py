@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Recipe:
     """Storage types of weights and activations, of input and output, and what comes before or is left out.
 
-    `tuning` is a row of `qat.TUNINGS`: the student is fine-tuned for this file first. `selectable` says
+    `tuning` is a row of `qat.METHODS`: the student is fine-tuned for this file first. `selectable` says
     whether --recipes may name it, `mark` is its marker in pictures (Matplotlib's).
     """
 

@@ -5,7 +5,7 @@ Runs a file with the plain kernels, every tensor kept. Changes no file and knows
 
 import gzip
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -26,7 +26,7 @@ class Operator(NamedTuple):
     output: np.ndarray  # (n, ...) in real values
 
 
-def plain_interpreter(model: bytes, **settings) -> Interpreter:
+def plain_interpreter(model: bytes, **settings: Any) -> Interpreter:
     """An interpreter without XNNPACK, which would hide the operators that it takes over."""
     kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     return Interpreter(model_content=model, experimental_op_resolver_type=kind, **settings)
@@ -49,8 +49,9 @@ def constants_of(interpreter: Interpreter) -> dict[int, dict]:
     operators = interpreter._get_ops_details()
     computed = {i for op in operators for i in op["outputs"]}
     used = {i for op in operators for i in op["inputs"] if i >= 0}
-    fed = {d["index"] for d in interpreter.get_input_details()}
-    return {d["index"]: d for d in interpreter.get_tensor_details() if d["index"] in used - computed - fed}
+    inputs = {d["index"] for d in interpreter.get_input_details()}
+    constants = used - computed - inputs
+    return {d["index"]: d for d in interpreter.get_tensor_details() if d["index"] in constants}
 
 
 def is_learned(detail: dict) -> bool:
@@ -69,15 +70,16 @@ def operators(model: bytes, pixels: np.ndarray) -> Iterator[list[Operator]]:
     Yields a list for every batch of images.
     """
     interpreter = plain_interpreter(model, experimental_preserve_all_tensors=True)
-    fed = interpreter.get_input_details()[0]
+    port = interpreter.get_input_details()[0]
     for start in range(0, len(pixels), BATCH):
         batch = pixels[start : start + BATCH]
-        interpreter.resize_tensor_input(fed["index"], batch.shape)
+        interpreter.resize_tensor_input(port["index"], batch.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(fed["index"], quantized(batch, fed))
+        interpreter.set_tensor(port["index"], quantized(batch, port))
         interpreter.invoke()
         details = {d["index"]: d for d in interpreter.get_tensor_details()}
-        constants, cast = constants_of(interpreter), {}
+        constants = constants_of(interpreter)
+        cast: dict[int, int] = {}  # what a cast computes: what it is a cast of
         computed = []
         for op in interpreter._get_ops_details():
             (out,) = op["outputs"]
@@ -129,25 +131,36 @@ def errors(model: bytes, other: bytes, pixels: np.ndarray) -> list[TensorError]:
             )
         for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             x, y = a.output.astype(np.float64).ravel(), b.output.astype(np.float64).ravel()
-            got = np.array([x @ y, x @ x, y @ y, (x - y) @ (x - y), np.abs(x - y).max()])
+            terms = np.array([x @ y, x @ x, y @ y, (x - y) @ (x - y), np.abs(x - y).max()])
             if i == len(sums):
-                sums.append(got)
+                sums.append(terms)
             else:
-                sums[i] = np.append(sums[i][:4] + got[:4], max(sums[i][4], got[4]))
+                sums[i] = np.append(sums[i][:4] + terms[:4], max(sums[i][4], terms[4]))
     rows = []
-    for i, (a, b, (dot, signal, power, noise, most)) in enumerate(zip(ours, theirs, sums, strict=True)):
+    for i, (a, b, (dot, signal, power, noise, largest)) in enumerate(zip(ours, theirs, sums, strict=True)):
         cosine = dot / np.sqrt(signal * power) if signal and power else float(signal == power)
         weights = None
         if a.weights is not None and b.weights is not None:
             weights = _snr(float((a.weights**2).sum()), float(((a.weights - b.weights) ** 2).sum()))
-        layer, has_weights = f"{i} {a.name}", a.weights is not None
-        how = (float(cosine), _snr(signal, noise), float(most))
-        rows.append(TensorError(layer, a.tensor, has_weights, *how, weights))
+        rows.append(
+            TensorError(
+                layer=f"{i} {a.name}",
+                tensor=a.tensor,
+                weighted=a.weights is not None,
+                cosine=float(cosine),
+                snr_db=_snr(signal, noise),
+                max_abs=float(largest),
+                weights_snr_db=weights,
+            )
+        )
     return rows
 
 
 def worst_error(rows: list[TensorError]) -> TensorError:
-    """The operator with weights whose output is furthest off, by signal to noise."""
+    """The operator with weights whose output is furthest off, by signal to noise.
+
+    Raises `ValueError` where none of them has weights.
+    """
     return min((error for error in rows if error.weighted), key=lambda error: error.snr_db)
 
 

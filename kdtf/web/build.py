@@ -1,22 +1,22 @@
 """Students to a folder of static files that runs them in a visitor's browser, through LiteRT.js.
 
-The page's own files are in `static/`; LiteRT.js comes from npm (`npm ci` in `web/`), is copied in and
-never fetched. Trains nothing, and puts no path or setting of a run on the page.
+The page's own files are in `static/`; LiteRT.js comes from npm, is copied in and never fetched. Trains
+nothing, and puts no path or setting of a run on the page.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..errors import UserError, require
-from ..store import disk_errors
+from ..files import aside, disk_errors, replace_folder
 from .student import student
 
 SOURCES = Path(__file__).parent / "static"
-MODULES = Path(__file__).parents[2] / "web" / "node_modules"
 MADE_BY = "kdtf page"
+LITERT_VERSION = "2.5.3"  # of @litertjs/core, as in web/package.json, which a test compares
 # The build without relaxed SIMD, which some browsers lack and which leaves the last digits to the device.
 LITERT = {
     "core/dist/index.js": "litert/core.js",
@@ -27,58 +27,76 @@ LITERT = {
 BARE, RELATIVE = '"@litertjs/wasm-utils"', '"./wasm-utils.js"'  # browsers know no package names
 
 
-def build(bundles: list[Path], out: Path, modules: Path = MODULES) -> Path:
+def node_modules() -> Path:
+    """Where LiteRT.js is expected: web/node_modules of the working directory, as in the repository, if it
+    is there, else node_modules.
+    """
+    repository = Path("web", "node_modules")
+    return repository if repository.is_dir() else Path("node_modules")
+
+
+def build(bundles: list[Path], out: Path, modules: Path | None = None) -> Path:
     """Write the page of `bundles` (`.tflite` files, their `.json` beside them) to the folder `out`.
 
-    `modules` is the node_modules folder of `web/`. Written aside and renamed: a page that this command made
-    before is replaced, anything else stays. Raises `UserError`.
+    `modules` is the folder that npm installed LiteRT.js in, `node_modules()` if None. Written aside and
+    renamed: a page that this command made before is replaced, anything else stays. Returns the page's
+    absolute path. Raises `UserError`.
     """
     students = [student(path, i) for i, path in enumerate(bundles, 1)]
-    for (_, facts), name in zip(students, names(bundles), strict=True):
-        facts["name"] = name
-    for file in LITERT:
-        there = (modules / "@litertjs" / file).is_file()
-        require(there, "LiteRT.js", f"in {modules}", f"no {file}", "Run `npm ci` in web/ once.")
+    for (_, entry), name in zip(students, names(bundles), strict=True):
+        entry["name"] = name
+    modules = modules or node_modules()
+    _check_litert(modules)
     out = out.resolve()
     with disk_errors(out, "--out", "It is as it was before."):
         _check_place(out)
-        aside = out.with_name(f".{out.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        part = aside(out)
+        part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copytree(SOURCES, aside)
-            _copy_litert(modules, aside)
-            _write_students(aside, students)
-            _swap(aside, out)
+            shutil.copytree(SOURCES, part)
+            _copy_litert(modules, part)
+            _write_students(part, students)
+            replace_folder(part, out)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
     return out
 
 
 def names(bundles: list[Path]) -> list[str]:
     """What visitors call the students: the files' names, and of their folders what tells them apart."""
     for depth in range(1, max(len(path.parts) for path in bundles) + 1):
-        made = ["/".join(path.with_suffix("").parts[-depth:]) for path in bundles]
-        if len(set(made)) == len(made):
-            return made
+        endings = ["/".join(path.with_suffix("").parts[-depth:]) for path in bundles]
+        if len(set(endings)) == len(endings):
+            return endings
     raise UserError("The bundles must be different files. Got one of them twice.")
 
 
-def _copy_litert(modules: Path, aside: Path) -> None:
+def _check_litert(modules: Path) -> None:
+    """Raise `UserError` where a file of LiteRT.js is missing; the message says how to get it."""
+    hint = (
+        "Run `npm ci` in web/ of the repository once, or "
+        f"`npm install @litertjs/core@{LITERT_VERSION}` where you call this command."
+    )
+    for file in LITERT:
+        present = (modules / "@litertjs" / file).is_file()
+        require(present, "LiteRT.js", f"in {modules}", f"no {file}", hint)
+
+
+def _copy_litert(modules: Path, page: Path) -> None:
     for source, target in LITERT.items():
         content = (modules / "@litertjs" / source).read_bytes()
         if target.endswith(".js"):  # without the maps, which are not copied
             content = content.replace(BARE.encode(), RELATIVE.encode()).partition(b"//# sourceMappingURL")[0]
-        (aside / target).write_bytes(content)
+        (page / target).write_bytes(content)
 
 
-def _write_students(aside: Path, students: list[tuple[bytes, dict]]) -> None:
-    (aside / "students").mkdir()
+def _write_students(page: Path, students: list[tuple[bytes, dict[str, Any]]]) -> None:
+    (page / "students").mkdir()
     for model, entry in students:
-        (aside / entry["file"]).write_bytes(model)
-    listed = {"made_by": MADE_BY, "kdtf": __version__, "students": [entry for _, entry in students]}
-    listed["files"] = sorted([*_files(aside), "students.json"])
-    (aside / "students.json").write_text(json.dumps(listed, ensure_ascii=False) + "\n", encoding="utf-8")
+        (page / entry["file"]).write_bytes(model)
+    listing = {"made_by": MADE_BY, "kdtf": __version__, "students": [entry for _, entry in students]}
+    listing["files"] = sorted([*_files(page), "students.json"])
+    (page / "students.json").write_text(json.dumps(listing, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _files(folder: Path) -> list[str]:
@@ -97,18 +115,3 @@ def _check_place(out: Path) -> None:
     tops = {path.name for path in out.iterdir()} if out.exists() else set()
     foreign = sorted(tops - {name.split("/")[0] for name in known}) or sorted(set(_files(out)) - known)
     require(not foreign, "--out", rule, str(out), f"It holds {', '.join(foreign[:3])}.")
-
-
-def _swap(aside: Path, out: Path) -> None:
-    """Put `aside` where `out` is; what was there is removed only then."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        os.replace(out, old)
-    try:
-        os.replace(aside, out)
-    except OSError:
-        if old.exists():
-            os.replace(old, out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,18 +5,21 @@ does not get to use it. Writes nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UserError, require
 from ..predictor import BundleError, Predictor, likeness, open_interpreter, patterns_of, quantized
+from ..tflite.card import Card
 
 SCORES = {"accuracy": "Accuracy on test", "auc": "AUC on test", "ece": "ECE on test, before the temperature"}
 MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # of a card edited by hand
+INTERVAL = "{:.3f} (95 % interval {:.3f} to {:.3f})"
 
 
-def student(path: Path, number: int) -> tuple[bytes, dict]:
+def student(path: Path, number: int) -> tuple[bytes, dict[str, Any]]:
     """A bundle's model for the browser and, but for its name, its entry in students.json.
 
     `number` names its file. Raises `UserError`.
@@ -30,13 +33,12 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
     interpreter = open_interpreter(model, path)
     pixels, probs = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     try:
-        shown = card(path, predictor.card, pixels)
+        card = browser_card(path, predictor.card, pixels)
     except MALFORMED:
         raise UserError(f"{path.with_suffix('.json')} must be a card as kdtf wrote it. It is not.") from None
-    answer = predictor(predictor.pixels(picture(shown["input"]))[None])[0]
-    require(
-        np.isfinite(answer).all(), "A bundle", f"a student of finite probabilities: {path}", answer.tolist()
-    )
+    answer = predictor(predictor.pixels(picture(card["input"]))[None])[0]
+    rule = f"a student of finite probabilities: {path}"
+    require(np.isfinite(answer).all(), "A bundle", rule, answer.tolist())
     scale, zero = probs["quantization"]
     whole = np.issubdtype(pixels["dtype"], np.integer)
     return model, {
@@ -45,7 +47,7 @@ def student(path: Path, number: int) -> tuple[bytes, dict]:
         "levels": quantized(np.arange(256), pixels).tolist() if whole else None,
         "output": {"scale": float(scale), "zero": int(zero)},
         "check": answer.tolist(),
-        "card": shown,
+        "card": card,
     }
 
 
@@ -63,68 +65,77 @@ def fixed_batch(model: bytes) -> bytes:
     return bytes(content)
 
 
-def card(path: Path, told: dict, pixels: dict) -> dict:
-    """What the page shows and uses of a card that `Predictor` took. Raises `UserError`."""
+def browser_card(path: Path, value: dict[str, Any], pixels: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows and uses of a card that `Predictor` took.
+
+    `value` is the card's JSON, `pixels` what the interpreter says of the input. Raises `UserError`, and one
+    of `MALFORMED` for a card that kdtf did not write so.
+    """
+    card = Card.from_json(value)
     shape, kind = [int(side) for side in pixels["shape"]], np.dtype(pixels["dtype"]).name
-    takes = f"a student of images (1, H, W, 1 or 3), uint8 or float32: {path}"
-    good = len(shape) == 4 and shape[3] in (1, 3) and kind in ("uint8", "float32")
-    require(good, "A bundle", takes, f"{shape}, {kind}")
-    cuts = told.get("thresholds") or {}
-    between = all(isinstance(cut, int | float) and 0 <= cut <= 1 for cut in cuts.values())
-    require(between, f"{path}: thresholds", "between 0 and 1, by class", cuts)
+    rule = f"a student of images (1, H, W, 1 or 3), uint8 or float32: {path}"
+    fits = len(shape) == 4 and shape[3] in (1, 3) and kind in ("uint8", "float32")
+    require(fits, "A bundle", rule, f"{shape}, {kind}")
+    between = all(0 <= threshold <= 1 for threshold in card.thresholds.values())
+    require(between, f"{path}: thresholds", "between 0 and 1, by class", card.thresholds)
+    prepared = card.input.prepared
     return {
-        "input": dict(zip(("height", "width", "channels"), shape[1:], strict=True)) | _prepared(told),
-        "classes": list(told["classes"]),
-        "temperature": told.get("temperature", 1.0),
-        "thresholds": cuts,
-        "usual": _usual(told.get("training_images") or {}),
-        "patterns": patterns_of(told).round(6).tolist(),
-        "synthetic": bool(told.get("synthetic_data")),
-        "facts": facts(told, shape[1:]),
+        "input": {
+            **dict(zip(("height", "width", "channels"), shape[1:], strict=True)),
+            # how the predictor makes a file's image into the student's, for the page to do the same
+            "side": prepared.get("side", 0),
+            "keepAspect": bool(prepared.get("keep_aspect")),
+            "windowed": bool(prepared.get("window")),
+        },
+        "classes": card.classes,
+        "temperature": card.temperature,
+        "thresholds": card.thresholds,
+        "usual": _usual(card.training_images),
+        "patterns": patterns_of(value).round(6).tolist(),
+        "synthetic": card.synthetic_data,
+        "facts": facts(card),
+        "limits": card.limits,
     }
 
 
-def _prepared(told: dict) -> dict:
-    """How the predictor makes a file's image into the student's, for the page to do the same."""
-    how = told["input"].get("prepared", {})
-    return {
-        "side": how.get("side", 0),
-        "keepAspect": bool(how.get("keep_aspect")),
-        "windowed": bool(how.get("window")),
-    }
-
-
-def _usual(typical: dict) -> dict[str, list[float]]:
+def _usual(training_images: dict[str, list[float]]) -> dict[str, list[float]]:
     """{statistic: [low, high, least, most]}: of the training images, and beyond which an image is unlike."""
-    return {name: [*typical[name][::2], *ends] for name, ends in likeness(typical).items()}
+    return {name: [*training_images[name][::2], *ends] for name, ends in likeness(training_images).items()}
 
 
-def facts(told: dict, shape: list[int]) -> dict[str, str]:
-    """The model card in words; what a card does not tell is left out."""
-    made, test = told.get("made_by") or {}, told.get("test") or {}
-    interval = "{:.3f} (95 % interval {:.3f} to {:.3f})"
-    weights = ("quantized_tensors", "weight_tensors")
-    tensors = f", {told[weights[0]]} of {told[weights[1]]} quantized" if told.keys() >= set(weights) else ""
-    found = {
-        "Intended use": told.get("intended_use"),
-        "Classes": ", ".join(map(str, told["classes"])),
-        "Input": "{} × {} px, {}".format(shape[1], shape[0], "grey" if shape[2] == 1 else "RGB"),
-        "Training": made.get("model"),
-        "Teacher": made.get("teacher") if made.get("model") == "distilled" else None,
-        "Teacher's weights": made.get("teacher_weights"),
-        "Recipe": f"{told.get('recipe')}{tensors}",
-        "Test images": told.get("test_images"),
-        **{name: interval.format(*test[key]) for key, name in SCORES.items() if key in test},
-        "Temperature": f"{told.get('temperature', 1.0):.3f}",
-        "Data": made.get("data_digest"),
-        "Size": f"{told['bytes'] / 1024:.0f} KiB" if "bytes" in told else None,
-        "sha256": told["sha256"],
-        "Made by": f"kdtf {told.get('kdtf')}",
+def facts(card: Card) -> dict[str, str]:
+    """The model card in words: what it is, how it was made, its scores. What it does not tell is left out."""
+    making, size = card.made_by, card.input
+    quantized_part = f", {card.quantized_tensors} of {card.weight_tensors} quantized"
+    lines = {
+        "Intended use": card.intended_use,
+        "Classes": ", ".join(card.classes),
+        "Input": f"{size.width} × {size.height} px, {'grey' if size.channels == 1 else 'RGB'}",
+        "Training": making.model,
+        "Teacher": making.teacher if making.model == "distilled" else None,
+        "Teacher's weights": making.teacher_weights,
+        "Recipe": card.recipe + quantized_part * bool(card.weight_tensors),
+        "Test images": card.test_images,
+        **_scores(card),
+        "Temperature": f"{card.temperature:.3f}",
+        "Data": making.data_digest,
+        "Size": f"{card.bytes / 1024:.0f} KiB" if card.bytes else None,
+        "sha256": card.sha256,
+        "Made by": f"kdtf {card.kdtf}",
     }
-    return {term: str(value) for term, value in found.items() if value is not None}
+    return {term: str(value) for term, value in lines.items() if value}
 
 
-def picture(sides: dict) -> Image.Image:
+def _scores(card: Card) -> dict[str, str]:
+    """Scores on test, and the accuracy on the images without a copy in train or val where it is another."""
+    scores = {term: INTERVAL.format(*card.test[name]) for name, term in SCORES.items() if name in card.test}
+    if "accuracy" in card.clean and card.clean_images != card.test_images:
+        count = f"{card.clean_images} images without a copy in train or val"
+        scores["Accuracy on clean test images"] = f"{INTERVAL.format(*card.clean['accuracy'])}, {count}"
+    return scores
+
+
+def picture(sides: dict[str, int]) -> Image.Image:
     """The test picture of a student of these sides; student.js draws the same one."""
     height, width = sides["height"], sides["width"]
     y, x, c = np.ogrid[: 3 * height + 1, : 2 * width + 1, :3]

@@ -77,10 +77,21 @@ def test_bad_data(arrays, tmp_path, capsys, case):
     spoil(arrays)
     results = tmp_path / "results"
     assert main(["--data", str(arrays), "--results", str(results)]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1
-    assert told.err.startswith("Error: ") and named in told.err and "Got" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert printed.err.startswith("Error: ") and named in printed.err and "Got" in printed.err
     assert [p for p in results.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("command", [[], ["audit"]], ids=["run", "audit"])
+def test_leakage_stops_where_the_user_asked_for_it(arrays, tmp_path, capsys, command):
+    change("X_test.npy", lambda x: np.load(arrays / "X_train.npy")[: len(x)])(arrays)
+    results = tmp_path / "results"
+    assert main([*command, "--data", str(arrays), "--results", str(results), "--strict"]) == 3
+    printed = capsys.readouterr()
+    expected = "--strict: splits share images or patients. See audit.csv and audit_pairs.csv."
+    assert printed.err.splitlines()[-1] == f"Stopped: {expected}" and printed.out == ""
+    assert (results / "audit.csv").exists() and not (results / "summary.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -118,10 +129,9 @@ def test_bad_data(arrays, tmp_path, capsys, case):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_settings(arrays, tmp_path, capsys, argv, text):
-    given = ["--data", str(arrays), "--results", str(tmp_path / "results"), *argv]
-    assert main(given) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and text in told.err and told.out == ""
+    assert main(["--data", str(arrays), "--results", str(tmp_path / "results"), *argv]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1 and text in printed.err and printed.out == ""
     assert [p for p in (tmp_path / "results").rglob("*") if p.is_file()] == []
 
 
@@ -165,7 +175,7 @@ def test_a_full_disk_ends_in_one_line(arrays, tmp_path):
 def test_help_is_quick_and_needs_no_tensorflow():
     done = command("--help")
     assert done.returncode == 0 and "--temperature" in done.stdout
-    code = "import sys; from kdtf.cli import parser; parser().format_help(); heavy = {'tensorflow', 'keras', "
+    code = "import sys; from kdtf.cli import main; main(['--help']); heavy = {'tensorflow', 'keras', "
     code += "'sklearn', 'pandas', 'matplotlib'}; sys.exit(bool(heavy & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -188,9 +198,9 @@ def test_a_signal_ends_it_cleanly(arrays, tmp_path, number, code):
         time.sleep(0.2)
     time.sleep(2)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == code
-    assert told.splitlines()[-1].startswith("Interrupted.") and "Traceback" not in told
+    assert error.splitlines()[-1].startswith("Interrupted.") and "Traceback" not in error
     left = {path.name for path in work.glob(".alone-student*/*")}
     assert left <= {"checkpoint.npz"}  # nothing where the network was still being built
     assert any(name.startswith("views-") for name in os.listdir(work))

@@ -29,10 +29,10 @@ def predict(*argv):
 def test_a_line_an_image(bundle, images, capfd):
     path = bundle(training_images={"colour": [0, 0, 0]}, thresholds={"a": 1.0, "b": 1.0, "c": 1.0})
     assert predict(path, images / "a.png", images) == 0
-    told = capfd.readouterr()
+    printed = capfd.readouterr()
     rows = list(Predictor(path).rows([images / "a.png", images]))
-    assert told.err == ""
-    lines = [line.split("\t") for line in told.out.splitlines()]
+    assert printed.err == ""
+    lines = [line.split("\t") for line in printed.out.splitlines()]
     assert [line[:4] for line in lines] == [
         [row.file, row.label, f"{row.probability:.3f}", "uncertain"] for row in rows
     ]
@@ -43,23 +43,23 @@ def test_csv_in_place_of_lines(bundle, images, tmp_path, capfd):
     np.save(images / "z.npy", np.zeros((2, 16, 16, 3), np.uint8))
     path, out = bundle("int8"), tmp_path / "out.csv"
     assert predict(path, images, "--csv", out, "--threads", 2) == 0
-    told = capfd.readouterr()
+    printed = capfd.readouterr()
     table = pd.read_csv(out)
     rows = list(Predictor(path).rows([images]))
     assert table["class"].tolist() == [row.label for row in rows] and table["index"].tolist()[-2:] == [0, 1]
     assert np.allclose(table[["p a", "p b", "p c"]], [row.probs for row in rows], atol=1e-5)
     counts = ", ".join(f"{n} {name}" for name, n in Counter(table["class"]).most_common())
-    assert told.out == f"{out}: 5 images: {counts}, 0 uncertain, 0 with a warning.\n"
+    assert printed.out == f"{out}: 5 images: {counts}, 0 uncertain, 0 with a warning.\n"
     note = "This .json knows nothing of the training images: unlike images are not noticed.\n"
-    assert told.err == note
+    assert printed.err == note
 
 
 def test_an_image_that_cannot_be_read_is_told_and_the_rest_is_predicted(bundle, images, tmp_path, capfd):
     (images / "b.jpg").write_bytes((images / "b.jpg").read_bytes()[:-30])
     path, out = bundle(training_images={}), tmp_path / "out.csv"
     assert predict(path, images, "--csv", out) == 2
-    told = capfd.readouterr()
-    lines = told.err.splitlines()
+    printed = capfd.readouterr()
+    lines = printed.err.splitlines()
     assert lines[0].startswith(f"Not read: {images / 'b.jpg'}: image file is truncated")
     assert lines[1] == "Error: 1 of the images could not be read: see above."
     assert len(lines) == 2 and len(pd.read_csv(out)) == 3
@@ -98,9 +98,9 @@ def test_bad_bundles_are_one_line_and_exit_code_2(bundle, images, tmp_path, capf
     if command == "c-array":
         more = ["--out", str(tmp_path / "c")]
     assert main([command, str(path), *more]) == 2
-    told = capfd.readouterr()
-    assert told.out == "" and told.err.startswith("Error: ") and text in told.err
-    assert told.err.count("\n") == 1
+    printed = capfd.readouterr()
+    assert printed.out == "" and printed.err.startswith("Error: ") and text in printed.err
+    assert printed.err.count("\n") == 1
     assert not (tmp_path / "out.csv").exists() and not (tmp_path / "c").exists()
 
 
@@ -119,5 +119,5 @@ def test_bad_arguments(bundle, images, capfd, argv, text):
     (images / "empty").mkdir()
     places = {"bundle": bundle(training_images={}), "in": images}
     assert predict(*(part.format(**places) for part in argv)) == 2
-    told = capfd.readouterr()
-    assert text in told.err and told.err.count("\n") == 1
+    printed = capfd.readouterr()
+    assert text in printed.err and printed.err.count("\n") == 1

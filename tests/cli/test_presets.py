@@ -6,11 +6,12 @@ import tomllib
 import pandas as pd
 import pytest
 
-from kdtf.cli.entry import PRESETS, main, preset_names, read_config
+from kdtf.cli.arguments import PRESETS, preset_names, read_config
+from kdtf.cli.entry import main
 from kdtf.config import Config
 from kdtf.data.phantom import CLASSES
 from kdtf.models import networks
-from kdtf.models.teachers import Teacher
+from kdtf.models.registry import Teacher
 
 SHORT = ["--epochs", "1", "--views", "2", "--seeds", "1", "--batch-size", "16", "--weights", "none"]
 SHORT += [

@@ -4,6 +4,8 @@ import pytest
 
 from kdtf.distill.distiller import Distiller
 from kdtf.errors import UserError
+from kdtf.models.seeding import initial_weights_from
+from kdtf.records import Rule
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(8, 3)).astype("float32")
@@ -12,9 +14,9 @@ T_LOGITS = RNG.normal(size=(8, 4)).astype("float32")
 
 
 def linear(seed, regularizer=None):
-    keras.utils.set_random_seed(seed)
     inputs = keras.Input((3,))
-    return keras.Model(inputs, keras.layers.Dense(4, kernel_regularizer=regularizer)(inputs))
+    with initial_weights_from(seed):
+        return keras.Model(inputs, keras.layers.Dense(4, kernel_regularizer=regularizer)(inputs))
 
 
 def softmax(z):
@@ -134,7 +136,7 @@ def test_it_reads_back_with_its_settings_and_weights(tmp_path):
     fitted(model, x=X, y=Y, rate=0.1)
     model.save(tmp_path / "d.keras")
     back = keras.saving.load_model(tmp_path / "d.keras")
-    assert (back.alpha, back.temperature, back.loss_name) == (0.2, 5.0, "kd")
+    assert back.rule == model.rule == Rule(0.2, 5.0, "kd", ())
     assert np.allclose(back.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
     assert np.allclose(back.teacher.predict(X, verbose=0), model.teacher.predict(X, verbose=0), atol=1e-6)
 
@@ -150,6 +152,7 @@ def test_without_any_teacher_it_says_what_is_missing():
         ({"alpha": 1.5}, r"alpha must be between 0 and 1\. Got 1.5\."),
         ({"temperature": 0}, r"temperature must be positive\. Got 0\."),
         ({"loss": "kdd"}, r"loss must be one of kd, soft-ce\. Got 'kdd'\. Did you mean 'kd'\?"),
+        ({"options": {"beta": 1.0}}, r"--loss-options must be options of kd \(none\)\. Got 'beta'\."),
     ],
 )
 def test_bad_settings(settings, text):

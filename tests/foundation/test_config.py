@@ -2,14 +2,14 @@ from dataclasses import fields, replace
 
 import pytest
 
-from kdtf.cli.entry import parser, read_config
+from kdtf.cli.arguments import read_config, run_parser
 from kdtf.config import Config, read_toml
 from kdtf.errors import UserError
 
 
 def test_flags_are_the_fields_and_their_names_are_unique():
     names = [f.name for s in fields(Config) for f in fields(getattr(Config(), s.name))]
-    flags = {action.dest for action in parser()._actions} - {
+    flags = {action.dest for action in run_parser()._actions} - {
         "help",
         "version",
         "demo",
@@ -44,6 +44,20 @@ def test_flags_override_the_file_and_the_file_the_defaults(tmp_path):
     assert replace(config, distil=Config().distil, teacher=Config().teacher) == Config()
 
 
+def test_a_losss_own_parameters_are_numbers_by_name(tmp_path):
+    config, _ = read_config(["--loss-options", "beta=0.5", " gamma = -2e1"])
+    assert config.distil.options() == (("beta", 0.5), ("gamma", -20.0))
+    assert Config().distil.options() == ()
+    file = tmp_path / "c.toml"
+    file.write_text("[distil]\nloss_options = ['beta=1']\n")
+    assert read_config(["--config", str(file)])[0].distil.options() == (("beta", 1.0),)
+
+
+def test_other_versions_are_accepted_where_the_user_says_so():
+    assert not Config().run.accept_versions
+    assert read_config(["--accept-versions"])[0].run.accept_versions
+
+
 BAD = {
     ("--alpha", "1.5"): r"--alpha must be between 0 and 1\. Got 1\.5\.",
     ("--alpha", "-0.1"): r"--alpha must be between 0 and 1\. Got -0\.1\.",
@@ -62,6 +76,10 @@ BAD = {
     ("--qat-rate", "0"): r"--qat-rate must be positive\. Got 0\.0\.",
     ("--compress", "prun"): r"--compress must be one of prune, cluster\. Got 'prun'\. Did you mean 'prune'\?",
     ("--seed", "-1"): r"--seed must be at least 0\. Got -1\.",
+    ("--loss-options", "beta"): r"--loss-options must be NAME=VALUE, the value a number\. Got 'beta'\.",
+    ("--loss-options", "a=1", "b=two"): r"--loss-options must be NAME=VALUE, the value .* Got 'b=two'\.",
+    ("--loss-options", "beta=nan"): r"--loss-options must be NAME=VALUE, the value a number\. Got .*",
+    ("--demo", "--preset", "chest-ct"): r"--demo must be given without --preset\. Got 'chest-ct'\. .*",
     ("--alhpa", "1"): r"unrecognized arguments: --alhpa 1\. See --help\.",
     ("--teachers",): r"argument --teachers: expected at least one argument\. See --help\.",
 }

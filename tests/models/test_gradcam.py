@@ -7,7 +7,8 @@ from keras import layers
 
 from kdtf.models.gradcam import heat, maps_and_logits
 from kdtf.models.students import build_student, exported, without_softmax
-from kdtf.models.teachers import WeightSource, build_base, build_head, with_head
+from kdtf.models.teachers import build_base, build_head, with_head
+from kdtf.models.weights import WeightSource
 
 
 def known():
@@ -27,11 +28,11 @@ def test_the_heat_is_the_map_that_carries_the_class():
     pixels = np.zeros((2, 8, 8, 1), np.float32)
     pixels[0, 2:4, 5:7] = 10  # class 0
     pixels[1, 6, 1] = -3  # class 1
-    found = heat(known(), pixels)
+    heat_maps = heat(known(), pixels)
     expected = np.zeros((2, 8, 8))
     expected[0, 2:4, 5:7] = 1
     expected[1, 6, 1] = 1
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(heat_maps, expected, atol=1e-6)
 
 
 def test_an_image_without_evidence_stays_dark():
@@ -53,8 +54,8 @@ def test_it_looks_into_the_network_inside_a_teacher_for_maps_wide_enough():
     maps, logits = maps_and_logits(teacher)(pixels)
     assert maps.shape[1:3] == (4, 4)  # the very last ones are a single pixel
     np.testing.assert_allclose(logits, teacher(pixels), atol=1e-5)
-    found = heat(teacher, pixels)
-    assert found.shape == (2, 4, 4) and found.min() >= 0 and found.max() <= 1
+    heat_maps = heat(teacher, pixels)
+    assert heat_maps.shape == (2, 4, 4) and heat_maps.min() >= 0 and heat_maps.max() <= 1
 
 
 def test_a_network_without_maps_is_refused():

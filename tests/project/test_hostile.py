@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-import hostile
+import harmful_files
 import keras
 import numpy as np
 import pytest
@@ -36,24 +36,24 @@ def student(files, tmp_path_factory):
 
 @pytest.fixture
 def results(finished):
-    hostile.RESULTS["folder"] = finished
+    harmful_files.RESULTS["folder"] = finished
 
 
-@pytest.mark.parametrize("kind", hostile.KINDS)
+@pytest.mark.parametrize("kind", harmful_files.KINDS)
 def test_harmed_files_end_in_one_line_or_a_right_answer(kind, student, results, tmp_path):
     for i in range(6):
         rng = random.Random(f"test {kind} {i}")
-        what, outcome = hostile.attempt(kind, tmp_path / f"{i}" / "w", student, rng)
+        what, outcome = harmful_files.attempt(kind, tmp_path / f"{i}" / "w", student, rng)
         assert not (wrong := outcome.broken()), f"{what}: {wrong}"
 
 
-GOOD = hostile.header((24, 8, 8, 3)) + bytes(24 * 8 * 8 * 3)
+GOOD = harmful_files.header((24, 8, 8, 3)) + bytes(24 * 8 * 8 * 3)
 BY_HAND = {
-    "a pickle": hostile.pickled(),
-    "10^12 images": hostile.header((10**12, 8, 8, 3)) + b"xx",
-    "more bytes than there are numbers for": hostile.header((2**62, 2**62, 4)) + b"xx",
+    "a pickle": harmful_files.pickled(),
+    "10^12 images": harmful_files.header((10**12, 8, 8, 3)) + b"xx",
+    "more bytes than there are numbers for": harmful_files.header((2**62, 2**62, 4)) + b"xx",
     "a negative side": GOOD.replace(b"(24, 8, 8, 3)", b"(-4, 8, 8, 3)"),
-    "strings": hostile.header((24, 8, 8, 3), "<U9") + bytes(24 * 8 * 8 * 3 * 36),
+    "strings": harmful_files.header((24, 8, 8, 3), "<U9") + bytes(24 * 8 * 8 * 3 * 36),
     "a header that calls": GOOD.replace(b"(24, 8, 8, 3)", b"__import__(1)"),
     "a header without end": GOOD[:11] + b"(" * 65000,
 }
@@ -63,24 +63,24 @@ BY_HAND = {
 def test_arrays_made_to_hurt(name, student, tmp_path):
     folder = tmp_path / "w"
     (folder / "out").mkdir(parents=True)
-    data = hostile.arrays(folder)
+    data = harmful_files.arrays(folder)
     (data / "X_train.npy").write_bytes(BY_HAND[name])
-    outcome = hostile.obey(["audit", "--data", "data", "--results", "out"], folder, folder / "out")
+    outcome = harmful_files.obey(["audit", "--data", "data", "--results", "out"], folder, folder / "out")
     assert not outcome.broken() and outcome.code == 2 and "X_train.npy" in outcome.error
     assert outcome.memory < 2**30 and not (folder / "pickle-ran").exists()
     (folder / "image.npy").write_bytes(BY_HAND[name])
     argv = ["predict", str(student), "image.npy", "--csv", "out/p.csv"]
-    outcome = hostile.obey(argv, folder, folder / "out")
+    outcome = harmful_files.obey(argv, folder, folder / "out")
     assert not outcome.broken() and outcome.code == 2 and "Not read" in outcome.error
 
 
 NAMES = [f"{split}_{what}.npy" for split in ("train", "val", "test") for what in ("images", "labels")]
 ARCHIVES = {
-    "zeros that unpack to 1 GiB": lambda: hostile.bomb(dict.fromkeys(NAMES, 9) | {NAMES[0]: 1 << 30}),
-    "paths that lead outside": lambda: hostile.bomb({f"../../{name}": 9 for name in NAMES}),
-    "absolute paths": lambda: hostile.bomb({f"/tmp/kdtf-{name}": 9 for name in NAMES}),
-    "no array": lambda: hostile.bomb({"readme.txt": 9}),
-    "a name of two lines": lambda: hostile.bomb({"X\nError: none.npy": 9}),  # the fuzzer's
+    "zeros that unpack to 1 GiB": lambda: harmful_files.bomb(dict.fromkeys(NAMES, 9) | {NAMES[0]: 1 << 30}),
+    "paths that lead outside": lambda: harmful_files.bomb({f"../../{name}": 9 for name in NAMES}),
+    "absolute paths": lambda: harmful_files.bomb({f"/tmp/kdtf-{name}": 9 for name in NAMES}),
+    "no array": lambda: harmful_files.bomb({"readme.txt": 9}),
+    "a name of two lines": lambda: harmful_files.bomb({"X\nError: none.npy": 9}),  # the fuzzer's
 }
 
 
@@ -89,7 +89,7 @@ def test_archives_made_to_hurt(name, tmp_path, monkeypatch):
     folder = tmp_path / "w"
     (folder / "out").mkdir(parents=True)
     (folder / "data.npz").write_bytes(ARCHIVES[name]())
-    outcome = hostile.obey(["audit", "--data", "data.npz", "--results", "out"], folder, folder / "out")
+    outcome = harmful_files.obey(["audit", "--data", "data.npz", "--results", "out"], folder, folder / "out")
     assert not outcome.broken() and outcome.code == 2
     assert sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()) < 2**27
 
@@ -105,7 +105,7 @@ def test_names_of_any_kind(name, student, tmp_path):
         ["predict", str(student), "images", "--csv", "out/p.csv"],
         ["predict", str(student), "images"],
     ):
-        outcome = hostile.obey(argv, folder, folder / "out")
+        outcome = harmful_files.obey(argv, folder, folder / "out")
         assert outcome.code == 0 and not outcome.broken(), outcome.error
     for split in ("train", "test"):
         for label in (name, "other"):
@@ -114,7 +114,7 @@ def test_names_of_any_kind(name, student, tmp_path):
             for i in range(5):
                 values = np.random.default_rng(i).integers(0, 256, (12, 12), dtype=np.uint8)
                 Image.fromarray(values).save(place / f"{i}.png")
-    outcome = hostile.obey(["prepare", "tree", "--out", "out/F", "--size", "8"], folder, folder / "out")
+    outcome = harmful_files.obey(["prepare", "tree", "--out", "out/F", "--size", "8"], folder, folder / "out")
     assert not outcome.broken() and (outcome.code == 0 or "class" in outcome.error), outcome.error
 
 
@@ -126,7 +126,7 @@ def test_a_link_is_not_a_way_out(student, tmp_path):
     (folder / "out" / "p.csv").symlink_to(folder / "secret.txt")
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(folder / "image.png")
     argv = ["predict", str(student), "image.png", "--csv", "out/p.csv"]
-    assert not hostile.obey(argv, folder, folder / "out").broken()
+    assert not harmful_files.obey(argv, folder, folder / "out").broken()
     assert (folder / "secret.txt").read_text() == "mine"
 
 
@@ -161,7 +161,7 @@ def test_harmed_weights_are_refused_in_one_line(suffix, tmp_path):
     assert build_base("cnn5", (32, 32, 1), WeightSource(str(good))).pretrained
     for i in range(8):
         bad = tmp_path / f"{i}{suffix}"
-        bad.write_bytes(hostile.harm(good.read_bytes(), random.Random(i))[1])
+        bad.write_bytes(harmful_files.harm(good.read_bytes(), random.Random(i))[1])
         try:
             build_base("cnn5", (32, 32, 1), WeightSource(str(bad)))
         except UserError as error:

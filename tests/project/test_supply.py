@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -21,24 +22,31 @@ def pins(name: str) -> list[Requirement]:
 
 
 def locked() -> dict[str, list[Requirement]]:
-    found: dict[str, list[Requirement]] = {}
-    for line in re.findall(
-        r"^([a-z0-9][^\\\n]*?) \\$", (ROOT / "requirements.lock").read_text(), re.MULTILINE
-    ):
-        found.setdefault((wanted := Requirement(line)).name, []).append(wanted)
-    return found
+    """The rows of requirements.lock by name: a package may have several, each with a marker."""
+    text = (ROOT / "requirements.lock").read_text()
+    requirements: dict[str, list[Requirement]] = {}
+    for line in re.findall(r"^([a-z0-9][^\\\n]*?) \\$", text, re.MULTILINE):
+        requirement = Requirement(line)
+        requirements.setdefault(requirement.name, []).append(requirement)
+    return requirements
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
 def test_every_requirement_is_one_version(name):
-    for wanted in pins(name):
-        assert re.fullmatch(r"==[^,*]+", str(wanted.specifier)), f"{wanted} is not pinned"
+    for requirement in pins(name):
+        assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), f"{requirement} is not pinned"
+
+
+def test_the_extra_dev_is_requirements_dev():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = map(Requirement, project["optional-dependencies"]["dev"])
+    assert list(extra) == pins("requirements-dev.txt")
 
 
 def test_the_lock_holds_every_requirement_with_hashes():
     lock, text = locked(), (ROOT / "requirements.lock").read_text()
-    for wanted in pins("requirements.txt"):
-        assert str(wanted.specifier) in {str(r.specifier) for r in lock[wanted.name]}, wanted
+    for requirement in pins("requirements.txt"):
+        assert requirement.specifier in [row.specifier for row in lock[requirement.name]], requirement
     blocks = re.split(r"\n(?=[a-z0-9])", text)[1:]
     assert len(blocks) == sum(map(len, lock.values())) > 50
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", block) for block in blocks)
@@ -46,24 +54,24 @@ def test_the_lock_holds_every_requirement_with_hashes():
 
 
 def test_what_is_installed_is_what_is_locked():
-    for name, choices in locked().items():
-        mine = [r for r in choices if r.marker is None or r.marker.evaluate()]
-        if mine and name != "setuptools":  # a virtual environment brings its own
-            assert metadata.version(name) in mine[0].specifier, mine[0]
+    for name, rows in locked().items():
+        for row in rows:
+            if row.marker is None or row.marker.evaluate():
+                assert metadata.version(name) in row.specifier, row
 
 
 def imported() -> set[str]:
-    """The top-level names kdtf imports, in whatever function."""
-    found = set()
+    """The top-level names that modules of kdtf import, in whatever package and function."""
+    names: set[str] = set()
     for path in (ROOT / "kdtf").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
+                names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
-                found.add(node.module.partition(".")[0])
+                names.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
-                found |= {str(a.value).partition(".")[0] for a in node.args if isinstance(a, ast.Constant)}
-    return found - set(sys.stdlib_module_names) - {"kdtf"}
+                names |= {str(a.value).partition(".")[0] for a in node.args if isinstance(a, ast.Constant)}
+    return names - set(sys.stdlib_module_names) - {"kdtf"}
 
 
 def test_every_requirement_is_used_and_every_import_is_required():
@@ -73,8 +81,8 @@ def test_every_requirement_is_used_and_every_import_is_required():
     assert required - used - BY_OTHERS == set(), "required and never imported"
     # several distributions may own a module's name; one that is required is enough
     for module in imported():
-        mine = {name.lower().replace("_", "-") for name in owners.get(module, [module])}
-        assert mine & (required | OPTIONAL), f"{module} is imported and not required"
+        distributions = {name.lower().replace("_", "-") for name in owners.get(module, [module])}
+        assert distributions & (required | OPTIONAL), f"{module} is imported and not required"
 
 
 def test_every_licence_is_listed():

@@ -61,10 +61,10 @@ def test_latency_is_measured_on_as_many_runs_as_asked(files, monkeypatch):
 
 def test_a_row_says_it_all(files, tmp_path):
     (tmp_path / "s.tflite").write_bytes(files["int8"])
-    got = cost(tmp_path / "s.tflite", threads=2, runs=200)
-    assert got.bytes == len(files["int8"]) and got.gzip_bytes == len(gzip.compress(files["int8"], mtime=0))
-    assert 0 < got.median_ms <= got.p95_ms and 0 < got.median_ms_threads <= got.p95_ms_threads
-    assert got.threads == 2 and got.runs == 200
+    row = cost(tmp_path / "s.tflite", threads=2, runs=200)
+    assert row.bytes == len(files["int8"]) and row.gzip_bytes == len(gzip.compress(files["int8"], mtime=0))
+    assert 0 < row.median_ms <= row.p95_ms and 0 < row.median_ms_threads <= row.p95_ms_threads
+    assert row.threads == 2 and row.runs == 200
 
 
 def test_micro_runs_int8_as_litert_does_and_records_its_arena(bundle, files, monkeypatch):

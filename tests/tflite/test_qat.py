@@ -1,20 +1,23 @@
-"""The tf_keras twin: the same logits, the same loss, and what fine-tuning leaves in the file."""
+"""The tf_keras copy: the same logits, the same loss, and what fine-tuning leaves in the file."""
 
 import subprocess
 import sys
-from types import SimpleNamespace
+from dataclasses import fields
 
 import keras
 import numpy as np
 import pytest
 
-from kdtf.config import Config
+from kdtf.config import QuantizeConfig
+from kdtf.distill.batches import Examples
 from kdtf.distill.distiller import Distiller
 from kdtf.errors import UserError
 from kdtf.models.students import STUDENTS, build_student
 from kdtf.progress import Progress
+from kdtf.records import Rule, Tuning
 from kdtf.tflite import qat
-from kdtf.tflite.quantize import calibration, float32_file, quantize
+from kdtf.tflite.quantize import calibration_images, float32_file, quantize
+from kdtf.tflite.recipes import RECIPES, TUNING_SETTINGS
 from kdtf.tflite.tensors import gzip_bytes, operators, sparsity
 
 SHAPE = (16, 16, 1)
@@ -22,14 +25,10 @@ RNG = np.random.default_rng(0)
 VIEWS = RNG.integers(0, 256, (2, 24, *SHAPE), dtype=np.uint8)
 LOGITS = RNG.normal(0, 2, (2, 24, 3)).astype("float32")
 LABELS = np.arange(24) % 3
-IMAGES = calibration(VIEWS, 20, 0)
-
-
-def split():
-    return SimpleNamespace(pixels=VIEWS[0], labels=LABELS)
-
-
-DATA = SimpleNamespace(train=split(), val=split())
+IMAGES = calibration_images(VIEWS, 20, 0)
+ALONE = Examples(VIEWS, LABELS, VIEWS[0], LABELS)
+LABELLED = ALONE._replace(logits=LOGITS, val_logits=LOGITS[0])
+RULE = Rule(0.5, 2.0)
 
 
 def student(name="cnn3"):
@@ -41,54 +40,54 @@ def student(name="cnn3"):
     return model
 
 
-def tuned(how, config, **cached):
-    settings = {"images": IMAGES, "seed": 0, "title": "", "progress": Progress(), **cached}
-    return qat.fine_tune(student(), VIEWS, DATA, config, how, **settings)
+def tuned(method, model=None, examples=LABELLED, epochs=1, rate=3e-4, batch_size=12, **own):
+    """A student fine-tuned by a method, distilled where the examples have a teacher's logits."""
+    rule = RULE if examples.logits is not None else None
+    tuning = Tuning(method, epochs, rate, batch_size, rule, **own)
+    settings = {"images": IMAGES, "seed": 0, "title": "", "progress": Progress()}
+    return qat.fine_tune(model or student(), examples, tuning, **settings)
 
 
 @pytest.mark.parametrize("name", [name for name, row in STUDENTS.items() if row.chain])
-def test_twin_and_original_agree(name):
+def test_copy_and_original_agree(name):
     model = student(name)
     pixels = VIEWS.reshape(-1, *SHAPE).astype("float32")
-    ours, theirs = (np.asarray(m(pixels, training=False)) for m in (model, qat.twin(model)))
+    ours, theirs = (np.asarray(m(pixels, training=False)) for m in (model, qat.tf_keras_copy(model)))
     assert np.abs(ours).max() > 0.1
     assert np.abs(ours - theirs).max() < 1e-5
 
 
-def test_students_that_are_no_chain_are_told():
+def test_students_that_are_no_chain_are_refused():
     shape = (32, 32, 1)
     model = build_student("squeezenet", shape, 3, momentum=0.9, dropout=0.5, seed=0)
     rule = r"--student must be cnn3, cnn5 or baseline for int8-qat and --compress\. Got 'squeezenet'\."
     with pytest.raises(UserError, match=rule):
-        qat.twin(model)
+        qat.tf_keras_copy(model)
 
 
 @pytest.mark.parametrize("loss, alpha", [("kd", 0.3), ("soft-ce", 0.3)])
 def test_the_loss_is_the_distillers(loss, alpha):
-    """By value, on one batch: what the twin minimises is what the student was trained with."""
-    config = Config().with_values({"loss": loss, "alpha": alpha, "temperature": 3.0})
+    """By value, on one batch: what the copy minimises is what the student was trained with."""
     model = student()
     distiller = Distiller(model, alpha=alpha, temperature=3.0, loss=loss)
     distiller.compile("adam", jit_compile=False)
     pixels = VIEWS[0].astype("float32")
-    said = distiller.test_on_batch({"pixels": pixels, "teacher_logits": LOGITS[0]}, LABELS, return_dict=True)
-    x, target = qat._target({"pixels": pixels, "teacher_logits": LOGITS[0]}, LABELS, 1.0)
-    ours = np.mean(qat._loss(config, LOGITS)(target, model(x, training=False)))
-    assert ours == pytest.approx(float(said["loss"]), rel=1e-5)
+    inputs = {"pixels": pixels, "teacher_logits": LOGITS[0]}
+    logs = distiller.test_on_batch(inputs, LABELS, return_dict=True)
+    x, target = qat._target(inputs, LABELS, 1.0)
+    ours = np.mean(qat._loss(Rule(alpha, 3.0, loss))(target, model(x, training=False)))
+    assert ours == pytest.approx(float(logs["loss"]), rel=1e-5)
     x, target = qat._target(pixels, LABELS, 1.0)
-    ours = np.mean(qat._loss(config, None)(target, model(x, training=False)))
-    assert ours == pytest.approx(float(said["cross_entropy"]), rel=1e-5)
+    ours = np.mean(qat._loss(None)(target, model(x, training=False)))
+    assert ours == pytest.approx(float(logs["cross_entropy"]), rel=1e-5)
 
 
 def test_qat_learns_and_leaves_a_file_like_any_other():
-    config = Config().with_values({"qat_epochs": 6, "qat_rate": 3e-3, "batch_size": 12})
     model, before = student(), student().get_weights()
-    probs, history = qat.fine_tune(
-        model, VIEWS, DATA, config, "qat", images=IMAGES, seed=0, title="", progress=Progress(),
-        logits=LOGITS, val_logits=LOGITS[0],
-    )  # fmt: skip
+    probs, history = tuned("qat", model, epochs=6, rate=3e-3)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert {row["phase"] for row in history} == {"qat"}
     assert history[-1]["loss"] < history[0]["loss"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "phase"} <= history[0].keys()
     source = float32_file(probs, SHAPE)
@@ -98,18 +97,16 @@ def test_qat_learns_and_leaves_a_file_like_any_other():
     assert np.abs(small[-1].output - whole[-1].output).max() < 0.05
 
 
-def test_without_any_step_worth_the_name_the_twin_is_the_student():
+def test_without_any_step_worth_the_name_the_copy_is_the_student():
     """Ranges and scales are no part of what is learned: at rate 0 nothing has changed."""
-    config = Config().with_values({"qat_epochs": 1, "qat_rate": 1e-12})
-    probs, _ = tuned("qat", config)
+    probs, _ = tuned("qat", examples=ALONE, rate=1e-12, batch_size=256)
     pixels = VIEWS[0].astype("float32")
     expected = keras.ops.softmax(student()(pixels, training=False))
     assert np.allclose(probs(pixels), expected, atol=1e-4)
 
 
 def test_pruning_reaches_its_sparsity_and_gzip_shows_it():
-    config = Config().with_values({"compress_epochs": 9, "batch_size": 12, "sparsity": 0.8})
-    probs, _ = tuned("prune", config, logits=LOGITS, val_logits=LOGITS[0])
+    probs, _ = tuned("prune", epochs=9, sparsity=0.8)
     source = float32_file(probs, SHAPE)
     kernels = [op.weights for op in next(operators(source, IMAGES[:1])) if op.weights is not None]
     parts = [float((k == 0).mean()) for k in kernels]
@@ -121,28 +118,53 @@ def test_pruning_reaches_its_sparsity_and_gzip_shows_it():
 
 
 def test_clustering_leaves_as_many_values_as_asked():
-    config = Config().with_values({"compress_epochs": 2, "clusters": 8})
-    probs, _ = tuned("cluster", config)
-    found = next(operators(float32_file(probs, SHAPE), IMAGES[:1]))
-    values = [len(np.unique(op.weights)) for op in found if op.weights is not None]
+    probs, _ = tuned("cluster", examples=ALONE, epochs=2, batch_size=256, clusters=8)
+    layers = next(operators(float32_file(probs, SHAPE), IMAGES[:1]))
+    values = [len(np.unique(op.weights)) for op in layers if op.weights is not None]
     assert max(values[1:-1]) <= 8 and values[0] > 8 and values[-1] > 8
 
 
 def test_a_loss_that_is_not_finite_is_told():
-    config = Config().with_values({"qat_epochs": 3, "qat_rate": 1e30})
     with pytest.raises(UserError, match=r"The loss must be finite throughout qat\. .*lower --qat-rate"):
-        tuned("qat", config)
+        tuned("qat", examples=ALONE, epochs=3, rate=1e30)
+
+
+def test_a_toy_method_is_a_row_and_its_file_any_recipe(monkeypatch):
+    """It trains the copy as it is: the student moves, and ends as a plain float network."""
+    prepared = []
+
+    def plain(copy, tuning, steps, images):
+        prepared.append((tuning.method, steps, images.max()))
+        return qat.Prepared(copy, [], lambda: copy)
+
+    monkeypatch.setitem(qat.METHODS, "toy", plain)
+    model = student("baseline")
+    probs, history = tuned("toy", model, epochs=2, rate=1e-3)
+    assert prepared == [("toy", 4, 1.0)]  # two steps an epoch; white is 1 where pixels are scaled
+    assert [row["phase"] for row in history] == ["toy", "toy"]
+    pixels = VIEWS[0].astype("float32")
+    moved = np.abs(probs(pixels) - keras.ops.softmax(model(pixels, training=False))).max()
+    assert 1e-4 < moved < 0.5
+    assert len(quantize(float32_file(probs, SHAPE), "int8", IMAGES)) > 1000
+
+
+def test_every_tuned_recipe_has_a_method_and_settings_that_exist():
+    assert {row.tuning for row in RECIPES.values() if row.tuning} == set(qat.METHODS) == set(TUNING_SETTINGS)
+    settings = {field.name for field in fields(QuantizeConfig)}
+    own = {field.name for field in fields(Tuning)}
+    for method in TUNING_SETTINGS.values():
+        assert set(method) <= own and set(method.values()) <= settings
 
 
 def test_only_qat_knows_tf_keras_and_only_when_asked():
     code = (
-        "import sys, os; from kdtf import pipeline, qat; "
+        "import sys, os; from kdtf.runs import engine, files; from kdtf.tflite import qat; "
         "assert not {'tf_keras', 'tensorflow_model_optimization'} & sys.modules.keys(); "
         "qat.libraries(); assert 'TF_USE_LEGACY_KERAS' not in os.environ; "
         "assert {'tf_keras', 'tensorflow_model_optimization'} <= sys.modules.keys()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 def test_missing_libraries_are_told(monkeypatch):

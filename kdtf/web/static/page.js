@@ -43,13 +43,15 @@ async function begin() {
   return students;
 }
 
-/** The model card of a student. */
+/** The model card of a student, and what it cannot do. */
 function described({ name, card }) {
   const facts = Object.entries(card.facts).flatMap(([term, value]) => [
     element("dt", {}, term),
     element("dd", {}, value),
   ]);
-  return element("details", {}, element("summary", {}, name), element("dl", {}, ...facts));
+  const limits = card.limits.map((sentence) => element("li", {}, sentence));
+  const limited = limits.length ? [element("h3", {}, "Limits"), element("ul", { className: "limits" }, ...limits)] : [];
+  return element("details", {}, element("summary", {}, name), element("dl", {}, ...facts), ...limited);
 }
 
 /** Classify files one after another: files that come meanwhile wait their turn. */

@@ -29,7 +29,7 @@ export async function load(facts) {
   return student;
 }
 
-/** The largest difference from the predictor's probabilities on the picture of page.py. */
+/** The largest difference from the predictor's probabilities on the picture of student.py. */
 async function check(student) {
   const { width, height } = student.card.input;
   const picture = await painted(2 * width + 1, 3 * height + 1, (x, y, c) => ((3 * x + 5 * y) * (c + 1)) % 256);

@@ -19,7 +19,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -61,26 +61,27 @@ def snapshot(folder: Path, out: Path) -> dict[str, str]:
 def obey(argv: list[str], folder: Path, out: Path) -> Outcome:
     """`main(argv)` in a forked process in `folder`; it may write to `out` alone."""
     before, started = snapshot(folder, out), time.monotonic()
-    told = folder.parent / f"{folder.name}.stderr"
+    log = folder.parent / f"{folder.name}.stderr"
     child = os.fork()
     if not child:
-        _child(argv, folder, told)
+        _child(argv, folder, log)
     with contextlib.suppress(ChildProcessError):
         _, status, usage = os.wait4(child, 0)
     after = snapshot(folder, out)
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    error = told.read_text(errors="replace")
-    told.unlink()
+    error = log.read_text(errors="replace")
+    log.unlink()
     seconds = time.monotonic() - started
     return Outcome(os.waitstatus_to_exitcode(status), error, seconds, usage.ru_maxrss * 1024, changed)
 
 
-def _child(argv, folder, told):
+def _child(argv: list[str], folder: Path, log: Path) -> NoReturn:
+    """The command in this process, which it ends; stderr goes to `log`."""
     code = 99
     try:
         signal.alarm(SECONDS)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        for number, path, how in ((1, os.devnull, os.O_WRONLY), (2, told, os.O_WRONLY | os.O_CREAT)):
+        for number, path, how in ((1, os.devnull, os.O_WRONLY), (2, log, os.O_WRONLY | os.O_CREAT)):
             os.dup2(os.open(path, how), number)
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w", closefd=False)) for n in (1, 2))
         os.chdir(folder)

@@ -1,4 +1,4 @@
-"""What goes with a .tflite: C source."""
+"""A student as C source: it compiles, and holds the very bytes and labels."""
 
 import shutil
 import subprocess
@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from kdtf.cli.entry import main
-from kdtf.predictor import read_bundle
-from kdtf.tflite import bundle as bundles
+from kdtf.tflite.c_source import c_source
+from kdtf.tflite.card import read_card
 
 MAIN = r"""
 #include <stdio.h>
@@ -34,11 +34,18 @@ def test_the_c_source_compiles_and_holds_the_very_bytes(bundle, tmp_path, capsys
     subprocess.run([*strict, "-std=c++11", "-c", "student.cc"], cwd=out, check=True)
     subprocess.run([*strict, "-std=c99", "-c", "main.c"], cwd=out, check=True)
     subprocess.run(["gcc", "main.o", "student.o", "-o", "show"], cwd=out, check=True)
-    shown = subprocess.run([out / "show"], capture_output=True, check=True)
-    assert shown.stdout == path.read_bytes()
-    assert shown.stderr.decode().splitlines() == classes
+    output = subprocess.run([out / "show"], capture_output=True, check=True)
+    assert output.stdout == path.read_bytes()
+    assert output.stderr.decode().splitlines() == classes
 
 
 def test_the_same_bundle_gives_the_same_source(bundle):
-    model, card = read_bundle(bundle())
-    assert bundles.c_source(model, card) == bundles.c_source(model, card)
+    path = bundle()
+    model, card = path.read_bytes(), read_card(path.with_suffix(".json"))
+    texts = c_source(model, card)
+    assert texts == c_source(model, card) and set(texts) == {"student.h", "student.cc"}
+    origin = f"// A kdtf student: recipe float32, sha256 {card.sha256}. Research only.\n"
+    assert all(text.startswith(origin) for text in texts.values())
+    assert "// Input: float32, row by row" in texts["student.h"]
+    assert "#define STUDENT_WIDTH 16\n" in texts["student.h"]
+    assert f"student_model_len = {len(model)};" in texts["student.cc"]

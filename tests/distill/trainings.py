@@ -1,0 +1,71 @@
+"""Small trainings that several tests disturb: what goes in, and what an undisturbed one ends with."""
+
+from functools import cache
+
+import keras
+import numpy as np
+
+from kdtf.distill.batches import Examples
+from kdtf.distill.fit import WHOLE
+from kdtf.distill.train import train_classifier, train_student
+from kdtf.models.seeding import initial_weights_from
+from kdtf.models.students import build_student
+from kdtf.progress import Progress
+from kdtf.records import Rule, Training
+
+EPOCHS = 3
+RNG = np.random.default_rng(0)
+PIXELS = {count: RNG.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8) for count in (22, 8)}
+VIEWS = np.stack([PIXELS[22], PIXELS[22][:, :, ::-1]])
+LOGITS = RNG.normal(size=(2, 22, 2)).astype("float32")
+EXAMPLES = Examples(VIEWS, np.arange(22) % 2, PIXELS[8], np.arange(8) % 2, LOGITS, LOGITS[0, :8])
+
+
+def student(checkpoint=None, logits=LOGITS):
+    """(weights, history) of a student distilled for 3 epochs of four steps; BatchNormalization, dropout."""
+    model = build_student("cnn3", (8, 8, 1), 2, momentum=0.9, dropout=0.5, seed=3)
+    rows = train_student(
+        model,
+        EXAMPLES._replace(logits=logits),
+        Training(EPOCHS, batch_size=6, rate=1e-3),
+        Rule(0.5, 2.0),
+        seed=3,
+        title="",
+        progress=Progress(),
+        checkpoint=checkpoint,
+    )
+    return model.get_weights(), rows
+
+
+def teacher(checkpoint=None):
+    """(best weights, history) of a classifier with patience after 3 epochs of four steps."""
+    with initial_weights_from(1):
+        x = pixels = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(x))
+        x = keras.layers.Dropout(0.3)(keras.layers.BatchNormalization()(x))
+        model = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    rows = train_classifier(
+        model,
+        EXAMPLES,
+        Training(EPOCHS, batch_size=6, rate=3e-4, patience=15),
+        phase=WHOLE,
+        seed=3,
+        title="",
+        progress=Progress(),
+        checkpoint=checkpoint,
+    )
+    return model.get_weights(), rows
+
+
+@cache
+def undisturbed(train):
+    """What one of the above ends with where nothing happens to it."""
+    return train()
+
+
+def same(training, other):
+    """Do two trainings have the same history and, bit for bit, the same weights?"""
+    (weights, rows), (other_weights, other_rows) = training, other
+    return rows == other_rows and all(
+        np.array_equal(a, b) for a, b in zip(weights, other_weights, strict=True)
+    )

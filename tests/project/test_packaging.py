@@ -1,0 +1,68 @@
+"""What is installed: every file that the code reads, the version, the public names, the command."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import kdtf
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "kdtf"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGE_DATA = PROJECT["tool"]["setuptools"]["package-data"]
+HEAVY = ("tensorflow", "keras", "pandas", "matplotlib")
+
+
+def run_python(*arguments: str) -> str:
+    """What a Python of its own prints."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_file_that_is_no_module_is_package_data():
+    there = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    packed: set[Path] = set()
+    for package, patterns in PACKAGE_DATA.items():
+        folder = ROOT.joinpath(*package.split("."))
+        for pattern in patterns:
+            files = {path for path in folder.glob(pattern) if path.is_file()}
+            assert files, f"{package}: nothing fits {pattern}"
+            packed |= files
+    assert {str(path.relative_to(ROOT)) for path in there - packed} == set(), "would be left out of a wheel"
+
+
+def test_every_folder_of_modules_is_a_package():
+    for module in PACKAGE.rglob("*.py"):
+        assert (module.parent / "__init__.py").exists(), module
+
+
+def test_the_version_is_that_of_the_newest_entry_of_the_changelog():
+    entries = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert entries[0] == kdtf.__version__
+
+
+def test_importing_kdtf_imports_nothing_heavy():
+    code = f"import kdtf, sys; print(dir(kdtf), sorted({set(HEAVY)!r} & sys.modules.keys()))"
+    assert run_python("-c", code) == f"{sorted(kdtf.__all__)} []\n"
+
+
+def test_every_public_name_is_there_when_asked_for():
+    for name in kdtf.__all__:
+        assert getattr(kdtf, name) is not None, name
+    with pytest.raises(AttributeError, match="no attribute 'Students'"):
+        kdtf.Students  # noqa: B018
+
+
+@pytest.mark.parametrize("script", PROJECT["project"]["scripts"])
+def test_an_installed_command_is_a_function(script):
+    module, _, function = PROJECT["project"]["scripts"][script].partition(":")
+    assert callable(getattr(import_module(module), function))
+
+
+def test_the_package_is_a_command():
+    assert run_python("-m", "kdtf", "--version") == f"kdtf {kdtf.__version__}\n"

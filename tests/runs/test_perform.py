@@ -1,0 +1,132 @@
+"""A task is a value that any process can perform, once."""
+
+import multiprocessing
+import pickle
+
+import pytest
+
+from kdtf.config import ViewConfig
+from kdtf.data.load import DataSource
+from kdtf.errors import UserError
+from kdtf.progress import Progress
+from kdtf.records import Rule, StudentNetwork, Training
+from kdtf.runs.kinds import PACKAGES
+from kdtf.runs.perform import Place, perform
+from kdtf.runs.plan import phantom_task, plan
+from kdtf.runs.records import Facts
+from kdtf.store import Store, read_note
+from kdtf.tasks import Task
+from kdtf.versions import versions
+
+
+def source(folder):
+    return DataSource(str(folder), (), None, 0.1, 0)
+
+
+def student_task(digest, epochs=1):
+    """A student trained alone over two views: the smallest task that trains."""
+    views = Task("views", "views", {"policy": ViewConfig(views=2), "seed": 0}, data=digest)
+    settings = {
+        "network": StudentNetwork("baseline", 0.9, 0.5, 0),
+        "training": Training(epochs, 16, 1e-3),
+        "rule": None,
+    }
+    return Task("student", "alone-student", settings, {"views": views}, digest)
+
+
+def perform_elsewhere(pickled, results, data):
+    """What a worker does: it is sent bytes and names of folders, and opens the rest itself."""
+    Place(results, source(data)).perform(pickle.loads(pickled))
+
+
+def in_other_processes(task, results, data, count=1):
+    context = multiprocessing.get_context("spawn")
+    argv = (pickle.dumps(task), str(results), str(data))
+    workers = [context.Process(target=perform_elsewhere, args=argv) for _ in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    return [worker.exitcode for worker in workers]
+
+
+def digests(results, task):
+    return {
+        name: sha
+        for name, sha in read_note(results / "work" / task.folder)["sha256"].items()
+        if name != "student.h5"  # HDF5 holds no date, but the order of its pages is its own
+    }
+
+
+def test_another_process_makes_the_same_stage(tiny, tmp_path):
+    task = student_task(source(tiny).open(tmp_path / "d").digest)
+    here, there = tmp_path / "here", tmp_path / "there"
+    data = source(tiny).open(tmp_path / "d")
+    perform(task, Store(here), data, Progress())
+    assert in_other_processes(task, there, tiny) == [0]
+    assert digests(here, task) == digests(there, task)
+    assert digests(here, task.inputs["views"]) == digests(there, task.inputs["views"])
+
+
+def test_two_processes_with_one_task_leave_one_whole_stage(tiny, tmp_path):
+    task = student_task(source(tiny).open(tmp_path / "d").digest)
+    assert in_other_processes(task, tmp_path / "r", tiny, count=2) == [0, 0]
+    store = Store(tmp_path / "r")
+    assert store.find(task) and store.find(task.inputs["views"])
+    names = sorted(p.name for p in (tmp_path / "r" / "work").iterdir() if p.is_dir())
+    assert names == sorted([task.folder, task.inputs["views"].folder])
+
+
+def test_what_is_missing_is_made_first_and_what_stands_is_found(tiny, tmp_path):
+    data = source(tiny).open(tmp_path / "d")
+    task, store = student_task(data.digest), Store(tmp_path / "r")
+    views = perform(task.inputs["views"], store, data, Progress())
+    assert not views.reused and not perform(task, store, data, Progress()).reused
+    assert perform(task, Store(tmp_path / "r"), data, Progress()).reused
+    store.remove(task.inputs["views"])
+    assert perform(task, store, data, Progress()).reused  # a finished stage needs its inputs no more
+
+
+def test_a_task_of_other_data_is_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="--data must be the images that views is made of"):
+        Place(str(tmp_path), source(tiny)).perform(student_task("another digest"))
+
+
+def test_the_settings_of_a_task_are_all_that_reaches_its_function(tiny, tmp_path):
+    data = source(tiny).open(tmp_path / "d")
+    task = student_task(data.digest)
+    wrong = Task(task.kind, task.name, {**task.settings, "extra": 1}, task.inputs, task.data)
+    with pytest.raises(TypeError, match="extra"):
+        perform(wrong, Store(tmp_path / "r"), data, Progress())
+    assert not [p for p in (tmp_path / "r" / "work").iterdir() if p.name.startswith(".")]
+
+
+def test_the_plan_of_a_run_names_the_stages_that_it_left(finished, tiny, tmp_path):
+    """The plan alone, without performing anything, finds every stage of a finished run."""
+    import json
+
+    from kdtf.config import Config
+    from kdtf.report.subjects import data_name
+    from kdtf.runs.stages import read_origin
+
+    manifest = json.loads((finished / "manifest.json").read_text())
+    config = Config.from_dict(manifest["config"])
+    (origin,) = (finished / "work").glob("mobilenet-origin-*")
+    facts = Facts(
+        manifest["data"]["digest"],
+        data_name(tiny, True),
+        tuple(manifest["data"]["classes"]),
+        versions(PACKAGES),
+        ("mobilenet",),
+        {"mobilenet": None},
+        {("mobilenet", 0): read_origin(origin)},
+        {"mobilenet": Rule(0.5, 2.0)},
+    )
+    planned = {task.folder for task in plan(config, facts).tasks() if not task.kind.endswith("-report")}
+    standing = {p.name for p in (finished / "work").iterdir() if p.is_dir()}
+    assert planned == {name for name in standing if "-report-" not in name}
+
+
+def test_the_demo_is_a_task_too(tmp_path):
+    task = phantom_task(0, versions(PACKAGES))
+    assert task.name == "sample" and not task.data and pickle.loads(pickle.dumps(task)) == task

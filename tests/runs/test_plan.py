@@ -1,0 +1,287 @@
+"""The plan is pure: which tasks settings and facts make, and that every setting is in a key or harmless."""
+
+import pickle
+from dataclasses import dataclass, fields, replace
+
+import pytest
+
+from kdtf.cli.arguments import add_section, new_parser
+from kdtf.config import Config, ViewConfig, option
+from kdtf.errors import UserError
+from kdtf.records import Rule
+from kdtf.runs.kinds import KINDS, PACKAGES
+from kdtf.runs.plan import plan
+from kdtf.runs.records import Facts, Origin
+from kdtf.tflite.recipes import RECIPES
+
+VERSIONS = {package: "1.0" for package in PACKAGES}
+FACTS = Facts("digest", "name", ("a", "b"), VERSIONS, ("vgg16", "cnn5"))
+KNOWN = replace(
+    FACTS, origins={("vgg16", 0): Origin("pretrained", True), ("cnn5", 0): Origin("random", False)}
+)
+# settings that change no stage, and why
+HARMLESS = {
+    "data": "where the images lie; their digest is in every key",
+    "class_names": "in the facts, and in the keys of reports",
+    "image_size": "in the digest of the images",
+    "val_fraction": "in the digest of the images",
+    "strict": "stops the run or does not",
+    "teachers": "in the facts, by their names in the registry",
+    "results": "where stages lie",
+    "fresh": "forgets stages",
+    "threads": "as with another machine: the last digits of sums",
+    "accept_versions": "in the facts, as versions",
+}
+# another value for every setting; where a default hides its effect, the settings that show it
+CHANGES = {
+    "views": 3,
+    "flip": False,
+    "shift": 0.2,
+    "rotate": 5.0,
+    "zoom": 0.2,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "weights": "none",
+    "teacher_size": 64,
+    "head_rate": 0.1,
+    "freeze": True,
+    "fine_tune_epochs": 3,
+    "fine_tune_rate": 0.1,
+    "scratch_epochs": 3,
+    "scratch_rate": 0.1,
+    "teacher_optimizer": "SGD",
+    "teacher_schedule": "constant",
+    "teacher_weight_decay": 0.1,
+    "fine_tune_batch_size": 8,
+    "patience": 3,
+    "teacher_momentum": 0.5,
+    "student": "cnn5",
+    "baseline": "baseline",
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 0.1,
+    "optimizer": "SGD",
+    "schedule": "constant",
+    "weight_decay": 0.1,
+    "warmup": 0.2,
+    "student_momentum": 0.5,
+    "student_dropout": 0.1,
+    "alpha": 0.3,
+    "temperature": 5.0,
+    "loss": "soft-ce",
+    "alphas": (0.1, 0.3),
+    "temperatures": (3.0, 4.0),
+    "loss_options": ("x=1",),
+    "recipes": ("int8",),
+    "calibration_images": 9,
+    "calibration_seed": 3,
+    "mixed": True,
+    "compress": ("prune",),
+    "qat_epochs": 3,
+    "qat_rate": 0.1,
+    "compress_epochs": 3,
+    "compress_rate": 0.1,
+    "sparsity": 0.3,
+    "clusters": 3,
+    "seeds": 2,
+    "teacher_seeds": True,
+    "min_sensitivity": 0.8,
+    "seed": 3,
+    "deterministic": True,
+}
+BEFORE = {
+    "mixed": {"recipes": ("int8",)},
+    "qat_epochs": {"recipes": ("int8-qat",)},
+    "qat_rate": {"recipes": ("int8-qat",)},
+    "compress_epochs": {"compress": ("prune",)},
+    "compress_rate": {"compress": ("cluster",)},
+    "sparsity": {"compress": ("prune",)},
+    "clusters": {"compress": ("cluster",)},
+    "teacher_seeds": {"seeds": 2},
+}
+
+
+def settings():
+    return [
+        (f.name, section.name) for section in fields(Config) for f in fields(getattr(Config(), section.name))
+    ]
+
+
+def keys(config, facts=KNOWN):
+    return {task.folder for task in plan(config, facts).tasks()}
+
+
+def by_kind(config, facts=KNOWN):
+    kinds = {}
+    for task in plan(config, facts).tasks():
+        kinds.setdefault(task.kind, []).append(task)
+    return kinds
+
+
+@pytest.mark.parametrize("name, section", settings())
+def test_a_setting_changes_a_key_or_is_harmless(name, section):
+    before = Config().with_values(BEFORE.get(name, {}))
+    if name in HARMLESS:
+        assert name not in CHANGES
+        return
+    assert name in CHANGES, f"say in this test what --{name} changes, or why it changes no stage"
+    after = before.with_values({name: CHANGES[name]})
+    assert getattr(getattr(after, section), name) != getattr(getattr(before, section), name)
+    facts = replace(
+        KNOWN, rules={}, origins={(t, s): o for (t, _), o in KNOWN.origins.items() for s in (0, 1, 3)}
+    )
+    assert keys(before, facts) != keys(after, facts)
+
+
+@pytest.mark.parametrize("name", [n for n in HARMLESS if n not in ("data", "class_names", "teachers")])
+def test_a_harmless_setting_changes_no_key(name):
+    other = {"image_size": 64, "val_fraction": 0.2, "strict": True, "results": "x", "fresh": True}
+    other |= {"threads": 2, "accept_versions": True}
+    assert keys(Config()) == keys(Config().with_values({name: other[name]}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": "other"},
+        {"versions": {**VERSIONS, "keras": "2.0"}},
+        {"versions": {**VERSIONS, "litert-quantizer": "2.0"}},
+        {"weight_files": {"vgg16": "sha"}},
+        {"origins": {("vgg16", 0): Origin("random", False), ("cnn5", 0): Origin("random", False)}},
+    ],
+    ids=str,
+)
+def test_a_fact_changes_the_keys_of_what_depends_on_it(changed):
+    assert keys(Config()) != keys(Config(), replace(KNOWN, **changed))
+
+
+def test_a_version_redoes_what_depends_on_it_and_nothing_else():
+    def folders(package):
+        tasks = plan(Config(), replace(KNOWN, versions={**VERSIONS, package: "2.0"})).tasks()
+        return {task.name: task.folder for task in tasks}
+
+    old = folders("nothing")
+    redone = {name for name, folder in folders("litert-quantizer").items() if folder != old[name]}
+    assert {"alone-int8", "alone-int8-evaluation", "alone-report"} <= redone
+    assert not {"views", "alone-student", "vgg16-whole", "alone-student-evaluation"} & redone
+    assert {"alone-student", "vgg16-whole", "alone-int8"} <= {
+        name for name, folder in folders("keras").items() if folder != old[name]
+    }
+
+
+def test_the_code_of_a_kind_is_in_its_keys(monkeypatch):
+    before = by_kind(Config())
+    monkeypatch.setitem(KINDS, "student", replace(KINDS["student"], version=KINDS["student"].version + 1))
+    after = by_kind(Config())
+    assert {t.key for t in before["student"]}.isdisjoint(t.key for t in after["student"])
+    assert {t.key for t in before["file"]}.isdisjoint(t.key for t in after["file"])  # made of students
+    assert [t.key for t in before["whole"]] == [t.key for t in after["whole"]]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("-report")])
+def test_every_kind_has_its_function(kind):
+    assert callable(KINDS[kind].load())
+
+
+def test_a_plan_ends_where_it_cannot_know_further():
+    kinds = by_kind(Config(), FACTS)
+    assert [task.name for task in kinds["origin"]] == ["vgg16-origin", "cnn5-origin"]
+    assert "whole" not in kinds and "run-report" not in kinds
+    assert [task.name for task in kinds["student"]] == ["alone-student"]  # it needs no teacher
+    assert [task.name for task in by_kind(Config())["run-report"]] == ["closing-report"]
+
+
+def test_pretrained_teachers_have_a_head_first_and_random_ones_not():
+    names = {task.name for task in plan(Config(), KNOWN).tasks()}
+    assert {"vgg16-features", "vgg16-head", "vgg16-whole"} <= names
+    assert "cnn5-whole" in names and not {"cnn5-features", "cnn5-head"} & names
+
+
+def test_rules_are_tried_on_the_first_seed_and_the_chosen_one_is_repeated():
+    config = Config().with_values({"alphas": (0.1, 0.5), "temperatures": (2.0, 4.0), "seeds": 2})
+    tried = next(group for group in plan(config, KNOWN).groups if group.name == "cnn5")
+    rules = [student.rule for student in tried.candidates]
+    assert rules == [Rule(a, t) for a in (0.1, 0.5) for t in (2.0, 4.0)]
+    assert not tried.students and tried.report is None
+    chosen = replace(KNOWN, rules={"cnn5": rules[2], "vgg16": rules[0]})
+    group = next(group for group in plan(config, chosen).groups if group.name == "cnn5")
+    assert [(s.seed, s.rule) for s in group.students] == [(0, rules[2]), (1, rules[2])]
+    assert group.students[0].student.key == tried.candidates[2].student.key  # trained once
+
+
+def test_a_float_layer_is_planned_once_it_is_known_that_int8_loses():
+    config = Config().with_values({"mixed": True, "recipes": ("int8",)})
+    alone = plan(config, KNOWN).groups[0]
+    assert not alone.students[0].complete and alone.report is None
+    lossy = replace(KNOWN, lossy_layers={("alone", 0): "tensor", ("vgg16", 0): None, ("cnn5", 0): None})
+    alone, vgg16, _ = plan(config, lossy).groups
+    assert list(alone.students[0].files) == ["int8", "int8-mixed"]
+    assert alone.students[0].files["int8-mixed"][0].settings["in_float"] == "tensor"
+    assert list(vgg16.students[0].files) == ["int8"]
+
+
+def test_a_student_is_taught_by_the_teacher_of_its_seed():
+    config = Config().with_values({"seeds": 2, "teacher_seeds": True})
+    facts = replace(KNOWN, origins={(t, s): Origin("random", False) for t in FACTS.teachers for s in (0, 1)})
+    group = plan(config, facts).groups[1]
+    for teacher, student in zip(group.teachers, group.students, strict=True):
+        assert student.student.inputs["labels"] is teacher.labels and student.seed == teacher.seed
+
+
+def test_every_recipe_can_be_planned():
+    recipes = tuple(name for name, row in RECIPES.items() if row.selectable)
+    kinds = by_kind(Config().with_values({"recipes": recipes}))
+    made = {task.settings["recipe"] for task in kinds["file"] + kinds["tuned-file"]}
+    assert made == set(recipes)
+
+
+def test_tasks_are_values():
+    for task in plan(Config(), KNOWN).tasks():
+        copy = pickle.loads(pickle.dumps(task))
+        assert copy == task and copy.key == task.key
+
+
+def test_what_a_task_is_made_of_comes_before_it():
+    ready = set()
+    for task in plan(Config().with_values({"seeds": 2}), KNOWN).tasks():
+        assert all(needed.folder in ready for needed in task.inputs.values()), task.name
+        ready.add(task.folder)
+
+
+def test_a_toy_stage_is_a_row_and_a_function(monkeypatch, tmp_path):
+    """What docs/design.md promises: a new stage touches its kind and its function, and is found again."""
+    import kdtf.runs.data
+    from kdtf.progress import Progress
+    from kdtf.runs.kinds import Kind
+    from kdtf.runs.perform import perform
+    from kdtf.store import Store
+    from kdtf.tasks import Task
+
+    def toy(space, text):
+        (space.folder / "toy.txt").write_text(text)
+
+    monkeypatch.setattr(kdtf.runs.data, "toy", toy, raising=False)
+    monkeypatch.setitem(KINDS, "toy", Kind("data.toy", ("numpy",)))
+    task = Task("toy", "toy", {"text": "hello"})
+    first, again = (perform(task, Store(tmp_path), None, Progress()) for _ in range(2))
+    assert (first.path / "toy.txt").read_text() == "hello" and (first.reused, again.reused) == (False, True)
+
+
+def test_a_toy_setting_of_the_views_is_one_field():
+    """Its flag, its rule and its place in a key: the views' task takes their whole section."""
+
+    @dataclass(frozen=True)
+    class ToyViews(ViewConfig):
+        """views: as they are, and a toy"""
+
+        toy: float = option(0.5, "how much of a toy", "F")
+
+    parser = new_parser("", "", "")
+    add_section(parser, ToyViews())
+    assert vars(parser.parse_args(["--toy", "0.7"])) == {"toy": 0.7}
+    before = replace(Config(), views=ToyViews())
+    after = before.with_values({"toy": 0.7})
+    with pytest.raises(UserError, match=r"^--toy must be of type float\. Got 'x'\.$"):
+        before.with_values({"toy": "x"})
+    assert by_kind(after)["views"][0].settings["policy"].toy == 0.7
+    assert by_kind(after)["views"][0].key != by_kind(before)["views"][0].key

@@ -1,0 +1,44 @@
+"""Files for which a student is fine-tuned, or of which a layer stays in float, join a finished run."""
+
+import json
+import shutil
+
+from conftest import QUICK, stages, table
+
+from kdtf.cli import main
+from kdtf.evidence import choose
+
+TUNED = [
+    *("--recipes", "int8", "int8-qat", "--compress", "prune", "--mixed"),
+    *("--qat-epochs", "1", "--compress-epochs", "2"),
+]
+
+
+def test_fine_tuned_and_mixed_files_join_a_finished_run(finished, tiny, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "r")
+    monkeypatch.setattr(choose, "MOST_LOST", -1)  # as if int8 had lost, whatever it did
+    before = stages(tmp_path / "r")
+    argv = ["--data", str(tiny), "--results", str(tmp_path / "r"), *QUICK, *TUNED]
+    assert main(argv) == 0
+    rows = table(tmp_path / "r", "summary.csv").query("model == 'distilled'").set_index("recipe")
+    assert list(rows.index) == ["keras", "int8", "int8-qat", "int8-prune", "int8-mixed"]
+    assert rows.accuracy["int8"] == table(finished, "summary.csv").iloc[-1].accuracy  # the stage that stood
+    assert rows.sparsity["int8-prune"] > 0.45 > rows.sparsity["int8"]
+    assert rows.gzip_kib["int8-prune"] < rows.gzip_kib["int8"] <= rows.size_kib["int8"]
+    errors = table(tmp_path / "r", "mobilenet_quantization_error.csv")
+    assert errors.recipe.unique().tolist() == ["int8", "int8-qat", "int8-prune", "int8-mixed"]
+    of_int8, of_mixed = (errors.query("recipe == @r").set_index("layer") for r in ("int8", "int8-mixed"))
+    bad = of_int8.index[of_int8.worst == 1][0]
+    assert of_int8.snr_db[bad] == of_int8.snr_db[of_int8.weighted].min()
+    assert of_mixed.weights_snr_db[bad] == 200
+    history = table(tmp_path / "r", "mobilenet_int8-prune_history.csv")
+    assert history.epoch.tolist() == [1, 2] and (history.phase == "prune").all()
+    warned = json.loads((tmp_path / "r" / "manifest.json").read_text())["warnings"]
+    told = next(w for w in warned if w.startswith("mobilenet, seed 0: int8 loses"))
+    assert f"the output of {bad} (" in told and "With that layer in float, int8-mixed loses" in told
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "What small files cost" in page and "int8-prune" in page
+    after = stages(tmp_path / "r")
+    trained = {name for name in before if "-student-" in name or "-whole-" in name or "-labels-" in name}
+    assert trained and all(after[name] == before[name] for name in trained)
+    assert main(argv) == 0 and stages(tmp_path / "r") == after
