@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_run import CLASSES, QUICK, SHAPE
 
 from kdtf.cli.entry import main
-from kdtf.data import phantom as sample
+from kdtf.data import phantom
 
 
 @pytest.fixture(scope="session")
@@ -27,24 +28,10 @@ def shared_weights() -> Path:
     return path
 
 
-QUICK = [
-    "--teachers",
-    "mobilenet",
-    "--weights",
-    "none",
-    "--views",
-    "2",
-    "--epochs",
-    "2",
-    "--scratch-epochs",
-    "1",
-]
-
-
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    sample.write(folder, train=48, val=16, test=24, side=32, teacher_side=64, seed=1)
+    phantom.write(folder, train=48, val=16, test=24, side=32, teacher_side=64, seed=1)
     return folder
 
 
@@ -53,21 +40,6 @@ def finished(tiny, tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     assert main(["--data", str(tiny), "--results", str(results), *QUICK]) == 0
     return results
-
-
-def table(results, name):
-    """A CSV file of a results folder."""
-    import pandas as pd
-
-    return pd.read_csv(results / name)
-
-
-def stages(results):
-    """{finished stage: when it was made}, to see whether one was made again."""
-    return {note.parent.name: note.stat().st_mtime_ns for note in (results / "work").glob("*/stage.json")}
-
-
-SHAPE, CLASSES = (16, 16, 3), ("a", "b", "c")
 
 
 @pytest.fixture(scope="session")

@@ -1,39 +1,69 @@
 """Every preset runs end to end on a few dozen images, and differs from the defaults where it says so."""
 
 import re
+import shlex
 import tomllib
+from dataclasses import replace
 
+import keras
 import pandas as pd
 import pytest
+from keras import layers
+from matplotlib.figure import Figure
+from PIL import Image
 
 from kdtf.cli.arguments import PRESETS, preset_names, read_config
 from kdtf.cli.entry import main
 from kdtf.config import Config
-from kdtf.data.phantom import CLASSES
+from kdtf.data import phantom
 from kdtf.models import networks
 from kdtf.models.registry import Teacher
+from kdtf.models.students import STUDENTS
 
-SHORT = ["--epochs", "1", "--views", "2", "--seeds", "1", "--batch-size", "16", "--weights", "none"]
-SHORT += [
-    "--scratch-epochs",
-    "1",
-    "--fine-tune-epochs",
-    "1",
-    "--recipes",
-    "int8",
-    "--calibration-images",
-    "4",
-]
+SHORT = shlex.split(
+    "--epochs 1 --views 2 --seeds 1 --batch-size 16 --weights none --recipes float32 --scratch-epochs 1 "
+    "--fine-tune-epochs 1 --fine-tune-batch-size 16"
+)
+
+
+def one_convolution(pixels):
+    """The feature maps of every teacher here."""
+    return layers.Conv2D(8, 3, strides=4, activation="relu")(pixels)
+
+
+def small_student(shape, classes, momentum, dropout):
+    """A convolution and its logits: (H, W, C) to (K,)."""
+    pixels = keras.Input(shape, name="pixels")
+    maps = layers.Conv2D(4, 4, strides=4, activation="relu")(layers.Rescaling(1 / 255)(pixels))
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(layers.Flatten()(maps)))
 
 
 @pytest.fixture
 def shallow(monkeypatch):
-    """Every teacher on the convolutions of `cnn5`, the row's preprocessing, neck and head kept.
+    """Every network on a single convolution, a teacher's preprocessing, neck and head kept.
 
-    Tracing and running DenseNet121 and its like takes minutes; `test_teachers` steps through each.
+    Tracing and running DenseNet121 and its like takes minutes; the tests of `models` step through each.
     """
-    build = networks.as_application(networks.cnn5)
+    build = networks.as_application(one_convolution)
     monkeypatch.setattr(Teacher, "build", lambda row, input_shape, weights, **unused: build(input_shape))
+    for name, row in STUDENTS.items():
+        monkeypatch.setitem(STUDENTS, name, replace(row, build=small_student))
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """Pictures of one pixel: no preset changes how they are drawn, which takes longer than all the rest."""
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, out, **unused: Image.new("L", (1, 1)).save(out, "png")
+    )
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A dozen images a split, larger ones for the teacher."""
+    folder = tmp_path_factory.mktemp("few")
+    phantom.write(folder, train=16, val=8, test=12, side=32, teacher_side=40, seed=1)
+    return folder
 
 
 def test_the_five_systems_are_there():
@@ -53,13 +83,13 @@ def test_a_preset_says_what_it_is_and_holds_only_what_differs(name):
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_runs_from_arrays_to_report(name, tiny, tmp_path, shallow):
+def test_every_preset_runs_from_arrays_to_report(name, few, tmp_path, shallow, blank):
     """The CT presets with one of their teachers, `cifar10` with another student than pneumonia-densenet."""
     fewer = {"chest-ct": ["--teachers", "vgg16"], "chest-ct-128": ["--teachers", "mobilenet"]}
     more = fewer.get(name, []) + (["--student", "cnn5"] if name == "cifar10" else [])
-    more += ["--class-names", *CLASSES] if name in ("cifar10", "dermamnist") else []
+    more += ["--class-names", *phantom.CLASSES] if name in ("cifar10", "dermamnist") else []
     out = tmp_path / "r"
-    assert main(["--preset", name, "--data", str(tiny), "--results", str(out), *SHORT, *more]) == 0
+    assert main(["--preset", name, "--data", str(few), "--results", str(out), *SHORT, *more]) == 0
     config, _ = read_config(["--preset", name, *more])
     (teacher,) = config.teacher.teachers
     rows = pd.read_csv(out / "summary.csv")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, SHAPE
 from PIL import Image
+from small_run import CLASSES, SHAPE
 
 from kdtf import predictor as module
 from kdtf.data.load import load
@@ -30,7 +30,6 @@ from kdtf.predictor import (
 )
 from kdtf.prepare import PrepareConfig, prepare
 from kdtf.progress import Progress
-from kdtf.tflite import bundle as bundles
 
 SIDE = SHAPE[0]
 RNG = np.random.default_rng(0)

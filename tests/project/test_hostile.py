@@ -23,7 +23,7 @@ QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 @pytest.fixture(scope="module")
 def student(files, tmp_path_factory):
     """A small bundle of 16 px, three classes."""
-    from conftest import CLASSES, SHAPE
+    from small_run import CLASSES, SHAPE
 
     from kdtf.tflite.quantize import card
 

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import QUICK, stages
+from small_run import QUICK, stages
 
 from kdtf.cli import main
 from kdtf.files import file_digest

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import QUICK
+from small_run import QUICK
 
 from kdtf.cli import main
 

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import table
+from small_run import table
 
 from kdtf.data import phantom
 from kdtf.data.typical import layout, typical

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from conftest import QUICK, stages, table
+from small_run import QUICK, stages, table
 
 from kdtf.cli import main
 from kdtf.evidence import choose

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK, table
+from small_run import QUICK, table
 
 from kdtf.cli import main
 

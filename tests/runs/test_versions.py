@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import QUICK, stages
+from small_run import QUICK, stages
 
 from kdtf.cli import main
 from kdtf.runs import engine

@@ -2,7 +2,7 @@
 
 import shutil
 
-from conftest import QUICK, table
+from small_run import QUICK, table
 
 from kdtf.cli import main
 from kdtf.models.weights import NOT_DOWNLOADED, WeightSource
