@@ -13,6 +13,10 @@ class UserError(Exception):
     """Something the user can put right. Its text is one line, complete in itself."""
 
 
+class Leakage(UserError):
+    """Splits share images or patients, and the user asked to stop then."""
+
+
 def require(ok: Any, name: str, rule: str, got: Any, hint: str = "") -> None:
     """Raise `UserError` unless `ok`.
 

@@ -54,6 +54,8 @@ def damaged_files(folder: Path) -> list[str]:
     try:
         note = read_note(folder)
         whole = isinstance(note["seconds"], int | float)
+        if "kind" in note:  # of an earlier kdtf it has fewer parts
+            whole = whole and isinstance(note["made_with"], dict) and isinstance(note["environment"], dict)
         return changed_files(folder, note["sha256"]) if whole else [NOTE]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return [NOTE]

@@ -8,9 +8,9 @@ TensorFlow is imported only after the arguments and the data have been found goo
 import os
 import sys
 
-from ..errors import UserError
+from ..errors import Leakage, UserError
 from .commands import COMMANDS
-from .run import RUN_COMMANDS, Stopped, run_all
+from .run import RUN_COMMANDS, run_all
 from .terminal import one_line
 
 INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from it."
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         commands.get(name, run_all)(rest)
         return 0
-    except Stopped as error:
+    except Leakage as error:
         print(f"Stopped: {one_line(str(error))}", file=sys.stderr)
         return 3
     except UserError as error:

@@ -3,8 +3,6 @@
 `runs` is imported once the arguments have been found good: it takes half a second.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,29 +18,13 @@ AUDIT_SETTINGS = (
 )
 
 
-class Stopped(UserError):
-    """Splits share images or patients, and the user asked to stop then: exit code 3."""
-
-
-@contextmanager
-def leakage_stops() -> Iterator[None]:
-    """Leakage that --strict does not let pass, as `Stopped`."""
-    from ..runs.session import Leakage
-
-    try:
-        yield
-    except Leakage as error:
-        raise Stopped(str(error)) from None
-
-
 def run_all(argv: list[str]) -> None:
     """The whole pipeline."""
     usage = f"[{' | '.join([*RUN_COMMANDS, *COMMANDS])}] [settings]"
     config, demo = read_config(argv, run_parser(usage=usage))
     from ..runs.session import run_config
 
-    with leakage_stops():
-        result = run_config(config, Terminal(), demo=demo)
+    result = run_config(config, Terminal(), demo=demo)
     print_summary(result.summary, Path(config.run.results), synthetic=result.synthetic)
 
 
@@ -53,8 +35,7 @@ def run_audit(argv: list[str]) -> None:
     config, demo = read_config(argv, parser)
     from ..runs.session import audit_run
 
-    with leakage_stops():
-        audit_run(config, Terminal(), demo=demo)
+    audit_run(config, Terminal(), demo=demo)
     tables = "audit.csv, audit_pairs.csv and pictures of the worst pairs"
     print(f"The audit is in {Path(config.run.results)}: {tables}.")
 

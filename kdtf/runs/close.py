@@ -11,7 +11,6 @@ from ..data.dataset import Dataset
 from ..evidence import choose
 from ..evidence.metrics import score
 from ..evidence.tables import file_evidence, subsets
-from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
 from ..records import DataSheet, FileEvidence, FileResult, StudentResult, TeacherResult
 from ..report.page import render
@@ -75,8 +74,6 @@ class Closing:
     def _read(self, group: Group) -> None:
         """The finished models of a group, and what their reader must be warned of."""
         teachers = [read_teacher(tasks, self.store) for tasks in group.teachers]
-        if any(teacher.weights == NOT_DOWNLOADED for teacher in teachers):
-            self.progress.warn(OFFLINE)
         self.teachers[group.name] = teachers
         students = []
         for i, tasks in enumerate(group.students):

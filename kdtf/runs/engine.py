@@ -13,6 +13,7 @@ from ..config import Config
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..evidence import choose
+from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
 from ..records import FileResult, Rule, StudentResult, TeacherResult
 from ..report.subjects import AuditSubject, data_name
@@ -105,6 +106,8 @@ def run_tasks(
             closing.report(current, task)
         else:
             perform(task, store, data, progress)
+        if task.kind == "origin" and read_origin(store.work / task.folder).weights == NOT_DOWNLOADED:
+            progress.warn(OFFLINE)
         finished.add(task.folder)
         facts = learned(config, facts, current, finished, store, data)
 

@@ -9,7 +9,7 @@ from ..config import Config, RunConfig
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..data.load import DataSource
-from ..errors import UserError
+from ..errors import Leakage, UserError
 from ..files import disk_errors
 from ..native_log import native_noise, set_environment
 from ..progress import Progress
@@ -25,10 +25,6 @@ NO_DATA = (
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
 )
 LEAK = "--strict: splits share images or patients. See audit.csv and audit_pairs.csv."
-
-
-class Leakage(UserError):
-    """Splits share images or patients, and the user asked to stop then."""
 
 
 @contextmanager

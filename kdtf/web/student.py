@@ -15,7 +15,7 @@ from ..predictor import BundleError, Predictor, likeness, open_interpreter, patt
 from ..tflite.card import Card
 
 SCORES = {"accuracy": "Accuracy on test", "auc": "AUC on test", "ece": "ECE on test, before the temperature"}
-MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError)  # of a card edited by hand
+MALFORMED = (TypeError, ValueError, LookupError, ArithmeticError)  # what a card edited by hand may raise
 INTERVAL = "{:.3f} (95 % interval {:.3f} to {:.3f})"
 
 

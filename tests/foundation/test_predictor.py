@@ -4,15 +4,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import CLASSES, SHAPE
+from small_run import SHAPE
 
 from kdtf import predictor as module
 from kdtf.data.load import load
@@ -30,6 +28,7 @@ from kdtf.predictor import (
 )
 from kdtf.prepare import PrepareConfig, prepare
 from kdtf.progress import Progress
+from kdtf.tflite.datasheet import describe_data
 
 SIDE = SHAPE[0]
 RNG = np.random.default_rng(0)
@@ -111,9 +110,9 @@ def test_any_file_gives_what_its_training_array_gives(tmp_path, bundle, size, se
     out = tmp_path / "out"
     prepare(tmp_path / "in", PrepareConfig(out=str(out), size=size, **settings), Progress())
     loaded = load(out, tmp_path / "work", image_size=SIDE)
-    told = bundles.of_data(loaded)
-    assert told["input"]["prepared"]["keep_aspect"] == settings.get("keep_aspect", False)
-    predictor = Predictor(bundle(input=told["input"]))
+    prepared = describe_data(loaded).prepared
+    assert prepared["keep_aspect"] == settings.get("keep_aspect", False)
+    predictor = Predictor(bundle(input={"prepared": prepared}))
     expected = predictor.calibrated(predictor(loaded.train.pixels))
     rows = list(predictor.rows([tmp_path / "in" / "train"]))
     names = [line.split(",")[1] for line in (out / "files_train.csv").read_text().splitlines()[1:]]
@@ -137,14 +136,15 @@ def test_a_grey_student_sees_grey(tmp_path):
 
 def test_chest_ct_files_give_what_the_shared_arrays_give(shared_data, tmp_path):
     from kdtf.models.students import build_student, exported
-    from kdtf.tflite.quantize import card, convert
+    from kdtf.tflite.card import runnable_card
+    from kdtf.tflite.quantize import convert, file_facts
 
     student = exported(build_student("cnn3", (32, 32, 3), 4, momentum=0.5, dropout=0.5, seed=0))
     content = convert(student, "float32", np.zeros((1, 32, 32, 3), np.float32))
-    facts = card(content, "float32", classes=tuple("abcd"), shape=(32, 32, 3), made_by={}, synthetic=False)
-    facts["training_images"] = typical(np.load(shared_data / "chest_ct_32" / "X_train.npy"))
+    card = runnable_card(file_facts(content, "float32"), 4, (32, 32, 3))
+    card["training_images"] = typical(np.load(shared_data / "chest_ct_32" / "X_train.npy"))
     (tmp_path / "s.tflite").write_bytes(content)
-    (tmp_path / "s.json").write_text(json.dumps(facts))
+    (tmp_path / "s.json").write_text(json.dumps(card))
     source, predictor = shared_data / "chest_ct", Predictor(tmp_path / "s.tflite")
     rows = list(predictor.rows([source / "test"]))
     added = set((source / "SUPPLEMENT.txt").read_text().splitlines())  # behind the others in the arrays
@@ -266,9 +266,9 @@ def test_statistics_known_values():
     pixels = np.zeros((2, 2, 2, 3), np.uint8)
     pixels[0, 0] = 200  # half white-ish, grey
     pixels[1] = (90, 60, 30)
-    found = {name: values.tolist() for name, values in statistics(pixels, patterns_of({})).items()}
-    assert found.pop("layout") == pytest.approx([100, 100])  # no pattern is known
-    assert found == {"brightness": [100, 60], "contrast": [100, 0], "colour": [0, 60]}
+    values = {name: numbers.tolist() for name, numbers in statistics(pixels, patterns_of({})).items()}
+    assert values.pop("layout") == pytest.approx([100, 100])  # no pattern is known
+    assert values == {"brightness": [100, 60], "contrast": [100, 0], "colour": [0, 60]}
 
 
 def test_images_unlike_the_training_images_are_warned_of(tmp_path, bundle):
@@ -279,8 +279,8 @@ def test_images_unlike_the_training_images_are_warned_of(tmp_path, bundle):
     assert not any(predictor.unlike(training))
     photo = noise(1, *SHAPE)
     black = np.zeros((1, *SHAPE), np.uint8)
-    said = predictor.unlike(photo)[0]
-    assert said.startswith("unlike the training images: brightness 1") and ", colour 1" in said
+    warning = predictor.unlike(photo)[0]
+    assert warning.startswith("unlike the training images: brightness 1") and ", colour 1" in warning
     low, _, high = known["brightness"]
     expected = f"unlike the training images: brightness 0 (theirs {low:.0f} to {high:.0f}), contrast 0 ("
     assert predictor.unlike(black)[0].startswith(expected)
@@ -292,15 +292,14 @@ def test_another_modality_of_the_same_grey_levels_is_often_warned_of(shared_data
     ct = {
         split: np.load(shared_data / "chest_ct_32" / f"X_{split}.npy") for split in ("train", "val", "test")
     }
-    stored, left = layout(ct["train"], ct["val"])
-    known = typical(ct["train"]) | {"layout": left}
-    facts = {"training_images": known, "training_layout": stored}
-    predictor = Predictor(bundle(**facts))
+    patterns, unexplained = layout(ct["train"], ct["val"])
+    known = typical(ct["train"]) | {"layout": unexplained}
+    predictor = Predictor(bundle(training_images=known, training_layout=patterns))
     files = sorted((shared_data / "chest_xray_pneumonia" / "test").glob("*/*"))[::3]
     xrays = np.stack([to_pixels(read_image(file).image, (32, 32, 3)) for file in files])
-    said = predictor.unlike(xrays)
-    assert np.mean([bool(text) for text in said]) > 0.4
-    assert all(text.startswith("unlike the training images: layout ") for text in said if text)
+    warnings = predictor.unlike(xrays)
+    assert np.mean([bool(text) for text in warnings]) > 0.4
+    assert all(text.startswith("unlike the training images: layout ") for text in warnings if text)
     assert np.mean([bool(text) for text in predictor.unlike(ct["test"])]) < 0.03
 
 
@@ -373,60 +372,3 @@ def test_a_model_that_is_cut_short_is_told_in_one_line(bundle):
         with pytest.raises(BundleError, match=r"must be a TFLite model\. It cannot be read: ") as caught:
             Predictor(path)
         assert "\n" not in str(caught.value)
-
-
-# Alone
-
-ALONE = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "keras", "kdtf", "tf_keras", "pandas", "sklearn", "scipy"):
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocked())
-from predictor import Predictor
-import resource
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-predictor = Predictor("s.tflite")
-for i, row in enumerate(predictor.rows(sys.argv[1:])):
-    if i in (500, 9999):
-        print(peak())
-    elif i < 2:
-        print(row.label, *(f"{p:.6f}" for p in row.probs))
-"""
-
-
-def run_alone(folder, *argv):
-    shutil.copy(module.__file__, folder / "predictor.py")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    argv = [sys.executable, "-c", ALONE, *map(str, argv)]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-@pytest.mark.parametrize("recipe", ["float32", "int8"])
-def test_it_works_without_tensorflow_and_without_kdtf(tmp_path, bundle, recipe):
-    path = bundle(recipe, temperature=1.5)
-    save(tmp_path / "a.png", noise(20, 30, 3))
-    np.save(tmp_path / "b.npy", noise(16, 16))
-    rows = Predictor(path).rows([tmp_path / "a.png", tmp_path / "b.npy"])
-    expected = [" ".join([row.label, *(f"{p:.6f}" for p in row.probs)]) for row in rows]
-    assert run_alone(tmp_path, "a.png", "b.npy") == expected
-    assert expected[0].split()[0] in CLASSES
-
-
-def test_ten_thousand_images_in_constant_memory(tmp_path, bundle):
-    bundle("int8")
-    (tmp_path / "in").mkdir()
-    for i in range(10):
-        save(tmp_path / f"{i}.png", np.full((128, 128, 3), 20 * i, np.uint8))
-    for i in range(10_000):
-        os.link(tmp_path / f"{i % 10}.png", tmp_path / "in" / f"{i:05}.png")
-    early, late = map(int, run_alone(tmp_path, "in")[2:])
-    assert late - early < 8 << 10  # KiB; 10,000 decoded images would be 470 MiB

@@ -12,10 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from small_run import CLASSES, SHAPE
 
 from kdtf.data.load import load
 from kdtf.errors import UserError
 from kdtf.predictor import BundleError, Predictor, Unusable, map_images, read_dicom, read_image
+from kdtf.tflite.c_source import c_source
+from kdtf.tflite.card import Card, read_card, runnable_card
+from kdtf.web.student import student as page_entry
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -23,14 +27,12 @@ QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 @pytest.fixture(scope="module")
 def student(files, tmp_path_factory):
     """A small bundle of 16 px, three classes."""
-    from small_run import CLASSES, SHAPE
+    from kdtf.tflite.quantize import file_facts
 
-    from kdtf.tflite.quantize import card
-
+    card = runnable_card(file_facts(files["int8"], "int8"), len(CLASSES), SHAPE)
     path = tmp_path_factory.mktemp("bundle") / "s_Student_int8.tflite"
     path.write_bytes(files["int8"])
-    facts = card(files["int8"], "int8", classes=CLASSES, shape=SHAPE, made_by={}, synthetic=True)
-    path.with_suffix(".json").write_text(json.dumps(facts))
+    path.with_suffix(".json").write_text(json.dumps({**card, "recipe": "int8"}))
     return path
 
 
@@ -142,7 +144,7 @@ def lambda_student(path, flag):
 
 
 def test_a_lambda_in_a_student_is_refused(tmp_path):
-    from kdtf.runs.student import load_student
+    from kdtf.models.students import load_student
 
     lambda_student(tmp_path / "student.keras", tmp_path / "ran")
     (tmp_path / "ran").unlink()  # building the model ran it
@@ -153,7 +155,9 @@ def test_a_lambda_in_a_student_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
 def test_harmed_weights_are_refused_in_one_line(suffix, tmp_path):
-    from kdtf.models.teachers import WeightSource, build_base, row_of
+    from kdtf.models.registry import row_of
+    from kdtf.models.teachers import build_base
+    from kdtf.models.weights import WeightSource
 
     good = tmp_path / f"good{suffix}"
     network = row_of("cnn5").build(input_shape=(32, 32, 3), weights=None)
@@ -233,16 +237,24 @@ values = st.recursive(
 @given(data=st.data())
 def test_any_card_is_used_or_told(data, student, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
-    facts = json.loads(student.with_suffix(".json").read_text())
-    place = data.draw(st.sampled_from([*facts, "input", "thresholds", "temperature"]))
-    facts[place] = data.draw(values)
+    card = json.loads(student.with_suffix(".json").read_text())
+    place = data.draw(st.sampled_from([*Card.__dataclass_fields__, "input", "thresholds", "temperature"]))
+    card[place] = data.draw(values)
     (folder / "s.tflite").write_bytes(student.read_bytes())
-    (folder / "s.json").write_text(json.dumps(facts))
+    (folder / "s.json").write_text(json.dumps(card))
     try:
         predictor = Predictor(folder / "s.tflite")
         (row,) = predictor.rows([image(folder)])
         assert row.error == "" and 0 <= row.probability <= 1
     except BundleError as error:
+        assert "\n" not in str(error)
+    try:
+        _, entry = page_entry(folder / "s.tflite", 1)  # as `page` reads it
+        assert all(
+            isinstance(text, str) for text in (*entry["card"]["facts"].values(), *entry["card"]["limits"])
+        )
+        c_source(b"", read_card(folder / "s.json"))  # as `c-array` does
+    except UserError as error:
         assert "\n" not in str(error)
 
 

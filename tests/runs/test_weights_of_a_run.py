@@ -1,11 +1,12 @@
 """Where a teacher's weights come from is decided once: a run goes on with what it began with."""
 
+import json
 import shutil
 
 from small_run import QUICK, table
 
 from kdtf.cli import main
-from kdtf.models.weights import NOT_DOWNLOADED, WeightSource
+from kdtf.models.weights import NOT_DOWNLOADED, OFFLINE, WeightSource
 
 
 def weights_that(pretrained, origin):
@@ -33,3 +34,5 @@ def test_a_teacher_goes_on_with_the_weights_it_began_with(tiny, tmp_path, monkey
     assert main([*argv, "--results", str(tmp_path / "b")]) == 0
     teacher = table(tmp_path / "b", "summary.csv").query("model == 'teacher'").iloc[0]
     assert teacher.teacher_weights == NOT_DOWNLOADED
+    warnings = json.loads((tmp_path / "b" / "manifest.json").read_text())["warnings"]
+    assert warnings.count(OFFLINE) == 1

@@ -30,6 +30,7 @@ def refused(capsys, *argv):
         (lambda f: edit(f, test={"auc": None}), "must be a card as kdtf wrote it. It is not."),
         (lambda f: edit(f, test={"auc": [None, 0, 1]}), "must be a card as kdtf wrote it. It is not."),
         (lambda f: edit(f, test={"auc": [0.5]}), "must be a card as kdtf wrote it. It is not."),
+        (lambda f: edit(f, bytes=10**400), "must be a card as kdtf wrote it. It is not."),
         (lambda f: edit(f, limits="none"), "must be a card as kdtf wrote it. It is not."),
         (lambda f: edit(f, made_by=[]), "must be a card as kdtf wrote it. It is not."),
         (lambda f: edit(f, recipe=None), "must be a card as kdtf wrote it. It is not."),
