@@ -159,7 +159,7 @@ def in_words(done, *wanted: str) -> str:
 
 
 def disk(work: Work, rng: random.Random, results: Path, number: int) -> tuple[str, str]:
-    from kdtf.store import list_stages
+    from kdtf.stage_folders import list_stages
 
     whole = sum(f.stat().st_size for f in work.reference.rglob("*") if f.is_file())
     size = rng.randrange(whole // 50, whole)

@@ -38,7 +38,7 @@ with native_noise():
     from kdtf.predictor import quantized
     from kdtf.progress import Progress
     from kdtf.records import Rule, Tuning
-    from kdtf.store import read_note
+    from kdtf.stage_folders import read_note
     from kdtf.tflite import qat
     from kdtf.tflite.quantize import (
         _plain_shapes,

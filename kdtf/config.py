@@ -5,6 +5,7 @@ the manifest are all made from these fields; none of them holds a default of its
 """
 
 import math
+import sys
 import tomllib
 import types
 import typing
@@ -14,6 +15,8 @@ from typing import Any, ClassVar
 
 from .errors import UserError, require, require_known
 
+SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
+DEMO = Path(__file__).with_name("demo.toml")
 DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
 
 
@@ -23,16 +26,35 @@ def option(default: Any, help: str, metavar: str | None = None) -> Any:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Does `value` have the type a field declares? An int may stand for a float, never a bool."""
+    """Does `value` have the type a field declares? An int may stand for a float, a bool for neither."""
     if isinstance(kind, types.UnionType):
         return any(_fits(value, k) for k in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_fits(v, typing.get_args(kind)[0]) for v in value)
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        large = isinstance(value, int) and abs(value) > sys.float_info.max
+        return isinstance(value, int | float) and not isinstance(value, bool) and not large
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
+
+
+def _as_declared(value: Any, kind: Any) -> Any:
+    """A value that fits, in the type a field declares: 2 and 2.0 are one setting, and so one stage's key."""
+    if isinstance(kind, types.UnionType):
+        kind = next(k for k in typing.get_args(kind) if _fits(value, k))
+    if typing.get_origin(kind) is tuple:
+        return tuple(_as_declared(v, typing.get_args(kind)[0]) for v in value)
+    return float(value) if kind is float else value
+
+
+def _is_bounded(value: Any) -> bool:
+    """Is a number finite, and small enough for TensorFlow's integers where it is whole?"""
+    if isinstance(value, tuple):
+        return all(map(_is_bounded, value))
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Section:
@@ -41,13 +63,16 @@ class Section:
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every section is a dataclass
 
     def __post_init__(self) -> None:
+        kinds = typing.get_type_hints(type(self))
+        for f in fields(self):
+            value, kind = getattr(self, f.name), kinds[f.name]
+            value = tuple(value) if isinstance(value, list) else value
+            require(_fits(value, kind), flag(f.name), f"of type {_type_name(kind)}", value)
+            object.__setattr__(self, f.name, _as_declared(value, kind))
+        self.check()
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, list):
-                object.__setattr__(self, f.name, value := tuple(value))
-            kind = typing.get_type_hints(type(self))[f.name]
-            require(_fits(value, kind), flag(f.name), f"of type {_type_name(kind)}", value)
-        self.check()
+            require(_is_bounded(value), flag(f.name), "finite and, if it is whole, below 2^63", value)
 
     def check(self) -> None:
         """Overridden where a value, not only a type, can be wrong."""
@@ -86,13 +111,18 @@ class DataConfig(Section):
     """data: what is read"""
 
     data: str = option("FData", "folder of arrays, or an .npz file with MedMNIST or Keras keys", "DIR|FILE")
+    demo: bool = option(False, "a synthetic chest phantom and a short recipe: nothing is downloaded")
     class_names: tuple[str, ...] = option((), "names of the labels 0, 1, ... [those of classes.txt]", "NAME")
     image_size: int | None = option(None, "side of the student's input in pixels [the arrays' own]", "PX")
     strict: bool = option(False, "stop with exit code 3 where splits share images or patients")
     val_fraction: float = option(0.1, "part of train split off as val where there is no val pair", "F")
 
     def check(self) -> None:
-        self._positive("image_size")
+        alone = not self.demo or self.data == DataConfig.data
+        require(alone, "--demo", "given without --data", self.data, "Choose one of the two.")
+        low, high = SIDES
+        fits = self.image_size is None or low <= self.image_size <= high
+        require(fits, flag("image_size"), f"between {low} and {high}", self.image_size)
         names = self.class_names
         good = len(set(names)) == len(names) and all([n.strip()] == n.splitlines() for n in names)
         require(good, flag("class_names"), "names of one line that all differ, none of them empty", names)
@@ -153,7 +183,7 @@ class TeacherConfig(Section):
 class StudentConfig(Section):
     """student: the small network, trained alone and distilled under the same budget"""
 
-    student: str = option("cnn3", "which student", "NAME")
+    student: str = option("cnn3", "which student, or cut:NETWORK[:BLOCK] of a pretrained one", "NAME")
     baseline: str | None = option(None, "another small network, trained alone, to compare with", "NAME")
     epochs: int = option(300, "epochs of the student, and of a teacher's head on cached features", "N")
     batch_size: int = option(256, "images per step of the student and of a head", "N")
@@ -164,11 +194,14 @@ class StudentConfig(Section):
     warmup: float = option(0.05, "part of its steps spent warming up (CosineDecay)", "F")
     student_momentum: float = option(0.9, "momentum of the student's BatchNormalization statistics", "M")
     student_dropout: float = option(0.5, "dropout before the student's logits", "F")
+    budget_kib: float = option(64.0, "most KiB of the int8 file of a cut:NETWORK without a BLOCK", "KIB")
+    budget_kmacs: float | None = option(None, "most thousand multiply-accumulates of it", "N")
+    budget_arena_kib: float | None = option(None, "most KiB of working memory of it", "KIB")
 
     def check(self) -> None:
         self._at_least(1, "epochs", "batch_size")
         self._at_least(0, "weight_decay")
-        self._positive("learning_rate")
+        self._positive("learning_rate", "budget_kib", "budget_kmacs", "budget_arena_kib")
         self._fraction("warmup", "student_momentum")
         require(0 <= self.student_dropout < 1, flag("student_dropout"), "in [0, 1)", self.student_dropout)
 
@@ -179,7 +212,7 @@ class DistilConfig(Section):
 
     alpha: float = option(0.5, "weight of the true label; of the teacher with --loss soft-ce", "A")
     temperature: float = option(2.0, "softens both sets of logits", "T")
-    loss: str = option("kd", "which distillation loss: kd or soft-ce", "NAME")
+    loss: str = option("kd", "which distillation loss; an unknown name is answered with all of them", "NAME")
     alphas: tuple[float, ...] = option((), "try these on the first seed and keep the best on val", "A")
     temperatures: tuple[float, ...] = option((), "likewise, with every one of --alphas", "T")
     loss_options: tuple[str, ...] = option((), "a loss's own parameters [its defaults]", "NAME=VALUE")
@@ -266,6 +299,7 @@ class RunConfig(Section):
     def check(self) -> None:
         self._at_least(0, "seed")
         self._positive("threads")
+        require(self.threads is None or self.threads <= 1024, flag("threads"), "at most 1024", self.threads)
 
 
 @dataclass(frozen=True)
@@ -280,6 +314,11 @@ class Config:
     quantize: QuantizeConfig = QuantizeConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     run: RunConfig = RunConfig()
+
+    @classmethod
+    def demo(cls) -> "Config":
+        """The settings of --demo: a synthetic phantom, and a recipe short enough for two cores."""
+        return cls.from_dict(read_toml(DEMO))
 
     def with_values(self, values: dict[str, Any]) -> "Config":
         """A copy with flat `{field: value}` settings put in their sections. Unknown names raise."""
@@ -322,5 +361,5 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"--config must be a readable TOML file. Got {str(path)!r} ({error.strerror})."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits, a table in a table in a ...
         raise UserError(f"--config must be valid TOML. {path} is not: {error}.") from None

@@ -5,12 +5,13 @@ A model is named by four words, which are columns of every table: `teacher` (or 
 `seed`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+OUTSIDE_KEYS = {"key": False}  # of a field that decides no result
 KERAS = "keras"  # the recipe of what is no `.tflite`
 
 
@@ -72,29 +73,76 @@ class Training:
 
 
 @dataclass(frozen=True)
+class WeightsChoice:
+    """Where weights come from: a choice of --weights, or "file" with the sha256 of the file that it means.
+
+    `path` says where that file, or its folder, lies on this machine; it decides nothing and is in no key.
+    """
+
+    choice: str = "none"
+    file: str | None = None
+    path: str | None = field(default=None, metadata=OUTSIDE_KEYS)
+
+    @property
+    def source(self) -> str:
+        """The choice as `WeightSource` takes it."""
+        return self.path or self.choice
+
+
+@dataclass(frozen=True)
 class TeacherNetwork:
     """A network of the registry and where its weights come from.
 
-    `weights` is the choice of --weights, `file` the sha256 of the file that it means, if it means one;
-    `size` the side in px to which the graph resizes its input, `momentum` that of BatchNormalization.
+    `size` is the side in px to which the graph resizes its input, `momentum` that of BatchNormalization.
+    `origin` says in words where the weights came from, and `pretrained` whether they are anybody's but the
+    random generator's, once that has been found out.
     """
 
     name: str
-    weights: str
-    file: str | None
+    weights: WeightsChoice
     size: int | None
     momentum: float
     seed: int
+    origin: str | None = None
+    pretrained: bool | None = None
 
 
 @dataclass(frozen=True)
 class StudentNetwork:
-    """A row of `STUDENTS` with its settings: momentum of BatchNormalization, dropout, seed of its weights."""
+    """A row of `STUDENTS`, or a cut network, with its settings.
+
+    Momentum of BatchNormalization, dropout, seed of its weights; where those of a cut network come from.
+    """
 
     name: str
     momentum: float
     dropout: float
     seed: int
+    weights: WeightsChoice = WeightsChoice()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the int8 file of a cut network may cost; None: as much as it likes."""
+
+    kib: float
+    kmacs: float | None = None  # thousand multiply-accumulates of one image
+    arena_kib: float | None = None  # working memory by LiteRT's plan
+
+
+@dataclass(frozen=True)
+class CutCost:
+    """A cut network `cut:NETWORK:BLOCK` and what its int8 file costs, as `Budget` counts."""
+
+    name: str
+    kib: float
+    kmacs: float
+    arena_kib: float
+
+    def fits(self, budget: Budget) -> bool:
+        """Whether it keeps to a budget in every respect."""
+        pairs = ((self.kib, budget.kib), (self.kmacs, budget.kmacs), (self.arena_kib, budget.arena_kib))
+        return all(most is None or cost <= most for cost, most in pairs)
 
 
 @dataclass(frozen=True)
@@ -193,7 +241,8 @@ class StudentResult:
     predictions: Predictions
     key: str
     folder: Path
-    network: str  # a row of `STUDENTS`
+    network: str  # a row of `STUDENTS`, or a cut network
+    weights: str  # where its weights began, in words
     rule: Rule | None  # what it was distilled with; None of one trained alone
     teacher_weights: str | None  # where its teacher's weights came from, in words
     training: dict[str, Any]  # epochs, rate, optimizer, ...: how it was fitted

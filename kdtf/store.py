@@ -6,9 +6,9 @@ one stage never share one, and the second finds the first one's. Knows nothing o
 """
 
 import fcntl
+import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,17 +17,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import require
+from .errors import UserError, require
 from .files import PART, aside, disk_errors, file_digest, replace_folder, written_aside
+from .stage_folders import (
+    CHECKPOINT,
+    NOTE,
+    RUNNING,
+    STAGE,
+    changed_files,
+    clear,
+    damaged_files,
+    in_work,
+    locked,
+    new_part,
+    read_note,
+    stage_of_part,
+)
 from .tasks import Task
 from .versions import versions
 
-CHECKPOINT = "checkpoint"
-NOTE = "stage.json"
-RUNNING = "running"  # locked while a stage is made; only a process that died leaves it behind
 OUTPUTS = "outputs.json"  # of a stage whose files lie in the results folder itself
-STAGE = re.compile(r"(?P<name>.+)-(?P<key>[0-9a-f]{16})")
-EARLIER = "of an earlier kdtf, not used; --fresh removes it"
 CUT_OFF = (
     "{} was cut off the last time without a word: killed, or out of memory. If it was memory, try half of "
     "--batch-size or --fine-tune-batch-size."
@@ -42,111 +51,6 @@ class Stage:
     key: str
     reused: bool
     seconds: float
-
-
-def read_note(folder: Path) -> dict[str, Any]:
-    """What a finished stage says of itself: kind, version, settings, inputs, made_with, seconds, sha256."""
-    return json.loads((folder / NOTE).read_text())
-
-
-def damaged_files(folder: Path) -> list[str]:
-    """The files of a stage's folder that are missing or not what was written, its note among them."""
-    try:
-        note = read_note(folder)
-        whole = isinstance(note["seconds"], int | float)
-        if "kind" in note:  # of an earlier kdtf it has fewer parts
-            whole = whole and isinstance(note["made_with"], dict) and isinstance(note["environment"], dict)
-        return changed_files(folder, note["sha256"]) if whole else [NOTE]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return [NOTE]
-
-
-def changed_files(folder: Path, digests: dict[str, str]) -> list[str]:
-    """Which files of a folder are missing or have another digest than in `digests`."""
-    return [n for n, sha in digests.items() if not (folder / n).is_file() or file_digest(folder / n) != sha]
-
-
-def list_stages(root: Path) -> list[dict[str, Any]]:
-    """What is under a results folder, the oldest first: `name seconds mebibytes state`.
-
-    `state` is "stands", "damaged: FILE", of an earlier kdtf `EARLIER`, or, of a stage that is not finished,
-    "begun" or "being made".
-    """
-    rows = []
-    for folder in (root / "work").glob("*"):
-        with suppress(FileNotFoundError):  # a run that goes on meanwhile has renamed it
-            row = _row(folder) if folder.is_dir() else None
-            rows += [(folder.stat().st_mtime, row)] if row else []
-    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-
-
-def _row(folder: Path) -> dict[str, Any] | None:
-    """What is said of a folder under `work/`; None of one that is no stage."""
-    if folder.name.startswith("."):
-        name = _stage_of_part(folder)
-        return _unfinished_row(folder, name) if name else None
-    if not STAGE.fullmatch(folder.name):
-        return None
-    damaged = damaged_files(folder)
-    note = {} if NOTE in damaged else read_note(folder)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
-    state = f"damaged: {damaged[0]}" if damaged else "stands" if "kind" in note else EARLIER
-    return {"name": folder.name, "seconds": note.get("seconds"), "mebibytes": size, "state": state}
-
-
-def _unfinished_row(folder: Path, name: str) -> dict[str, Any]:
-    """What is said of a folder in which a stage is made, or was."""
-    checkpoints = [file for file in folder.iterdir() if file.name.startswith(CHECKPOINT)]
-    size = sum(file.stat().st_size for file in checkpoints) / 2**20
-    state = "begun, goes on from its checkpoint" if checkpoints else "begun, starts over"
-    lock = _locked(folder / RUNNING, create=False)
-    if lock is None and (folder / RUNNING).exists():
-        state = "being made"
-    elif lock is not None:
-        os.close(lock)
-    return {"name": name, "seconds": None, "mebibytes": size, "state": state}
-
-
-def _stage_of_part(folder: Path) -> str | None:
-    """NAME-KEY of a folder in which that stage is, or was, being made."""
-    match = re.match(rf"\.({STAGE.pattern})(\..*)?{re.escape(PART)}$", folder.name)
-    return match and match[1]
-
-
-def _locked(path: Path, *, create: bool) -> int | None:
-    """A descriptor that holds the lock of a file, or None where another process does or there is none."""
-    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY  # to ask is allowed on a read-only disk
-    try:
-        descriptor = os.open(path, flags, 0o644)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _new_part(part: Path) -> int:
-    """Make a folder to make a stage in, locked before it bears its name; the descriptor of the lock."""
-    hidden = aside(part)
-    hidden.mkdir()
-    try:
-        lock = os.open(hidden / RUNNING, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        os.replace(hidden, part)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
-    return lock
-
-
-def _clear(folder: Path, keep: tuple[str, ...]) -> None:
-    """Remove what is in a folder, but for names that begin with one of `keep`."""
-    for item in list(folder.iterdir()):
-        if not item.name.startswith(keep):
-            shutil.rmtree(item) if item.is_dir() else item.unlink()
 
 
 class Store:
@@ -184,7 +88,8 @@ class Store:
         """Remove every stage, finished or begun. What this program did not make stays."""
         for folder in self.work.iterdir():
             finished = STAGE.fullmatch(folder.name) and (folder / NOTE).is_file()
-            if folder.is_dir() and not folder.is_symlink() and (finished or _stage_of_part(folder)):
+            left = stage_of_part(folder) and not in_work(folder)
+            if (finished or left) and folder.is_dir() and not folder.is_symlink():
                 shutil.rmtree(folder)
         self._sound.clear()
 
@@ -219,39 +124,74 @@ class Store:
     def find(self, task: Task) -> Stage | None:
         """The finished stage of a task, if it is there and as it was written; a damaged one is removed."""
         folder = self.work / task.folder
-        if not folder.is_dir():
-            return None
-        if folder.name not in self._sound:
+        if folder.name not in self._sound and folder.is_dir():
             damaged = damaged_files(folder)
-            if damaged:
+            if damaged and self._removed_damaged(folder):
                 self.warn(f"{folder.name} was damaged ({damaged[0]}) and is made again.")
-                self.remove(task)
                 return None
-            self._sound.add(folder.name)
-        return Stage(folder, task.key, True, read_note(folder)["seconds"])
+        try:
+            stage = Stage(folder, task.key, True, read_note(folder)["seconds"])
+        except FileNotFoundError:  # never made, or taken away by another process meanwhile
+            self._sound.discard(folder.name)
+            return None
+        self._sound.add(folder.name)
+        return stage
+
+    def _removed_damaged(self, folder: Path) -> bool:
+        """Take a damaged stage away, unless another process has put a good one in its place meanwhile."""
+        taken = aside(folder)
+        with suppress(FileNotFoundError):
+            os.replace(folder, taken)
+            if not damaged_files(taken):
+                with suppress(OSError):  # and yet another one
+                    os.replace(taken, folder)
+                    return False
+            shutil.rmtree(taken, ignore_errors=True)
+        return True
 
     def remove(self, task: Task) -> None:
         """Take a finished stage away: at once by a rename, then its files."""
         folder = self.work / task.folder
         self._sound.discard(folder.name)
         with suppress(FileNotFoundError):
-            doomed = aside(folder)
-            os.replace(folder, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            taken = aside(folder)
+            os.replace(folder, taken)
+            shutil.rmtree(taken, ignore_errors=True)
+
+    def content(self, task: Task) -> str | None:
+        """16 hex digits over the files of a task's finished stage; None where there is none."""
+        if not self.find(task):
+            return None
+        digests = json.dumps(read_note(self.work / task.folder)["sha256"], sort_keys=True)
+        return hashlib.sha256(digests.encode()).hexdigest()[:16]
+
+    def is_stale(self, task: Task) -> bool:
+        """Whether an input of a finished stage has been made again since, and came out otherwise.
+
+        Trainings need not give the same bits twice: what was made of the first ones goes with them. An
+        input that is not there says nothing.
+        """
+        made_of = read_note(self.work / task.folder).get("made_of", {})
+        now = {role: self.content(needed) for role, needed in task.inputs.items()}
+        return any(content and content != made_of.get(role, content) for role, content in now.items())
 
     def stage(self, task: Task, make: Callable[[Path], None]) -> Stage:
         """The finished stage of a task: found under `work/`, or made by `make(folder)` and kept.
 
         `make` writes into a folder that is renamed only when it returns, so that an interrupted stage
         leaves nothing that could be taken for a finished one. Files named `CHECKPOINT`* stay for the
-        next try and go with the last one.
+        next try and go with the last one. Where another process makes the same stage, this one waits.
         """
-        finished = self.find(task)
-        if finished:
-            return finished
+        while True:
+            finished = self.find(task)
+            if finished:
+                return finished
+            if not self._waited_for_another(task):
+                break
         started = time.perf_counter()
         with disk_errors(self.root), self._part(task) as part:
-            make(part)
+            with self._unreadable_inputs():
+                make(part)
             _clear_checkpoints(part)
             seconds = round(time.perf_counter() - started, 3)
             self._write_note(part, task, seconds)
@@ -259,19 +199,44 @@ class Store:
         self._sound.add(task.folder)
         return Stage(self.work / task.folder, task.key, False, seconds)
 
+    def _waited_for_another(self, task: Task) -> bool:
+        """Wait until a process that makes the same stage has ended, well or not; whether there was one."""
+        for part in self.work.glob(f".{task.folder}.*{PART}"):
+            with suppress(FileNotFoundError):
+                descriptor = os.open(part / RUNNING, os.O_RDONLY)
+                try:
+                    if in_work(part):
+                        fcntl.flock(descriptor, fcntl.LOCK_EX)  # held until the maker lets go or dies
+                        return True
+                finally:
+                    os.close(descriptor)
+        return False
+
+    @contextmanager
+    def _unreadable_inputs(self) -> Iterator[None]:
+        """Blame a file elsewhere that cannot be read on itself, not on the results folder."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None or Path(str(error.filename)).resolve().is_relative_to(
+                self.root.resolve()
+            ):
+                raise
+            raise UserError(f"{error.filename} must be readable. It is not ({error.strerror}).") from None
+
     @contextmanager
     def _part(self, task: Task) -> Iterator[Path]:
         """A folder of this process alone to make a stage in, with the checkpoint of an earlier try."""
         part = aside(self.work / task.folder)
         lock = self._adopt(task, part)
         if lock is None:
-            lock = _new_part(part)
+            lock = new_part(part)
         try:
-            _clear(part, keep=(CHECKPOINT, RUNNING))
+            clear(part, keep=(CHECKPOINT, RUNNING))
             yield part
         finally:
             if part.exists():
-                _clear(part, keep=(CHECKPOINT, RUNNING))
+                clear(part, keep=(CHECKPOINT, RUNNING))
                 (part / RUNNING).unlink(missing_ok=True)  # last: from here on another process may adopt it
                 with suppress(OSError):  # a checkpoint is in it
                     part.rmdir()
@@ -283,7 +248,7 @@ class Store:
             cut_off = (left / RUNNING).exists()
             if not cut_off and not any(left.glob(f"{CHECKPOINT}*")):
                 continue  # what `remove` and `replace_folder` are taking away
-            lock = _locked(left / RUNNING, create=not cut_off)
+            lock = locked(left / RUNNING, create=not cut_off)
             if lock is None:
                 continue
             try:
@@ -301,15 +266,16 @@ class Store:
         files = sorted(file for file in part.rglob("*") if file.is_file() and file != part / RUNNING)
         digests = {file.relative_to(part).as_posix(): file_digest(file) for file in files}
         packages = [name for name in task.environment if name != "deterministic"]
-        note = {**task.note(), "made_with": versions(packages), "seconds": seconds, "sha256": digests}
+        made_of = {role: self.content(needed) for role, needed in task.inputs.items()}
+        note = {**task.note(), "made_with": versions(packages), "made_of": made_of}
+        note |= {"seconds": seconds, "sha256": digests}
         (part / NOTE).write_text(json.dumps(note, indent=1) + "\n")
 
     def _publish(self, part: Path, task: Task) -> None:
         """Rename a complete stage into its place; where another process was first, its own is kept."""
-        (part / RUNNING).unlink(missing_ok=True)
         final = self.work / task.folder
         try:
-            os.replace(part, final)
+            os.replace(part, final)  # locked until it is there
         except OSError:
             if not final.is_dir():
                 raise
@@ -317,6 +283,10 @@ class Store:
                 replace_folder(part, final)
             else:
                 shutil.rmtree(part)
+        (final / RUNNING).unlink(missing_ok=True)
+        for left in self.work.glob(f".{task.folder}.*{PART}"):
+            if not in_work(left):  # of tries that died
+                shutil.rmtree(left, ignore_errors=True)
 
     def written(self, task: Task, make: Callable[[], object], reads: Iterable[Path]) -> Stage:
         """A stage whose `make()` writes files of the results folder itself, by `write`.

@@ -8,7 +8,7 @@ that was made in another way is not. What performs a task is in `runs`.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from typing import Any
 class Task:
     """`kind` names the function that performs it; `settings` are that function's arguments.
 
-    Nothing else reaches the function but the finished stages of its `inputs` and, where `data` is their
+    No other setting reaches the function, only the finished stages of its `inputs` and, where `data` is their
     digest, the images. So a setting that is not in the key cannot change a result.
     """
 
@@ -60,9 +60,13 @@ class Task:
 
 
 def plain(value: Any) -> Any:
-    """Settings as JSON values: records as their fields, tuples as lists. Raises `TypeError` for others."""
+    """Settings as JSON values: records as their fields, tuples as lists. Raises `TypeError` for others.
+
+    A field with the metadata `{"key": False}` is left out: it decides no result.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        own = [f.name for f in fields(value) if f.metadata.get("key", True)]
+        return {name: plain(getattr(value, name)) for name in own}
     if isinstance(value, Mapping):
         return {str(name): plain(own) for name, own in value.items()}
     if isinstance(value, list | tuple):

@@ -13,7 +13,7 @@ from ..config import Config, Section, flag, read_toml
 from ..errors import UserError, require, require_known
 
 PRESETS = Path(__file__).parent / "presets"
-DEMO = "demo"  # a preset that has a flag of its own
+DEMO = "demo"  # has a flag of its own and is not listed
 RUN_HELP = (
     "Fine-tune teachers on chest images, distil each into a small student, quantize it to .tflite, and "
     "report all of them. Every command has a --help of its own: 'audit' looks the data over and stops "
@@ -114,7 +114,6 @@ def run_parser(
 
     add("version", "show program's version number and exit", action="version", version=f"kdtf {__version__}")
     add("status", "the same as the command 'status'", action="store_true")
-    add("demo", "a synthetic chest phantom and a short recipe: nothing is downloaded", action="store_true")
     text = f"settings of a known system: {', '.join(preset_names())}; 'list' says what they are"
     add("preset", text, metavar="NAME", action=PresetAction)
     add("config", "TOML file of settings; flags override it", metavar="FILE")
@@ -123,26 +122,29 @@ def run_parser(
     return parser
 
 
-def read_config(argv: list[str], parser: Parser | None = None) -> tuple[Config, bool]:
-    """The run's settings, and whether it is the demo. Raises `UserError`."""
+def read_config(argv: list[str], parser: Parser | None = None) -> Config:
+    """The run's settings: defaults, over them a preset or the demo, a file, flags. Raises `UserError`."""
     values = vars((parser or run_parser()).parse_args(argv))
     values.pop("status", None)
-    demo, preset = values.pop("demo", False), values.pop("preset", None)
+    demo, preset = values.get("demo", False), values.pop("preset", None)
     require(not (demo and preset), "--demo", "given without --preset", preset, "Choose one of the two.")
-    preset = DEMO if demo else preset
-    if preset:
-        require_known("--preset", preset, [*preset_names(), DEMO])
-    config = Config.from_dict(read_toml(PRESETS / f"{preset}.toml")) if preset else Config()
+    config = Config.demo() if demo else preset_config(preset) if preset else Config()
     if "config" in values:
         nested = read_toml(values.pop("config"))
         Config.from_dict(nested)  # names and values are checked section by section
         config = config.with_values({k: v for section in nested.values() for k, v in section.items()})
-    return config.with_values(values), preset == DEMO
+    return config.with_values(values)
+
+
+def preset_config(name: str) -> Config:
+    """The settings of a preset. Raises `UserError` for an unknown one."""
+    require_known("--preset", name, [*preset_names(), DEMO])
+    return Config.demo() if name == DEMO else Config.from_dict(read_toml(PRESETS / f"{name}.toml"))
 
 
 def preset_names() -> list[str]:
-    """The presets of a known system; the demo has a flag of its own."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml") if path.stem != DEMO)
+    """The presets of a known system."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
 def preset_line(name: str) -> str:

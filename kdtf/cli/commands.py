@@ -119,7 +119,7 @@ def run_predict(argv: list[str]) -> None:
             terminal.say("This .json knows nothing of the training images: unlike images are not noticed.")
         rows = predictor.rows(arguments.images)
         rows = saved(rows, predictor.classes, out) if out else rows
-        counts, doubts, unread = _tell_rows(rows, terminal, print_lines=out is None)
+        counts, doubts, unread = _print_rows(rows, terminal, print_lines=out is None)
     some = counts or unread
     require(some, "IMAGE", "an image, or a folder that holds any", " ".join(arguments.images))
     if out:
@@ -140,7 +140,7 @@ def _predict_parser() -> Parser:
     return parser
 
 
-def _tell_rows(
+def _print_rows(
     rows: Iterable["Row"], terminal: Terminal, *, print_lines: bool
 ) -> tuple[Counter[str], Counter[str], int]:
     """Say which images cannot be read, and print a line for each other one where asked to.

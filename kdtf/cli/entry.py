@@ -5,6 +5,7 @@ read, after all others), 3 leakage with --strict, 130 and 143 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
+import errno
 import os
 import sys
 
@@ -14,6 +15,7 @@ from .run import RUN_COMMANDS, run_all
 from .terminal import one_line
 
 INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from it."
+UNOPENABLE = (errno.ENAMETOOLONG, errno.EACCES)  # where even to ask whether a file is there fails
 MORE_MEMORY = "Free some, or try smaller images or batches; what is finished stays."
 
 
@@ -39,6 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in UNOPENABLE:
+            raise
+        name = one_line(str(error.filename))[:200]
+        print(
+            f"Error: A path must be one that can be opened. Got {name!r}: {error.strerror}.", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130

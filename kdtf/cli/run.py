@@ -13,7 +13,7 @@ from .commands import COMMANDS
 from .terminal import Terminal, print_summary
 
 AUDIT_SETTINGS = (
-    *("demo", "preset", "config", *(f.name for f in fields(DataConfig))),
+    *("preset", "config", *(f.name for f in fields(DataConfig))),
     *("results", "seed", "accept_versions"),
 )
 
@@ -21,10 +21,10 @@ AUDIT_SETTINGS = (
 def run_all(argv: list[str]) -> None:
     """The whole pipeline."""
     usage = f"[{' | '.join([*RUN_COMMANDS, *COMMANDS])}] [settings]"
-    config, demo = read_config(argv, run_parser(usage=usage))
+    config = read_config(argv, run_parser(usage=usage))
     from ..runs.session import run_config
 
-    result = run_config(config, Terminal(), demo=demo)
+    result = run_config(config, Terminal())
     print_summary(result.summary, Path(config.run.results), synthetic=result.synthetic)
 
 
@@ -32,17 +32,17 @@ def run_audit(argv: list[str]) -> None:
     """`audit`: the audit of the data alone."""
     description = "Look the data over for copies, leaks, shared patients and shortcuts, and stop there."
     parser = run_parser("audit", "[settings]", description, AUDIT_SETTINGS)
-    config, demo = read_config(argv, parser)
+    config = read_config(argv, parser)
     from ..runs.session import audit_run
 
-    audit_run(config, Terminal(), demo=demo)
+    audit_run(config, Terminal())
     tables = "audit.csv, audit_pairs.csv and pictures of the worst pairs"
     print(f"The audit is in {Path(config.run.results)}: {tables}.")
 
 
 def run_status(argv: list[str]) -> None:
     """`status`: what is finished or begun in a results folder, and whether it still stands."""
-    from ..store import list_stages
+    from ..stage_folders import EARLIER, list_stages
 
     description = "List the finished stages of a results folder, and those that were begun."
     root = _results_folder(argv, run_parser("status", "[--results DIR]", description, ("results",)))
@@ -50,8 +50,10 @@ def run_status(argv: list[str]) -> None:
     for row in rows:
         seconds = "" if row["seconds"] is None else f"{row['seconds']:9.1f} s"
         print(f"{row['name']:<48} {seconds:>11} {row['mebibytes']:9.1f} MiB  {row['state']}")
-    finished = sum(row["state"] == "stands" for row in rows)
-    print(f"{root}: {finished} finished stages, {len(rows) - finished} to be made.")
+    states = [row["state"] for row in rows]
+    finished, earlier = states.count("stands"), states.count(EARLIER)
+    unused = f", {earlier} of an earlier kdtf" if earlier else ""
+    print(f"{root}: {finished} finished stages, {len(rows) - finished - earlier} to be made{unused}.")
 
 
 def run_report(argv: list[str]) -> None:
@@ -73,7 +75,7 @@ def run_report(argv: list[str]) -> None:
 
 
 def _results_folder(argv: list[str], parser: Parser) -> Path:
-    return Path(read_config(argv, parser)[0].run.results)
+    return Path(read_config(argv, parser).run.results)
 
 
 RUN_COMMANDS = {"audit": run_audit, "report": run_report, "status": run_status}

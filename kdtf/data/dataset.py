@@ -6,6 +6,7 @@ only `load` makes one of a user's files.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,17 @@ from ..records import GroundTruth
 SPLITS = ("train", "val", "test")
 
 OnProgress = Callable[[int, int], None]  # hears of images: (done, total)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a data set is and how it is read: with it, `load.open_source` opens the same one anywhere."""
+
+    path: str | Path
+    class_names: tuple[str, ...]
+    image_size: int | None
+    val_fraction: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class Dataset:
     notes: tuple[str, ...]  # what `load` decided, one plain sentence each
     synthetic: bool = False
     source: str = ""  # the path it was read from
+    origin: DataSource | None = None  # how it was read; None of one made by hand
 
     @property
     def splits(self) -> dict[str, Split]:

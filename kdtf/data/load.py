@@ -1,4 +1,4 @@
-"""The door: whatever the user has becomes a checked `Dataset` of uint8 pixels and int64 labels.
+"""Whatever the user has becomes a checked `Dataset` of uint8 pixels and int64 labels.
 
 Everything is mapped and looked at in chunks, so the images never sit in memory together. All checks run
 before anything is written; the user's own files are never written to. Nothing here draws augmented
@@ -12,34 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import DataConfig
 from ..errors import UserError, require
 from .arrays import FILE_NAMES, Arrays, NamedArray, map_npy, unpacked
-from .dataset import SPLITS, Dataset, OnProgress, Split
+from .dataset import SPLITS, Dataset, DataSource, OnProgress, Split
 from .labels import label_notes, read_groups, read_labels, split_off
-from .pixels import SIDES, PixelRange, PixelStore, float_scale, measure_range, sha256_of
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where a data set is and how it is to be read: with it, any process opens the same `Dataset`."""
-
-    path: str | Path
-    class_names: tuple[str, ...]
-    image_size: int | None
-    val_fraction: float
-    seed: int
-
-    def open(self, work: Path, progress: OnProgress | None = None) -> Dataset:
-        """`load` with these settings; `work` takes converted copies, or has them. Raises `UserError`."""
-        return load(
-            self.path,
-            work,
-            class_names=self.class_names,
-            image_size=self.image_size,
-            val_fraction=self.val_fraction,
-            seed=self.seed,
-            progress=progress,
-        )
+from .pixels import PixelRange, PixelStore, float_scale, measure_range, sha256_of
 
 
 def load(
@@ -48,7 +26,7 @@ def load(
     *,
     class_names: tuple[str, ...] = (),
     image_size: int | None = None,
-    val_fraction: float = 0.1,
+    val_fraction: float = DataConfig.val_fraction,
     seed: int = 0,
     progress: OnProgress | None = None,
 ) -> Dataset:
@@ -59,20 +37,23 @@ def load(
     by `seed`: by class, and by group where groups are known. `progress` hears of images checked. Raises
     `UserError`, having written nothing.
     """
-    low, high = SIDES
-    size_fits = image_size is None or (isinstance(image_size, int) and low <= image_size <= high)
-    require(size_fits, "image_size", f"a whole number of pixels from {low} to {high}", image_size)
-    require(0 < val_fraction <= 0.5, "val_fraction", "above 0 and at most 0.5", val_fraction)
-    path = Path(path)
-    loader = _Loader(Path(work), image_size, val_fraction, seed, progress or _unheard, str(path))
+    return open_source(DataSource(path, class_names, image_size, val_fraction, seed), Path(work), progress)
+
+
+def open_source(source: DataSource, work: Path, progress: OnProgress | None = None) -> Dataset:
+    """`load` by the settings of a source; `work` takes converted copies, or has them. Raises `UserError`."""
+    settings = DataConfig(  # checked at birth, by the rules of a run
+        class_names=source.class_names, image_size=source.image_size, val_fraction=source.val_fraction
+    )
+    path, loader = Path(source.path), _Loader(work, source, progress or _unheard)
     if path.is_dir():
         synthetic = (path / "SYNTHETIC.txt").exists()
-        names = class_names or _read_class_names(path / "classes.txt")
+        names = settings.class_names or _read_class_names(path / "classes.txt")
         return loader.load(_open_folder(path), names, synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
     with unpacked(path, loader.work) as files:
         arrays = {at: NamedArray(name, map_npy(file, name)) for at, (name, file) in files.items()}
-        return loader.load(arrays, class_names)
+        return loader.load(arrays, settings.class_names)
 
 
 def _unheard(done: int, total: int) -> None:
@@ -81,14 +62,11 @@ def _unheard(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class _Loader:
-    """The settings of one `load`, and its steps from mapped arrays to a `Dataset`."""
+    """What one `load` was asked for, and its steps from mapped arrays to a `Dataset`."""
 
     work: Path
-    image_size: int | None
-    val_fraction: float
-    seed: int
+    source: DataSource
     progress: OnProgress
-    source: str
 
     def load(self, arrays: Arrays, names: tuple[str, ...], synthetic: bool = False) -> Dataset:
         """Check the arrays, split validation off where there is none, store what is not uint8 yet."""
@@ -100,9 +78,11 @@ class _Loader:
         scale = float_scale(pixels, ranges)
         rows = {}
         if "val" not in splits:
-            train, val = split_off(labels["train"], groups.get("train"), self.val_fraction, self.seed)
+            train, val = split_off(
+                labels["train"], groups.get("train"), self.source.val_fraction, self.source.seed
+            )
             rows = {"train": train, "val": val}
-        store = PixelStore(self.work, pixels, ranges, scale, rows, self.image_size)
+        store = PixelStore(self.work, pixels, ranges, scale, rows, self.source.image_size)
         notes = ["The folder says that its images are synthetic (SYNTHETIC.txt)."] if synthetic else []
         notes += store.notes() + self._split_note(arrays["X", "train"].name, rows, "train" in groups)
         notes += label_notes(labels, classes, names)
@@ -116,6 +96,7 @@ class _Loader:
             digest,
             tuple(notes),
             synthetic,
+            str(Path(self.source.path)),
             self.source,
         )
 
@@ -123,7 +104,7 @@ class _Loader:
         if not rows:
             return []
         count, total = len(rows["val"]), len(rows["val"]) + len(rows["train"])
-        how = f"{'by class and group' if by_group else 'stratified'}, seed {self.seed}"
+        how = f"{'by class and group' if by_group else 'stratified'}, seed {self.source.seed}"
         missing = name.replace("train", "val", 1)
         return [f"No {missing}: {count} of the {total} training images were split off as validation ({how})."]
 

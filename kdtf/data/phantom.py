@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..config import SIDES
 from ..errors import require
 from ..files import written_aside
 from .arrays import FILE_NAMES
 from .dataset import SPLITS
-from .pixels import SIDES
 
 CLASSES = (
     "synthetic A: no lesion",

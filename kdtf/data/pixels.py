@@ -17,7 +17,6 @@ from ..predictor import SLACK, to_image, to_pixels
 from .arrays import Arrays, NamedArray, map_npy, write_npy
 
 CHUNK_BYTES = 32 << 20  # of source pixels looked at in one go
-SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 
 
 @dataclass(frozen=True)

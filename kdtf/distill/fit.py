@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from ..errors import UserError
+from ..models.fused_norm import fused_batch_normalization
 from ..progress import Progress
 from .batches import Stream
 from .callbacks import History, KeepBest
@@ -62,7 +63,8 @@ def fit(
     if best:
         best.set_model(model)
     epoch, step = state.start
-    with progress.bar(title, epochs) as advance, INTERRUPTION.deferred(), memory_errors(phase):
+    fused = fused_batch_normalization(model)
+    with progress.bar(title, epochs) as advance, INTERRUPTION.deferred(), memory_errors(phase), fused:
         advance(epoch)
         callbacks = [c for c in (best, History(advance, phase, rows), state) if c]
         while epoch < epochs and not (best and best.over()):

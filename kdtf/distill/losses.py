@@ -20,12 +20,15 @@ Array: TypeAlias = KerasTensor | np.ndarray  # of numbers, as Keras' operations 
 
 def cross_entropy(logits: Array, labels: Array) -> KerasTensor:
     """-log softmax(logits)[label]: logits (N, K), labels (N,) or (N, 1) int or (N, K) one-hot -> (N,)."""
+    return -ops.sum(_one_hot(labels, logits) * ops.log_softmax(logits), axis=-1)  # (N,)
+
+
+def _one_hot(labels: Array, logits: Array) -> KerasTensor:
+    """Labels as above, one-hot (N, K) in the type of the logits (N, K); a row of zeros for the label -1."""
     classes = logits.shape[-1]
     if len(labels.shape) == 2 and labels.shape[-1] == classes:
-        p = ops.cast(labels, logits.dtype)  # (N, K)
-    else:
-        p = ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype=logits.dtype)
-    return -ops.sum(p * ops.log_softmax(logits), axis=-1)  # (N,)
+        return ops.cast(labels, logits.dtype)
+    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype=logits.dtype)
 
 
 def kd_loss(student: Array, teacher: Array, temperature: float) -> KerasTensor:
@@ -35,12 +38,89 @@ def kd_loss(student: Array, teacher: Array, temperature: float) -> KerasTensor:
     """
     log_q = ops.log_softmax(student / temperature)  # (N, K)
     log_p = ops.log_softmax(teacher / temperature)  # (N, K)
-    return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)  # (N,)
+    return temperature**2 * _kl(log_p, log_q)  # (N,)
+
+
+def _kl(log_p: KerasTensor, log_q: KerasTensor) -> KerasTensor:
+    """KL(p || q) of logarithms of probabilities (N, K) each. Returns (N,)."""
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)  # (N,)
 
 
 def soft_cross_entropy(student: Array, teacher: Array, temperature: float) -> KerasTensor:
     """CE(student, softmax(teacher)), both logits (N, K). Returns (N,). The temperature plays no part."""
     return -ops.sum(ops.softmax(teacher) * ops.log_softmax(student), axis=-1)  # (N,)
+
+
+EXCLUDED = -1e9  # added to a log probability: no softmax notices the class any more
+
+
+def dkd_loss(
+    student: Array, teacher: Array, temperature: float, *, labels: Array, target: float, beta: float
+) -> KerasTensor:
+    """T^2 * (target * TCKD + beta * NCKD), both logits (N, K), labels as in `cross_entropy`. Returns (N,).
+
+    TCKD is the KL of the pair (label, any other class), NCKD that of the other classes among themselves.
+    `kd_loss` is both with target = 1 and beta = 1 - p(label) of the teacher, image by image. With two
+    classes NCKD is 0; for the label -1 TCKD is 0 and NCKD the KL of all classes.
+
+    Zhao, Cui, Song, Qiu and Liang, "Decoupled Knowledge Distillation", 2022 (arXiv 2203.08679). The authors'
+    code (megvii-research/mdistiller) takes the logarithm of summed probabilities, which is -inf where one is
+    sure; here sums are of logarithms. Its warm-up over 20 epochs is no part of the loss and left out.
+    """
+    label = _one_hot(labels, student)  # (N, K)
+    pair_q, others_q = _decoupled(ops.log_softmax(student / temperature), label)  # (N, 2), (N, K)
+    pair_p, others_p = _decoupled(ops.log_softmax(teacher / temperature), label)  # (N, 2), (N, K)
+    return temperature**2 * (target * _kl(pair_p, pair_q) + beta * _kl(others_p, others_q))  # (N,)
+
+
+def _decoupled(log_p: KerasTensor, label: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
+    """Of log p (N, K) that of (label, any other class) (N, 2), and of every class given another (N, K)."""
+    others = log_p + EXCLUDED * label  # (N, K)
+    pair = [ops.sum(label * log_p, axis=-1), ops.logsumexp(others, axis=-1)]  # (N,) twice
+    return ops.stack(pair, axis=-1), ops.log_softmax(others)
+
+
+def dist_loss(
+    student: Array, teacher: Array, temperature: float, *, beta: float, gamma: float
+) -> KerasTensor:
+    """T^2 * (beta * inter + gamma * intra), both logits (N, K). Returns (N,), whose mean is the paper's loss.
+
+    With q and p the softmax of logits / T: `inter` is an image's own, 1 - r of its rows of q and p; `intra`
+    is of the batch, the mean over classes of 1 - r of the columns, and every image is given the same. So it
+    depends on the other images of the batch, whatever their weights; a batch of one image has none. With
+    two classes r of a row is 1 or -1 and `inter` moves no weight: `intra` is all there is.
+
+    Huang, You, Wang, Qian and Xu, "Knowledge Distillation from A Stronger Teacher", 2022 (arXiv 2205.10536).
+    The authors' first code (hunto/DIST_KD) has no T; it enters here as in OpenMMLab's mmrazor.
+    """
+    q = ops.softmax(student / temperature)  # (N, K)
+    p = ops.softmax(teacher / temperature)  # (N, K)
+    inter = _pearson_distance(q, p, axis=-1)  # (N,)
+    intra = ops.mean(_pearson_distance(q, p, axis=0))  # ()
+    return temperature**2 * (beta * inter + gamma * intra)  # (N,)
+
+
+def _pearson_distance(a: KerasTensor, b: KerasTensor, axis: int) -> KerasTensor:
+    """1 - r along an axis. A constant vector is at 0 from a constant one, at 1 from any other.
+
+    The authors add 1e-8 to the product of both norms: a constant vector is then at 1 from itself, and the
+    slope beside it as steep as 1e8. Here both vectors get one more element, 1e-5, once their means are
+    taken off: what is equal stays at 0, and slopes are at most 1e5.
+    """
+    a = a - ops.mean(a, axis=axis, keepdims=True)
+    b = b - ops.mean(b, axis=axis, keepdims=True)
+    ab, aa, bb = (ops.sum(product, axis=axis) + 1e-10 for product in (a * b, a * a, b * b))
+    return 1 - ab / ops.sqrt(aa * bb)
+
+
+def logit_mse(student: Array, teacher: Array, temperature: float) -> KerasTensor:
+    """Mean over classes of (student - teacher)^2, both logits (N, K). Returns (N,). No part for temperature.
+
+    Kim, Oh, Kim, Cho and Yun, "Comparing Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge
+    Distillation", 2021 (arXiv 2105.08919). The paper writes the sum over classes; this is the mean of the
+    authors' code (jhoon-oh/kd_data), K times less.
+    """
+    return ops.mean(ops.square(student - teacher), axis=-1)  # (N,)
 
 
 class Terms(NamedTuple):
@@ -55,13 +135,14 @@ class Loss(NamedTuple):
     """`(1 - w) * cross_entropy + w * signal(student, teacher, temperature, **options)`, w of alpha.
 
     `options` are parameters of its own with their defaults; they are set by --loss-options NAME=VALUE and
-    reach `signal` by name.
+    reach `signal` by name, as do the `labels` where `takes_labels`.
     """
 
     signal: Callable[..., KerasTensor]
     teacher_weight: Callable[[float], float]
     formula: str
     options: Mapping[str, float] = MappingProxyType({})
+    takes_labels: bool = False
 
     def terms(self, student: Array, labels: Array, teacher: Array | None, rule: Rule) -> Terms:
         """The formula by value: logits (N, K), labels (N,) or (N, K), the teacher's logits (N, K) or None.
@@ -72,7 +153,9 @@ class Loss(NamedTuple):
         weight = self.teacher_weight(rule.alpha)
         if teacher is None or not weight:
             return Terms(hard, ops.zeros_like(hard), hard)
-        soft = self.signal(student, teacher, rule.temperature, **{**self.options, **dict(rule.options)})
+        by_label = {"labels": labels} if self.takes_labels else {}
+        parameters = {**self.options, **dict(rule.options), **by_label}
+        soft = self.signal(student, teacher, rule.temperature, **parameters)
         return Terms(hard, soft, (1 - weight) * hard + weight * soft)
 
 
@@ -82,6 +165,20 @@ LOSSES = {
     "soft-ce": Loss(
         soft_cross_entropy, lambda alpha: alpha, "alpha * CE(softmax(t), s) + (1 - alpha) * CE(y, s)"
     ),
+    "dkd": Loss(
+        dkd_loss,
+        lambda alpha: 1 - alpha,
+        "alpha * CE(y, s) + (1 - alpha) * T^2 * (target * TCKD + beta * NCKD)",
+        MappingProxyType({"target": 1.0, "beta": 8.0}),
+        takes_labels=True,
+    ),
+    "dist": Loss(
+        dist_loss,
+        lambda alpha: 1 - alpha,
+        "alpha * CE(y, s) + (1 - alpha) * T^2 * (beta * inter + gamma * intra)",
+        MappingProxyType({"beta": 1.0, "gamma": 1.0}),
+    ),
+    "logit-mse": Loss(logit_mse, lambda alpha: 1 - alpha, "alpha * CE(y, s) + (1 - alpha) * mean((s - t)^2)"),
 }
 
 

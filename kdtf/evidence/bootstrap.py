@@ -104,3 +104,15 @@ def in_words(name: str, difference: Interval, p: float) -> str:
     if difference.excludes_zero and p < 0.05:
         return f"{name}: {'gain' if points > 0 else 'loss'} of {abs(points):.1f} points ({certainty})."
     return f"{name}: no evidence of a difference ({points:+.1f} points, {certainty})."
+
+
+def gain_in_words(teacher: str, gain: Interval, seeds: int) -> str:
+    """A verdict on distilling from a teacher: the mean gain in accuracy over seeds, and its interval."""
+    points, low, high = (100 * v for v in gain)
+    finding = "no evidence of a difference"
+    if gain.excludes_zero:
+        finding = "a gain" if points > 0 else "a loss"
+    return (
+        f"Over {seeds} seeds distilling from {teacher} against training alone: {finding} "
+        f"({points:+.1f} points on average, {low:+.1f} to {high:+.1f})."
+    )

@@ -6,7 +6,7 @@ Test data never comes here.
 from collections.abc import Sequence
 from typing import Any
 
-from ..records import KERAS, GroundTruth, Predictions
+from ..records import KERAS, GroundTruth, Predictions, TensorError
 from .metrics import accuracy
 
 MOST_LOST = 0.01  # val accuracy that int8 may lose before its worst layer is named
@@ -49,6 +49,14 @@ def _as_in_csv(value: float) -> float:
 def teacher_helps(teacher_val_accuracy: float, alone_val_accuracy: float) -> bool:
     """Is a student likely to gain from a teacher? Only where that is better on val than the student alone."""
     return teacher_val_accuracy > alone_val_accuracy
+
+
+def worst_error(errors: Sequence[TensorError]) -> TensorError:
+    """Of a file's operators with weights that whose output on val is furthest off, by signal to noise.
+
+    The first among equals. Raises `ValueError` where none of them has weights.
+    """
+    return min((error for error in errors if error.weighted), key=lambda error: error.snr_db)
 
 
 def lost_by_int8(float_val_accuracy: float, int8_val_accuracy: float) -> float:

@@ -92,7 +92,8 @@ def _average_precision(sample: Sample) -> np.ndarray:
 
 
 def _loss(sample: Sample) -> np.ndarray:
-    return sample.mean_of_images(_log_losses(sample.probs, sample.labels))
+    of_label = sample.probs[np.arange(len(sample.labels)), sample.labels]
+    return sample.mean_of_images(-np.log(np.clip(of_label, LEAST_PROB, 1)))
 
 
 def _brier(sample: Sample) -> np.ndarray:
@@ -121,6 +122,12 @@ class Metric:
     in_summary: bool = False  # a column of summary.csv, on test and on the images without a copy
     headline: bool = False  # in the closing table of the console and in the first one of the report
     format: str = ".3f"
+
+    @property
+    def heading(self) -> str:
+        """The label at the head of a column or a line, where it goes without saying that it is a mean."""
+        label = self.label.removeprefix("macro ")
+        return label[0].upper() + label[1:]
 
 
 METRICS = {  # in the order of the tables
@@ -160,15 +167,6 @@ def is_right(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
     """The part of images that are right, as in `score`, without the other metrics."""
     return float(is_right(probs, labels).mean())
-
-
-def _log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return -np.log(np.clip(probs[np.arange(len(labels)), labels], LEAST_PROB, 1))  # (N,)
-
-
-def log_loss(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of -log p(label), as in `score`, without the other metrics."""
-    return float(_log_losses(probs, labels).mean(dtype=np.float64))
 
 
 def confidence_bins(confidence: np.ndarray) -> np.ndarray:
@@ -239,7 +237,7 @@ def classification_report(
 ) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support per class, then the accuracy, the macro and the weighted averages.
 
-    As in scikit-learn, but for the macro average: that is over the classes that occur in `labels` (N,).
+    As in scikit-learn, but for the macro average: that is of `METRICS`.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -252,9 +250,12 @@ def classification_report(
         for i, name in enumerate(classes)
     ]
     top = {"precision": None, "recall": None, "f1-score": accuracy(probs, labels)}
-    macro = {k: v[support > 0].mean() for k, v in values.items()}
+    sample = Sample(np.ones((1, len(labels))), probs, labels)
+    compute = {"precision": _precision, "recall": _recall, "f1-score": _f1}
+    macro = {name: float(metric(sample)[0]) for name, metric in compute.items()}
     weighted = {k: np.average(v, weights=support) for k, v in values.items()}
-    averages = {"accuracy": top, "macro avg": macro, "weighted avg": weighted}
+    averages: dict[str, dict[str, Any]] = {"accuracy": top, "macro avg": macro}
+    averages["weighted avg"] = weighted
     return rows + [{"class": name, **row, "support": len(labels)} for name, row in averages.items()]
 
 

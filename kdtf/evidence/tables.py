@@ -12,7 +12,7 @@ import numpy as np
 
 from ..predictor import tempered
 from ..records import KERAS, FileEvidence, GroundTruth, Predictions
-from .bootstrap import Draws, compare, draw, holm, in_words, interval
+from .bootstrap import Draws, Interval, compare, draw, gain_in_words, holm, in_words, interval
 from .calibration import (
     Reliability,
     agreement,
@@ -47,7 +47,7 @@ def subsets(truth: GroundTruth, clean: np.ndarray, seed: int) -> list[Subset]:
     return subsets
 
 
-class Study(NamedTuple):
+class TestedModels(NamedTuple):
     """What the tables are computed from: models, what is known of their images, parts of test."""
 
     models: list[Predictions]
@@ -56,22 +56,22 @@ class Study(NamedTuple):
     min_sensitivity: float | None  # that thresholds have to reach on val
 
 
-class Table(NamedTuple):
+class EvidenceTable(NamedTuple):
     """A table of evidence: the file that people read, and its rows."""
 
     file: str
-    rows: Callable[[Study], Iterable[dict[str, Any]]]
+    rows: Callable[[TestedModels], Iterable[dict[str, Any]]]
 
 
-def study(
+def all_tables(
     models: list[Predictions], truth: GroundTruth, subsets: list[Subset], min_sensitivity: float | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """{name: rows} of every one of `TABLES`. Thresholds and temperatures are fitted on val."""
-    data = Study(models, truth, subsets, min_sensitivity)
+    data = TestedModels(models, truth, subsets, min_sensitivity)
     return {name: list(table.rows(data)) for name, table in TABLES.items()}
 
 
-def _intervals(data: Study) -> Iterator[dict[str, Any]]:
+def _intervals(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Every metric of every model with its interval, on every subset."""
     for subset in data.subsets:
         for model in data.models:
@@ -101,7 +101,7 @@ def pairs(models: list[Predictions]) -> dict[str, list[tuple[Predictions, Predic
     return {question: compared for question, compared in questions.items() if compared}
 
 
-def _comparisons(data: Study) -> Iterator[dict[str, Any]]:
+def _comparisons(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Paired differences on every subset; p values corrected (Holm) within each question."""
     for subset in data.subsets:
         for question, compared in pairs(data.models).items():
@@ -132,7 +132,7 @@ def _comparison_rows(
         }
 
 
-def _seeds(data: Study) -> Iterator[dict[str, Any]]:
+def _seeds(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Mean and standard deviation over seeds of accuracy, and the gain over the student alone by seed."""
     for subset in data.subsets:
         accuracies: defaultdict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
@@ -154,28 +154,24 @@ def _seeds(data: Study) -> Iterator[dict[str, Any]]:
                 "highest": values.max(),
             }
             if model == "distilled" and recipe == KERAS and len(values) > 1:
-                row |= _gain_over_seeds(np.array([by_seed[s] - alone[s] for s in by_seed]))
+                gain, p = _mean_gain(np.array([by_seed[s] - alone[s] for s in by_seed]))
+                row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "gain_p": p}
+                row["verdict"] = gain_in_words(teacher, gain, len(values))
             yield row
 
 
-def _gain_over_seeds(gains: np.ndarray) -> dict[str, Any]:
-    """Mean paired gain (S,) with Student's t interval over seeds: does training again give it again?"""
+def _mean_gain(gains: np.ndarray) -> tuple[Interval, float | None]:
+    """Mean of paired gains (S,), Student's t interval over seeds, p: does training again give it again?"""
     from scipy.stats import ttest_1samp
 
     if np.ptp(gains) == 0:  # the t test is undefined; the interval has no width
-        gain = float(gains[0])
-        return {"gain": gain, "gain_low": gain, "gain_high": gain, "gain_p": None}
+        return Interval(*[float(gains[0])] * 3), None
     test = ttest_1samp(gains, 0)
     low, high = test.confidence_interval(0.95)
-    return {
-        "gain": gains.mean(),
-        "gain_low": float(low),
-        "gain_high": float(high),
-        "gain_p": float(test.pvalue),
-    }
+    return Interval(float(gains.mean()), float(low), float(high)), float(test.pvalue)
 
 
-def _classes(data: Study) -> Iterator[dict[str, Any]]:
+def _classes(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Each class against the rest at a threshold chosen on val, with intervals on test."""
     whole = data.subsets[0]
     for model in data.models:
@@ -192,7 +188,7 @@ def _classes(data: Study) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _calibration(data: Study) -> Iterator[dict[str, Any]]:
+def _calibration(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Calibration before and after the temperature fitted on val; agreement of a student with its teacher."""
     whole = data.subsets[0]
     for model in data.models:
@@ -209,11 +205,11 @@ def _calibration(data: Study) -> Iterator[dict[str, Any]]:
 
 
 TABLES = {
-    "intervals": Table("intervals.csv", _intervals),
-    "comparisons": Table("comparisons.csv", _comparisons),
-    "seeds": Table("seeds.csv", _seeds),
-    "classes": Table("per_class.csv", _classes),
-    "calibration": Table("calibration.csv", _calibration),
+    "intervals": EvidenceTable("intervals.csv", _intervals),
+    "comparisons": EvidenceTable("comparisons.csv", _comparisons),
+    "seeds": EvidenceTable("seeds.csv", _seeds),
+    "classes": EvidenceTable("per_class.csv", _classes),
+    "calibration": EvidenceTable("calibration.csv", _calibration),
 }
 
 

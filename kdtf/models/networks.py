@@ -8,6 +8,8 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor, layers
 
+from .efficientnet_lite import efficientnetlite0, load_published
+
 
 def conv_bn_relu(
     x: KerasTensor,
@@ -82,18 +84,27 @@ def _fire(x: KerasTensor, number: int, squeeze: int) -> KerasTensor:
     return layers.Concatenate(name=f"fire{number}_concat")([left, right])
 
 
+__all__ = ["as_application", "cnn5", "conv_bn_relu", "efficientnetlite0", "resnet18", "squeezenet"]
+
+
 def as_application(features: Callable[[KerasTensor], KerasTensor]) -> Callable[..., keras.Model]:
     """One of the functions above with the signature of a `keras.applications` class without its top.
 
-    `weights` is a `.weights.h5` or `.h5` file of the same network, or None.
+    `weights` is a `.weights.h5` or `.h5` file of the same network, an `.npz` as EfficientNet-Lite's are
+    published, or None.
     """
 
     def build(
-        input_shape: tuple[int, int, int], weights: str | None = None, include_top: bool = False
+        input_shape: tuple[int, int, int],
+        weights: str | None = None,
+        include_top: bool = False,
+        input_tensor: KerasTensor | None = None,
     ) -> keras.Model:
-        pixels = keras.Input(input_shape)
+        pixels = keras.Input(input_shape) if input_tensor is None else input_tensor
         model = keras.Model(pixels, features(pixels), name=features.__name__)
-        if weights:
+        if weights and weights.endswith(".npz"):
+            load_published(model, weights)
+        elif weights:
             model.load_weights(weights)
         return model
 

@@ -54,7 +54,8 @@ class Teacher:
     `builder` is a class of `keras.applications`, or a function of `networks` in lower case; `module`
     the module of Keras with its `preprocess_input`. `files` maps the official names of its ImageNet
     weights (without top) to the builder arguments they were trained with; the first is the one Keras
-    downloads. `published` says whether Keras has ImageNet weights for it. `neck` makes of the last
+    downloads. `scaling`, a factor and an offset of pixels 0..255, stands for the module where there is
+    none. `published` says whether Keras has ImageNet weights for it. `neck` makes of the last
     maps the features that are cached where the base is frozen, `head` of the features the logits.
     `min_side` in pixels.
     """
@@ -65,6 +66,7 @@ class Teacher:
     min_side: int = 32
     aliases: tuple[str, ...] = ()
     published: bool = True
+    scaling: tuple[float, float] | None = None
     neck: Callable[[Tensor], Tensor] = pooled
     head: Callable[[Tensor, int], Tensor] = dense_head
 
@@ -77,6 +79,10 @@ class Teacher:
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Pixels 0..255 as the network was trained to take them."""
+        if self.scaling:
+            from keras import layers
+
+            return layers.Rescaling(*self.scaling)(pixels)
         return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
 
 
@@ -114,6 +120,14 @@ TEACHERS = {
     "efficientnetb0": Teacher("EfficientNetB0", "efficientnet", {"efficientnetb0_notop.h5": {}}),
     "densenet-conv": Teacher(
         "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, neck=lambda maps: maps, head=conv_head
+    ),
+    "efficientnetlite0": Teacher(
+        "efficientnetlite0",
+        "",
+        {"efficientnet_lite0.npz": {}},
+        published=False,
+        scaling=(1 / 128, -127 / 128),
+        aliases=("efficientnet-lite0",),
     ),
     "resnet18": Teacher("resnet18", "mobilenet", published=False),
     "cnn5": Teacher("cnn5", "mobilenet", published=False),

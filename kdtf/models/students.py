@@ -16,8 +16,12 @@ import keras
 from keras import layers
 
 from ..errors import UserError, require, require_known
+from ..records import StudentNetwork
 from . import networks
+from .cut_names import PREFIX, is_cut
+from .cuts import CUTTABLE, build_cut, parse
 from .seeding import initial_weights_from
+from .weights import WeightSource
 
 Shape = tuple[int, int, int]  # (H, W, C)
 
@@ -104,6 +108,51 @@ STUDENTS = {
     "squeezenet": Student(squeezenet, min_side=17),
     "baseline": Student(baseline, min_side=4, chain=True),
 }
+
+
+RANDOM = "random weights"
+
+
+def check_student(name: str, flag: str = "--student") -> None:
+    """Raise `UserError` for a name that is neither a row of `STUDENTS` nor a cut that exists."""
+    if is_cut(name):
+        parse(name)
+    else:
+        require_known(flag, name, [*STUDENTS, *(f"{PREFIX}{network}" for network in CUTTABLE)])
+
+
+def is_chain(name: str) -> bool:
+    """Whether a student is one layer after another, so that it can be fine-tuned for a file."""
+    return not is_cut(name) and STUDENTS[name].chain
+
+
+def new_student(
+    network: StudentNetwork, shape: Shape, classes: int, source: WeightSource
+) -> tuple[keras.Model, str, bool]:
+    """A student to be trained, where its weights came from in words, and whether they are pretrained.
+
+    From pixels (N, H, W, C) to logits (N, K); `source` gives the weights of a cut network. Raises `UserError`
+    as `build_student` does, and for weights that do not fit.
+    """
+    if is_cut(network.name):
+        return build_cut(
+            network.name,
+            shape,
+            classes,
+            momentum=network.momentum,
+            dropout=network.dropout,
+            seed=network.seed,
+            source=source,
+        )
+    student = build_student(
+        network.name,
+        shape,
+        classes,
+        momentum=network.momentum,
+        dropout=network.dropout,
+        seed=network.seed,
+    )
+    return student, RANDOM, False
 
 
 def build_student(

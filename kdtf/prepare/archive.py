@@ -1,4 +1,4 @@
-"""An `.npz` file -> a plan: the door opens and checks it, so that what it refuses is refused here too."""
+"""An `.npz` file -> a plan: `data.load` opens and checks it, so that what it refuses is refused here too."""
 
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from .settings import PrepareConfig
 def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Progress) -> Plan:
     """The plan of an .npz with MedMNIST or Keras keys; `work` takes its arrays, which are mapped.
 
-    Without val it is split off train as the door does. Raises `UserError`.
+    Without val it is split off train as `data.load` does. Raises `UserError`.
     """
     require(source.suffix.lower() == ".npz", "the source", layouts(), str(source))
     for name in ("group_regex", "groups"):

@@ -28,6 +28,7 @@ class Format:
     decode: Callable[[Path, tuple[float, ...]], predictor.Picture]
     has_magic: Callable[[Path], bool] | None = None  # tells such a file by its bytes where it has no ending
     library: str | None = None  # what must be installed beside the requirements, by its name for pip
+    extra: str | None = None  # of pyproject.toml, that brings it
 
     def read(self, path: Path, window: tuple[float, ...] = ()) -> Picture:
         """The pixels of a file and its hash. Raises `Unusable`."""
@@ -40,7 +41,9 @@ FORMATS = {  # by what errors call it
     "JPEG": Format(frozenset({".jpg", ".jpeg"}), predictor.read_image),
     "TIFF": Format(frozenset({".tif", ".tiff"}), predictor.read_image),
     "BMP": Format(frozenset({".bmp"}), predictor.read_image),
-    "DICOM": Format(frozenset({".dcm", ".dicom"}), predictor.read_dicom, predictor.has_magic, "pydicom"),
+    "DICOM": Format(
+        frozenset({".dcm", ".dicom"}), predictor.read_dicom, predictor.has_magic, "pydicom", "dicom"
+    ),
 }
 
 
@@ -62,14 +65,13 @@ def format_of(path: Path) -> str | None:
 
 def require_library(name: str) -> None:
     """Raise `UserError` where what reads a row of `FORMATS` is not installed."""
-    library = FORMATS[name].library
+    library, extra = FORMATS[name].library, FORMATS[name].extra
     try:
         if library:
             importlib.import_module(library)
     except ImportError:
-        raise UserError(
-            f"{name} files must be read by {library}. It is missing: pip install {library}."
-        ) from None
+        way = f"pip install {library}" + (f", or kdtf with its extra '{extra}'" if extra else "")
+        raise UserError(f"{name} files must be read by {library}. It is missing: {way}.") from None
 
 
 def layouts() -> str:

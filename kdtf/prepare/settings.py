@@ -4,8 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from ..config import Section, flag, option
-from ..data.pixels import SIDES
+from ..config import SIDES, Section, flag, option
 from ..errors import UserError, require
 
 

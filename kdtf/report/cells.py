@@ -19,6 +19,11 @@ def interval_cell(interval: pd.Series | None) -> Cell | None:
     return Cell(f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})", interval.value)
 
 
+def percent(part: float) -> str:
+    """A part in percent, rounded once, as `interval_cell` rounds it: 0.7775 is 0.777, and 77.7."""
+    return f"{100 * float(f'{part:.3f}'):.1f}"
+
+
 def points_cell(value: float, low: float, high: float) -> Cell | None:
     """A difference of two parts and its interval as a cell, in points."""
     if pd.isna(value):

@@ -59,7 +59,7 @@ class Ranking(NamedTuple):
     curves: dict[str, list[dict]]
 
 
-class Calibration(NamedTuple):
+class ReliabilityCurves(NamedTuple):
     """How often the top class is right by how sure the model is, and the ECE, by kind of model."""
 
     title: str
@@ -192,7 +192,7 @@ def draw_ranking(record: Ranking, *, synthetic: bool = False) -> Figure:
     return figure
 
 
-def draw_calibration(record: Calibration, *, synthetic: bool = False) -> Figure:
+def draw_reliability(record: ReliabilityCurves, *, synthetic: bool = False) -> Figure:
     """A reliability diagram: part right (vertical) by confidence; a point's area is its images."""
     figure, (axis,) = _figure(record.title, synthetic, (5.6, 5.2))
     axis.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")

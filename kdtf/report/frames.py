@@ -1,25 +1,29 @@
 """The CSV files of a results folder as people read them on the page. Computes no score."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from ..evidence.metrics import METRICS
+from ..evidence.tables import TABLES as EVIDENCE
 from ..records import KERAS
 from .cells import interval_cell, points_cell
 from .figures import MODELS
 
-CSV = (
-    "summary.csv", "intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv",
-    "audit.csv",
-)  # fmt: skip
+CSV = {"summary": "summary.csv", "audit": "audit.csv"}  # and those of evidence
+ERRORS = "_quantization_error.csv"  # ends the name of each student's
 NAME = ["teacher", "model", "recipe", "seed"]
-Tables = dict[str, pd.DataFrame]  # the files of CSV by name, without their ending
+Tables = dict[str, pd.DataFrame]  # by the names of `CSV` and of `evidence.tables.TABLES`
 
 
-def read_tables(results: Path) -> Tables:
-    """The tables that the page is made of. Raises `OSError` and `ValueError`."""
-    return {path.stem: pd.read_csv(path) for path in (results / name for name in CSV)}
+def read_tables(results: Path, names: Collection[str]) -> Tables:
+    """The tables that the page is made of, as far as they are among the files `names` of a run.
+
+    An earlier kdtf may not have written all of them. Raises `OSError` and `ValueError`.
+    """
+    files = CSV | {name: table.file for name, table in EVIDENCE.items()}
+    return {name: pd.read_csv(results / file) for name, file in files.items() if file in names}
 
 
 def interval_of(tables: Tables, row: pd.Series, metric: str, images: str) -> pd.Series | None:
@@ -39,9 +43,9 @@ def models(tables: Tables) -> pd.DataFrame:
             "teacher": row.teacher,
             "model": MODELS[row.model].label,
             "recipe": row.recipe,
-            "accuracy": interval_cell(interval_of(tables, row, "accuracy", "all")),
+            METRICS["accuracy"].label: interval_cell(interval_of(tables, row, "accuracy", "all")),
             "without copies": interval_cell(interval_of(tables, row, "accuracy", "clean")),
-            "loss": row.loss,
+            METRICS["loss"].label: row.loss,
             **{metric.label: row.get(name) for name, metric in headlines.items()},
             "KiB": row.size_kib,
             "ms/image": row.latency_ms,
@@ -89,7 +93,7 @@ def seeds(tables: Tables) -> pd.DataFrame:
 
 def classes(tables: Tables, seed: int) -> pd.DataFrame:
     """Each class against the rest, of a seed's models and their int8 files."""
-    rows = tables["per_class"]
+    rows = tables["classes"]
     rows = rows[(rows.seed == seed) & rows.recipe.isin([KERAS, "int8"])]
     frame = rows[["teacher", "model", "recipe", "class"]].copy()
     frame["model"] = _labels(rows.model)
@@ -105,7 +109,8 @@ def calibration(tables: Tables) -> pd.DataFrame:
     """Calibration errors, and how students agree with their teachers."""
     rows = tables["calibration"].copy()
     rows["model"] = _labels(rows.model)
-    names = {"ece": "ECE", "scaled_ece": "ECE, scaled", "brier": "Brier", "scaled_brier": "Brier, scaled"}
+    labels = {name: METRICS[name].label for name in ("ece", "brier")}
+    names = {s + n: v + t for n, v in labels.items() for s, t in (("", ""), ("scaled_", ", scaled"))}
     names |= {"top1_agreement": "agrees with teacher", "kl_from_teacher": "KL from teacher"}
     columns = [*NAME, "temperature", *names]
     return rows[[c for c in columns if c in rows]].rename(columns=names)
@@ -128,12 +133,15 @@ def files(tables: Tables) -> pd.DataFrame:
     return frame.dropna(axis=1, how="all")
 
 
-def worst_layers(results: Path) -> pd.DataFrame:
-    """The worst layer of every quantized file; the CSV has the whole name of its tensor."""
+def worst_layers(results: Path, names: Collection[str]) -> pd.DataFrame:
+    """The worst layer of every quantized file of a run with the files `names`.
+
+    The CSV has the whole name of its tensor; those of kdtf 0.1.0 mark all layers that are equally bad.
+    """
     frames = []
-    for path in sorted(results.glob("*_quantization_error.csv")):
-        rows = pd.read_csv(path).query("worst == 1").drop_duplicates("recipe")
-        frames.append(rows.assign(teacher=path.name.removesuffix("_quantization_error.csv")))
+    for name in sorted(name for name in names if name.endswith(ERRORS)):
+        rows = pd.read_csv(results / name).query("worst == 1").drop_duplicates("recipe")
+        frames.append(rows.assign(teacher=name.removesuffix(ERRORS)))
     columns = {
         "teacher": "teacher",
         "recipe": "recipe",

@@ -5,7 +5,7 @@ Here a picture's record is computed; `figures` and `images` draw it.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,10 +118,10 @@ def _ranking(subject: TeacherSubject) -> figures.Ranking | None:
     return figures.Ranking(_teacher_title(subject), classes, curves)
 
 
-def _calibration(subject: TeacherSubject) -> figures.Calibration:
+def _reliability(subject: TeacherSubject) -> figures.ReliabilityCurves:
     part = subject.study.subsets[0]
     curves = {kind: reliability_diagram(model.predictions, part) for kind, model in subject.models.items()}
-    return figures.Calibration(_teacher_title(subject), curves)
+    return figures.ReliabilityCurves(_teacher_title(subject), curves)
 
 
 def _quantization_errors(subject: StudentSubject) -> figures.QuantizationErrors | None:
@@ -169,7 +169,7 @@ GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
             _ranking, figures.draw_ranking),
     Picture("{teacher}_reliability.png", TEACHER, "calibration",
             "{teacher}: how often the top class is right, by how sure the model is; diagonal: honest.",
-            _calibration, figures.draw_calibration),
+            _reliability, figures.draw_reliability),
     Picture("{teacher}_quantization_error.png", STUDENT, "files",
             "{teacher}: every file's layers, how far from float; the worst of each is ringed.",
             _quantization_errors, figures.draw_quantization_errors),
@@ -206,9 +206,10 @@ class PictureFile(NamedTuple):
     caption: str
 
 
-def picture_files(results: Path) -> list[PictureFile]:
-    """The pictures of a results folder, in the order of the gallery, then by name."""
-    rows = {path: _row_of(path.name) for path in sorted(results.glob("*.png"))}
+def picture_files(results: Path, names: Iterable[str]) -> list[PictureFile]:
+    """The pictures among the files `names` of a results folder, in the order of the gallery, then by name."""
+    pictures = (results / name for name in sorted(names) if name.endswith(".png"))
+    rows = {path: _row_of(path.name) for path in pictures if path.is_file()}
     files = [PictureFile(path, row, caption(path.name, row)) for path, row in rows.items() if row]
     return sorted(files, key=lambda file: GALLERY.index(file.picture))
 

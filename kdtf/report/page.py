@@ -14,10 +14,12 @@ import pandas as pd
 from .. import __version__
 from ..config import Config, flag
 from ..errors import UserError
+from ..evidence.bootstrap import Interval, gain_in_words
 from ..evidence.choose import file_to_ship
+from ..evidence.metrics import METRICS
 from ..records import KERAS
 from . import frames
-from .cells import html_table, html_tables
+from .cells import html_table, html_tables, percent
 from .frames import NAME, Tables, interval_of
 from .gallery import PictureFile, picture_files, student_in_words
 
@@ -30,7 +32,8 @@ def render(results: Path) -> str:
 
     try:
         manifest = json.loads((results / "manifest.json").read_text(encoding="utf-8"))
-        tables = frames.read_tables(results)
+        names = file_names(results, manifest)
+        tables = frames.read_tables(results, names)
     except (OSError, ValueError) as error:
         raise UserError(
             f"--results must be the folder of a finished run. Got {str(results)!r}: {error}."
@@ -44,13 +47,22 @@ def render(results: Path) -> str:
         synthetic=data["synthetic"],
         answer=answer(tables, shipped_file(tables, manifest)),
         warnings=manifest["warnings"],
-        sections=sections(tables, results, manifest["config"]["run"]["seed"]),
-        command=command(manifest["config"], data["synthetic"]),
+        sections=sections(tables, results, names, manifest["config"]["run"]["seed"]),
+        command=command(manifest["config"]),
         digest=data["digest"],
         images=", ".join(f"{name} {count} images" for name, count in images.items()),
         versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
         config=json.dumps(manifest["config"], indent=1),
     )
+
+
+def file_names(results: Path, manifest: dict) -> list[str]:
+    """The files that a run wrote, by its manifest: a results folder may hold those of earlier runs too.
+
+    All files of the folder where the manifest does not list them.
+    """
+    names = manifest.get("outputs") or [path.name for path in results.iterdir()]
+    return sorted(name for name in names if Path(name).name == name)
 
 
 def shipped_file(tables: Tables, manifest: dict) -> pd.Series:
@@ -65,16 +77,17 @@ def answer(tables: Tables, file: pd.Series) -> dict:
     student = student_in_words(file.teacher)
     accuracy = interval_of(tables, file, "accuracy", "all")
     clean = interval_of(tables, file, "accuracy", "clean")
-    text = f"{_percent(accuracy)} of {file.test_images} test images right (95 % interval {_ends(accuracy)})"
+    text = f"{percent(file.accuracy)} % of {file.test_images} test images right "
+    text += f"(95 % interval {_ends(accuracy)})"
     if clean is not None:
-        text += f"; {_percent(clean)} ({_ends(clean)}) of the {file.clean_images} without a copy "
+        text += f"; {percent(clean.value)} % ({_ends(clean)}) of the {file.clean_images} without a copy "
         text += "in train or val"
     rows = tables["comparisons"]
     rows = rows[(rows.images == "all") & (rows.teacher == file.teacher) & (rows.seed == file.seed)]
     gain = rows[rows.question == "distilled against alone"].verdict.tolist()
     facts = {
-        "accuracy on test": f"{file.accuracy:.3f}",
-        "macro AUC": "" if pd.isna(file.auc) else f"{file.auc:.3f}",
+        f"{METRICS['accuracy'].label} on test": f"{file.accuracy:.3f}",
+        f"macro {METRICS['auc'].label}": "" if pd.isna(file.auc) else f"{file.auc:.3f}",
         "size": f"{file.size_kib:,.0f} KiB",
         "for one image, one thread": "" if pd.isna(file.latency_ms) else f"{file.latency_ms:.2f} ms",
     }
@@ -90,30 +103,23 @@ def gains_over_seeds(seeds: pd.DataFrame) -> list[str]:
     """Over repeated seeds, in words: what distilling from each teacher gained on average."""
     if "gain" not in seeds:
         return []
-    sentences = []
-    for row in seeds[(seeds.images == "all") & seeds.gain.notna()].itertuples():
-        sure = row.gain_low > 0 or row.gain_high < 0
-        finding = ("a gain" if row.gain > 0 else "a loss") if sure else "no evidence of a difference"
-        points, low, high = (100 * v for v in (row.gain, row.gain_low, row.gain_high))
-        sentences.append(
-            f"Over {row.seeds} seeds distilling from {row.teacher} against training alone: {finding} "
-            f"({points:+.1f} points on average, {low:+.1f} to {high:+.1f})."
-        )
-    return sentences
-
-
-def _percent(interval: pd.Series) -> str:
-    return f"{100 * interval.value:.1f} %"
+    rows = seeds[(seeds.images == "all") & seeds.gain.notna()]
+    if "verdict" in rows:
+        return rows.verdict.tolist()
+    return [  # of kdtf 0.1.0
+        gain_in_words(row.teacher, Interval(row.gain, row.gain_low, row.gain_high), row.seeds)
+        for row in rows.itertuples()
+    ]
 
 
 def _ends(interval: pd.Series) -> str:
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+    return f"{percent(interval.low)} to {percent(interval.high)} %"
 
 
-def sections(tables: Tables, results: Path, seed: int) -> list[dict]:
+def sections(tables: Tables, results: Path, names: list[str], seed: int) -> list[dict]:
     """The page's sections, in the order a reader asks for them: tables, and the pictures of the gallery.
 
-    Tables open with the rows of the first `seed`.
+    `names` are the files of the run. Tables open with the rows of the first `seed`.
     """
     again = html_tables(frames.seeds(tables), recipe=KERAS, images="all")
     outline = [
@@ -132,7 +138,7 @@ def sections(tables: Tables, results: Path, seed: int) -> list[dict]:
          html_tables(frames.calibration(tables), seed=seed, recipe=KERAS)),
         ("files", "What small files cost", "Every file of the first seed, and its worst layer: the output "
          "furthest from the float file's on val, errors of earlier layers included; 20 dB is an error of a "
-         "tenth.", [html_table(frames.files(tables)), html_table(frames.worst_layers(results))]),
+         "tenth.", [html_table(frames.files(tables)), html_table(frames.worst_layers(results, names))]),
         ("confusion", "What is taken for what", "", []),
         ("examples", "Where they are wrong", "The surest mistakes on test first, then images the model got "
          "right. Framed blue where it is right, orange where it is wrong.", []),
@@ -142,7 +148,7 @@ def sections(tables: Tables, results: Path, seed: int) -> list[dict]:
         ("audit", "The data", "What the audit looked for, and how often it found it.",
          [html_table(frames.audit(tables), folded="All findings")]),
     ]  # fmt: skip
-    pictures = picture_files(results)
+    pictures = picture_files(results, names)
     filled = [_section(*heading, pictures) for heading in outline]
     return [section for section in filled if section["tables"] or section["pictures"] or section["folded"]]
 
@@ -163,13 +169,15 @@ def _embedded(file: PictureFile) -> dict:
     return {"data": base64.b64encode(file.path.read_bytes()).decode(), "alt": file.caption}
 
 
-def command(config: dict, synthetic: bool) -> str:
-    """The command line that gives these settings, of those that differ from the defaults."""
-    words = ["python", "main.py"]
-    for section, values in Config().to_dict().items():
+def command(config: dict) -> str:
+    """The command line that gives these settings, of those that differ from the defaults or the demo's."""
+    demo = config.get("data", {}).get("demo", False)
+    words = ["python", "main.py", *(["--demo"] if demo else [])]
+    defaults = Config.demo() if demo else Config()
+    for section, values in defaults.to_dict().items():
         for name, default in values.items():
             value = config.get(section, {}).get(name, default)  # a setting that the run did not have
-            if value == default or (synthetic and name == "data"):
+            if value == default or (name == "data" and not value):  # arrays that have no file
                 continue
             if isinstance(value, bool):
                 words.append(flag(name) if value else flag("no_" + name))

@@ -136,10 +136,10 @@ class RunSubject(_StudySubject):
 
     @cached_property
     def evidence(self) -> dict[str, list[dict]]:
-        """{table: rows} of all evidence: see `evidence.tables.study`."""
+        """{table: rows} of all evidence: see `evidence.tables.all_tables`."""
         study = self.study
         predictions = [result.predictions for result in self.models]
-        return tables.study(predictions, study.truth, study.subsets, study.min_sensitivity)
+        return tables.all_tables(predictions, study.truth, study.subsets, study.min_sensitivity)
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,14 @@ import numpy as np
 
 from ..data.copies import Pair
 from ..data.dataset import Dataset
-from ..evidence.metrics import classification_report, confusion
+from ..evidence.choose import worst_error
+from ..evidence.metrics import METRICS, classification_report, confusion
 from ..records import KERAS, TensorError
 from .figures import MODELS
 from .subjects import AuditSubject, FileSubject, RunSubject, StudentSubject, TeacherSubject
 
 MODEL_COLUMNS = {
-    "loss": "Loss",
-    "accuracy": "Accuracy",
-    "auc": "AUC",
-    "f1": "F1",
-    "precision": "Precision",
-    "recall": "Recall",
+    **{name: METRICS[name].heading for name in ("loss", "accuracy", "auc", "f1", "precision", "recall")},
     "parameters": "Parameters",
     "train_seconds": "Training, s",
 }
@@ -72,14 +68,12 @@ def prediction_rows(
 
 
 def quantization_error_rows(subject: StudentSubject) -> list[dict]:
-    """How far every layer of every file is from float; `worst` marks a file's furthest layer with weights."""
-    rows = []
+    """How far every layer of every file is from float; `worst` marks one of each file."""
+    rows: list[dict] = []
     for file in subject.files:
+        worst = worst_error(file.errors) if file.errors else None
         recipe = file.predictions.recipe
-        least = min((error.snr_db for error in file.errors if error.weighted), default=None)
-        for error in file.errors:
-            worst = int(error.weighted and error.snr_db == least)
-            rows.append({"recipe": recipe, **error._asdict(), "worst": worst})
+        rows += [{"recipe": recipe, **e._asdict(), "worst": int(e is worst)} for e in file.errors]
     return rows
 
 

@@ -16,13 +16,14 @@ from ..records import DataSheet, FileEvidence, FileResult, StudentResult, Teache
 from ..report.page import render
 from ..report.subjects import RunSubject, StudentSubject, Study, TeacherSubject, data_name
 from ..report.write import write_run_report, write_student_report, write_teacher_report
-from ..store import Store, read_note
+from ..stage_folders import read_note
+from ..store import Store
 from ..tasks import Task
 from ..tflite.card import build_card
-from ..tflite.tensors import worst_error
 from ..versions import versions
 from .data import read_datasheet
 from .fitted import MEASURED
+from .kinds import PACKAGES
 from .plan import known
 from .records import Group, Plan
 from .results import read_files, read_student, read_teacher
@@ -89,7 +90,7 @@ class Closing:
         lost = int8_loss(student, files, self.data)
         if not lost:
             return
-        worst = worst_error(files["int8"].errors)
+        worst = choose.worst_error(files["int8"].errors)
         advice = "--mixed makes a file with that layer in float."
         if "int8-mixed" in files:
             left = 100 * (self._val_accuracy(student) - self._val_accuracy(files["int8-mixed"]))
@@ -187,7 +188,7 @@ class Closing:
                     "notes": list(data.notes),
                 },
                 "teacher_weights": weights,
-                "versions": versions(),
+                "versions": versions(PACKAGES),
                 "warnings": self.progress.warnings,
                 "ship": {name: ship[name] for name in ("teacher", "model", "recipe", "seed")},
                 "stages": self._stage_notes(plan.tasks()),

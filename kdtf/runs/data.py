@@ -1,8 +1,10 @@
 """The tasks that need no network: the demo's phantom, the audit, the data sheet, the views."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ..config import ViewConfig
 from ..data import phantom
@@ -26,7 +28,8 @@ def draw_phantom(space: Workspace, seed: int) -> None:
 def audit_data(space: Workspace, classes: list[str]) -> None:
     """The audit of the data; the names of the classes stand in it."""
     with space.progress.bar("auditing the data", 1) as advance:
-        findings = audit(space.data, lambda done, total: advance(done / total))
+        data = replace(space.data, classes=tuple(classes))
+        findings = audit(data, lambda done, total: advance(done / total))
     (space.folder / AUDIT).write_text(json.dumps(findings.to_json()))
 
 
@@ -35,9 +38,10 @@ def read_audit(folder: Path, data: Dataset) -> Audit:
     return Audit.from_json(json.loads((folder / AUDIT).read_text()), data)
 
 
-def describe(space: Workspace, classes: list[str]) -> None:
-    """What every card says of the data; the names of the classes stand in it."""
-    (space.folder / SHEET).write_text(json.dumps(asdict(describe_data(space.data))))
+def describe(space: Workspace, classes: list[str], synthetic: bool, prepared: Mapping[str, Any]) -> None:
+    """What every card says of the data."""
+    data = replace(space.data, classes=tuple(classes), synthetic=synthetic)
+    (space.folder / SHEET).write_text(json.dumps(asdict(describe_data(data, prepared))))
 
 
 def read_datasheet(folder: Path) -> DataSheet:

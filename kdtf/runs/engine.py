@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config
 from ..data.audit import Audit
 from ..data.dataset import Dataset
+from ..data.provenance import prepared
 from ..evidence import choose
 from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
 from ..records import FileResult, Rule, StudentResult, TeacherResult
 from ..report.subjects import AuditSubject, data_name
 from ..report.write import write_audit_report
-from ..store import Store, read_note
-from ..tflite.tensors import worst_error
+from ..stage_folders import read_note
+from ..store import Store
 from ..versions import versions
 from .close import Closing, int8_loss, tuning_rows
 from .data import read_audit
@@ -28,7 +29,7 @@ from .perform import perform
 from .plan import audit_task, known, plan
 from .records import Facts, Group, Plan, StudentTasks
 from .results import read_files, read_student
-from .stages import read_origin
+from .stages import read_cut, read_origin
 
 if TYPE_CHECKING:
     import pandas
@@ -52,6 +53,7 @@ class RunResult:
     models: tuple[TeacherResult | StudentResult | FileResult, ...]
     summary: list[dict[str, Any]]
     ship: dict[str, Any]
+    warnings: tuple[str, ...]
 
     def tables(self) -> "dict[str, pandas.DataFrame]":
         """{name: table} of the CSV files in the results folder."""
@@ -62,7 +64,15 @@ class RunResult:
 
 def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
     """What is known before anything is done."""
-    return Facts(data.digest, data_name(data.source, data.synthetic), tuple(data.classes), installed, ())
+    return Facts(
+        data.digest,
+        data_name(data.source, data.synthetic),
+        tuple(data.classes),
+        installed,
+        (),
+        synthetic=data.synthetic,
+        prepared=prepared(Path(data.source)),
+    )
 
 
 def audit_data(data: Dataset, store: Store, progress: Progress, packages: Mapping[str, str]) -> Audit:
@@ -87,10 +97,11 @@ def run_tasks(
     packages: Mapping[str, str],
 ) -> RunResult:
     """The whole run on audited data, by settings that were checked. Raises `UserError`."""
-    from .check import teachers_of, weight_digests
+    from .check import loss_options, teachers_of, weight_digests
 
     facts = replace(
         data_facts(data, packages),
+        loss_options=loss_options(config),
         teachers=teachers_of(config),
         weight_files=weight_digests(config),
     )
@@ -101,11 +112,15 @@ def run_tasks(
         task = next((task for task in current.tasks() if task.folder not in finished), None)
         if task is None:
             models, rows = tuple(closing.results()), closing.rows
-            return RunResult(store.root, data.synthetic, models, rows, choose.file_to_ship(rows))
+            ship, warnings = choose.file_to_ship(rows), tuple(progress.warnings)
+            return RunResult(store.root, data.synthetic, models, rows, ship, warnings)
         if task.kind.endswith("-report"):
             closing.report(current, task)
         else:
-            perform(task, store, data, progress)
+            perform(task, store, data, progress, accept_versions=config.run.accept_versions)
+        if task.kind == "cut":
+            cost = read_cut(store.work / task.folder)
+            progress.say(f"The student is {cost.name}: {cost.kib:.1f} KiB in int8.")
         if task.kind == "origin" and read_origin(store.work / task.folder).weights == NOT_DOWNLOADED:
             progress.warn(OFFLINE)
         finished.add(task.folder)
@@ -117,6 +132,8 @@ def learned(
 ) -> Facts:
     """The facts with what finished tasks found out: origins, rules chosen on val, layers that int8 hurts."""
     origins, rules, layers = dict(facts.origins), dict(facts.rules), dict(facts.lossy_layers)
+    done = {name: task for name, task in current.cuts.items() if task.folder in finished}
+    cuts = {name: read_cut(store.work / task.folder).name for name, task in done.items()}
     for group in current.groups:
         for teacher in group.teachers:
             if (group.name, teacher.seed) not in origins and teacher.origin.folder in finished:
@@ -127,7 +144,7 @@ def learned(
             at = (group.name, student.seed)
             if config.quantize.mixed and at not in layers and _measured(student, finished):
                 layers[at] = _lossy_layer(student, store, data)
-    return replace(facts, origins=origins, rules=rules, lossy_layers=layers)
+    return replace(facts, origins=origins, rules=rules, cuts=cuts, lossy_layers=layers)
 
 
 def _all_finished(group: Group, finished: set[str]) -> bool:
@@ -152,7 +169,7 @@ def _lossy_layer(student: StudentTasks, store: Store, data: Dataset) -> str | No
     result = read_student(student, store, None)
     int8 = replace(student, files={r: student.files[r] for r in ("int8",) if r in student.files})
     files = read_files(int8, result, store)
-    return worst_error(files["int8"].errors).tensor if int8_loss(result, files, data) else None
+    return choose.worst_error(files["int8"].errors).tensor if int8_loss(result, files, data) else None
 
 
 def chosen_versions(config: Config, store: Store, progress: Progress) -> dict[str, str]:

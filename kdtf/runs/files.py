@@ -5,22 +5,35 @@ from typing import Any
 
 import numpy as np
 
+from ..models.cut_names import parts_of
 from ..models.students import load_student, without_softmax
+from ..models.weights import WeightSource
 from ..native_log import native_noise
 from ..predictor import Predictor
-from ..records import Calibration, Tuning
+from ..records import Budget, Calibration, Tuning, WeightsChoice
 from ..tflite import qat
+from ..tflite.budget import longest_cut
 from ..tflite.card import runnable_card
 from ..tflite.quantize import calibration_images, file_facts, float32_file, float32_of, quantize
 from ..tflite.tensors import errors
 from .data import stored_views
 from .fitted import write_measured
 from .perform import Workspace
-from .stages import write_file
+from .stages import MODEL, write_cut, write_file
 from .student import examples_for
 
 ERROR_IMAGES = 64  # of val, over which the tensors of two files are compared
-MODEL, SOURCE = "model.tflite", "source.tflite"
+SOURCE = "source.tflite"
+
+
+def choose_cut(space: Workspace, name: str, budget: Budget, weights: WeightsChoice) -> None:
+    """The block after which a network is cut: as late as the budget of its int8 file allows."""
+    data, network = space.data, parts_of(name)[0]
+    with native_noise(), space.progress.bar(f"{name}: weighing cuts", 1) as advance:
+        shape = data.train.pixels.shape[1:]
+        cost = longest_cut(network, shape, len(data.classes), budget, WeightSource(weights.source))
+        advance(1)
+    write_cut(space.folder, cost)
 
 
 def convert(space: Workspace) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+DETERMINISTIC = "deterministic"  # in an environment, beside the packages
 DRAWN = ("numpy", "pillow")
 TRAINED = ("tensorflow", "keras", "numpy")
 CONVERTED = ("tensorflow", "litert-quantizer", "ai-edge-litert", "numpy")
@@ -39,7 +40,7 @@ class Kind:
     def environment(self, versions: Mapping[str, str], deterministic: bool) -> dict[str, Any]:
         """What a task of this kind runs in, as far as its result depends on it."""
         environment: dict[str, Any] = {package: versions[package] for package in self.packages}
-        return {**environment, "deterministic": True} if self.trains and deterministic else environment
+        return {**environment, DETERMINISTIC: True} if self.trains and deterministic else environment
 
 
 KINDS = {
@@ -50,10 +51,12 @@ KINDS = {
     "origin": Kind("teacher.find_origin", TRAINED, reads_data=True),
     "features": Kind("teacher.extract_features", TRAINED, reads_data=True, trains=True),
     "head": Kind("teacher.train_head", TRAINED, reads_data=True, trains=True),
-    "whole": Kind("teacher.train_whole", TRAINED, reads_data=True, trains=True),
+    # 2: with the fused batch normalization
+    "whole": Kind("teacher.train_whole", TRAINED, version=2, reads_data=True, trains=True),
     "labels": Kind("teacher.label_views", TRAINED, reads_data=True, trains=True),
     "teacher-evaluation": Kind("teacher.evaluate", TRAINED, reads_data=True, trains=True),
-    "student": Kind("student.train", TRAINED, reads_data=True, trains=True),
+    "cut": Kind("files.choose_cut", (*CONVERTED, "keras"), reads_data=True),
+    "student": Kind("student.train", TRAINED, version=2, reads_data=True, trains=True),
     "student-evaluation": Kind("student.evaluate", TRAINED, reads_data=True, trains=True),
     "attention": Kind("teacher.explain", TRAINED, reads_data=True, trains=True),
     "conversion": Kind("files.convert", CONVERTED),

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dataset import Dataset
-from ..data.load import DataSource
 from ..errors import require
 from ..progress import Progress
 from ..store import Stage, Store
 from ..tasks import Task
-from .kinds import KINDS
+from ..versions import versions
+from .kinds import DETERMINISTIC, KINDS
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a task's function works with beside its settings: nothing else reaches it.
+    """What a task's function works with beside its settings.
 
     It writes into `folder`, reads the finished stages of its `inputs` by the part they play, and `data`
-    where its kind says so.
+    where its kind says so: pixels, labels and groups, which the digest in the key covers. What else a
+    `Dataset` knows (names of classes, where it came from) comes with the settings.
     """
 
     folder: Path
@@ -39,19 +40,33 @@ class Workspace:
         return self.dataset
 
 
-def perform(task: Task, store: Store, data: Dataset | None, progress: Progress) -> Stage:
+def perform(
+    task: Task,
+    store: Store,
+    data: Dataset | None,
+    progress: Progress,
+    *,
+    accept_versions: bool = False,
+) -> Stage:
     """The finished stage of a task; what it is made of is performed before where it does not stand.
 
-    Raises `UserError` for what the user can mend.
+    A stage whose inputs came out otherwise when they were made again is made again too. Raises `UserError`
+    for what the user can mend, as where other packages are installed than the task was planned for: with
+    `accept_versions` it is performed with those there are, and its note says which they were.
     """
     finished = store.find(task)
-    if finished:
+    if finished and not store.is_stale(task):
         return finished
-    inputs = {role: perform(needed, store, data, progress).path for role, needed in task.inputs.items()}
+    if finished:
+        store.remove(task)
+    rest = {"accept_versions": accept_versions}
+    inputs = {role: perform(own, store, data, progress, **rest).path for role, own in task.inputs.items()}
     kind = KINDS[task.kind]
     if kind.reads_data:
         same = data is not None and data.digest == task.data
         require(same, "--data", f"the images that {task.name} is made of", data and data.digest)
+    if not accept_versions:
+        _check_packages(task)
     title = task.name.removesuffix(f"-{task.kind}")
     return store.stage(
         task,
@@ -61,15 +76,9 @@ def perform(task: Task, store: Store, data: Dataset | None, progress: Progress) 
     )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where tasks are performed, told by values: any process that sees the folders can open it."""
-
-    results: str
-    source: DataSource
-
-    def perform(self, task: Task) -> Stage:
-        """Open the results folder and the data, and perform one task. Raises `UserError`."""
-        store = Store(self.results)
-        data = self.source.open(store.work) if any(t.data for t in (task, *task.upstream())) else None
-        return perform(task, store, data, Progress())
+def _check_packages(task: Task) -> None:
+    """Raise `UserError` where a package is not of the version that a task was planned for."""
+    planned = {name: version for name, version in task.environment.items() if name != DETERMINISTIC}
+    for name, version in versions(planned).items():
+        rule = f"{planned[name]}, for which {task.name} was planned"
+        require(version == planned[name], name, rule, version, "--accept-versions takes this one.")

@@ -11,7 +11,17 @@ from typing import Any, TypeVar
 
 from .. import __version__
 from ..config import Config
-from ..records import Calibration, Rule, StudentNetwork, TeacherNetwork, Training, Tuning
+from ..models.cut_names import is_cut, needs_budget, parts_of
+from ..records import (
+    Budget,
+    Calibration,
+    Rule,
+    StudentNetwork,
+    TeacherNetwork,
+    Training,
+    Tuning,
+    WeightsChoice,
+)
 from ..tasks import Task
 from ..tflite.recipes import RECIPES, TUNING_SETTINGS, recipes_of_run
 from .kinds import KINDS
@@ -75,10 +85,14 @@ class _Planner:
     def plan(self) -> Plan:
         config = self.config
         self.audit = audit_task(self.facts)
-        self.datasheet = self.task("datasheet", "datasheet", {"classes": list(self.facts.classes)})
+        sheet = {"classes": list(self.facts.classes), "synthetic": self.facts.synthetic}
+        self.datasheet = self.task("datasheet", "datasheet", {**sheet, "prepared": self.facts.prepared})
         views = {"policy": config.views, "seed": self.first_seed}
         self.views = self.task("views", "views", views)
         networks = {"alone": config.student.student, "baseline": config.student.baseline}
+        cuts = {name: self.cut(name) for name in filter(None, networks.values()) if needs_budget(name)}
+        if cuts.keys() - self.facts.cuts.keys():
+            return Plan(self.audit, self.datasheet, self.views, cuts, (), None)
         groups = [self.undistilled(model, network) for model, network in networks.items() if network]
         alone = groups[0].students[0]
         groups += [self.distilled(name, alone, groups) for name in self.facts.teachers]
@@ -86,7 +100,7 @@ class _Planner:
         reports = {group.name: group.report for group in groups if group.report}
         if len(reports) == len(groups):
             report = self.report("run-report", "closing-report", groups, **reports)
-        return Plan(self.audit, self.datasheet, self.views, tuple(groups), report)
+        return Plan(self.audit, self.datasheet, self.views, cuts, tuple(groups), report)
 
     def undistilled(self, model: str, network: str) -> Group:
         """Students trained without a teacher, from every seed, and their files."""
@@ -130,7 +144,7 @@ class _Planner:
         """What students are distilled with: the settings, or the candidates to choose among on val."""
         distil = self.config.distil
         return [
-            Rule(alpha, temperature, distil.loss, distil.options())
+            Rule(alpha, temperature, distil.loss, self.facts.loss_options or distil.options())
             for alpha in distil.alphas or (distil.alpha,)
             for temperature in distil.temperatures or (distil.temperature,)
         ]
@@ -141,39 +155,33 @@ class _Planner:
         """The tasks of a teacher: its origin alone, until that is known."""
         settings = self.config.teacher
         network = TeacherNetwork(
-            name,
-            settings.weights,
-            self.facts.weight_files.get(name),
-            settings.teacher_size,
-            settings.teacher_momentum,
-            seed,
+            name, self.weights(name), settings.teacher_size, settings.teacher_momentum, seed
         )
-        origin = self.task(
-            "origin", self.stage_name(name, "origin", seed), {"network": network}, views=self.views
-        )
+        origin = self.task("origin", self.stage_name(name, "origin", seed), {"network": network})
         outcome = self.facts.origins.get((name, seed))
         if outcome is None:
             return TeacherTasks(name, seed, origin)
+        network = replace(network, origin=outcome.weights, pretrained=outcome.pretrained)
 
         def make(kind: str, settings: dict[str, Any], **inputs: Task) -> Task:
             own = {"network": network, **settings}
             stage = self.stage_name(name, kind.removeprefix("teacher-"), seed)
-            return self.task(kind, stage, own, origin=origin, views=self.views, **inputs)
+            return self.task(kind, stage, own, **inputs)
 
         training, features, epochs = [], None, settings.scratch_epochs
         if outcome.pretrained or settings.freeze:
-            features = make("features", {})
+            features = make("features", {}, views=self.views)
             training = [features, make("head", {"training": self.head_training()}, features=features)]
             epochs = settings.fine_tune_epochs
         if epochs:
             before = {"head": training[-1]} if training else {}
             whole = {"training": self.whole_training(outcome.pretrained, epochs)}
-            training.append(make("whole", whole, **before))
-        trained = training[-1] if training else origin
+            training.append(make("whole", whole, views=self.views, **before))
+        trained = {"trained": training[-1]} if training else {}
         # the frozen base's features spare another pass through it
-        spared = {"features": features} if features and not epochs else {}
-        labels = make("labels", {}, trained=trained, **spared)
-        evaluation = make("teacher-evaluation", {"runs": RUNS["teacher"]}, trained=trained)
+        source = {"features": features} if features and not epochs else {"views": self.views}
+        labels = make("labels", {}, **source, **trained)
+        evaluation = make("teacher-evaluation", {"runs": RUNS["teacher"]}, **trained)
         return TeacherTasks(name, seed, origin, tuple(training), labels, evaluation)
 
     def head_training(self) -> Training:
@@ -202,31 +210,46 @@ class _Planner:
 
     def attention(self, teacher: TeacherTasks, alone: StudentTasks, distilled: StudentTasks) -> Task:
         """Grad-CAM of a teacher, its student and the one alone on the same images."""
+        network = known(teacher.labels).settings["network"]
+        trained = {"trained": teacher.training[-1]} if teacher.training else {}
         return self.task(
             "attention",
             f"{teacher.name}-gradcam",
-            {
-                "network": teacher.origin.settings["network"],
-                "images": GRADCAM_IMAGES,
-                "seed": self.first_seed,
-            },
+            {"network": network, "images": GRADCAM_IMAGES, "seed": self.first_seed},
             audit=self.audit,
-            origin=teacher.origin,
-            views=self.views,
-            trained=teacher.training[-1] if teacher.training else teacher.origin,
             distilled=distilled.student,
             alone=alone.student,
+            **trained,
         )
 
+    def weights(self, network: str) -> WeightsChoice:
+        """--weights as it is meant for a network: what Keras has, nothing, or a file."""
+        choice, file = self.config.teacher.weights, self.facts.weight_files.get(network)
+        return WeightsChoice("file", file, choice) if file else WeightsChoice(choice)
+
     # Students and files
+
+    def cut(self, name: str) -> Task:
+        """The choice of the block after which a network is cut, by what its int8 file may cost."""
+        student, network = self.config.student, parts_of(name)[0]
+        settings = {
+            "name": name,
+            "budget": Budget(student.budget_kib, student.budget_kmacs, student.budget_arena_kib),
+            "weights": self.weights(network),
+        }
+        return self.task("cut", f"{network}-cut", settings)
 
     def student(
         self, teacher: str, model: str, seed: int, network: str, rule: Rule | None, labels: Task | None
     ) -> StudentTasks:
         """A student: the same views, schedule and budget with a teacher and without."""
         student = self.config.student
+        network = self.facts.cuts.get(network, network)
+        weights = self.weights(parts_of(network)[0]) if is_cut(network) else WeightsChoice()
         settings = {
-            "network": StudentNetwork(network, student.student_momentum, student.student_dropout, seed),
+            "network": StudentNetwork(
+                network, student.student_momentum, student.student_dropout, seed, weights
+            ),
             "training": Training(
                 student.epochs,
                 student.batch_size,
@@ -310,6 +333,7 @@ class _Planner:
             "min_sensitivity": self.config.evidence.min_sensitivity,
             "seed": self.first_seed,
             "data": self.facts.data_name,
+            "synthetic": self.facts.synthetic,
             "classes": list(self.facts.classes),
             "timings": not self.config.run.deterministic,
         }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..records import Rule
 from ..tasks import Task
@@ -24,9 +25,13 @@ class Facts:
     classes: tuple[str, ...]
     versions: Mapping[str, str]  # of the packages of `kinds.PACKAGES`
     teachers: tuple[str, ...]  # by their names in the registry
-    weight_files: Mapping[str, str | None] = field(default_factory=dict)  # sha256 by teacher
+    synthetic: bool = False
+    prepared: Mapping[str, Any] = field(default_factory=dict)  # how `prepare` made the images, where it did
+    loss_options: tuple[tuple[str, float], ...] = ()  # of the loss, its defaults where they are not set
+    weight_files: Mapping[str, str | None] = field(default_factory=dict)  # sha256 by network
     origins: Mapping[tuple[str, int], Origin] = field(default_factory=dict)  # by teacher and seed
     rules: Mapping[str, Rule] = field(default_factory=dict)  # chosen on val, by teacher
+    cuts: Mapping[str, str] = field(default_factory=dict)  # cut:NETWORK to cut:NETWORK:BLOCK
     lossy_layers: Mapping[tuple[str, int], str | None] = field(default_factory=dict)  # by student and seed
 
 
@@ -101,12 +106,13 @@ class Plan:
     audit: Task
     datasheet: Task
     views: Task
+    cuts: Mapping[str, Task]  # the choice of a block for every cut:NETWORK that has none
     groups: tuple[Group, ...]
     report: Task | None  # over all groups, None while one of them is not complete
 
     def tasks(self) -> Iterator[Task]:
         """Every task in the order in which it is done, reports among them."""
-        yield from (self.audit, self.datasheet, self.views)
+        yield from (self.audit, self.datasheet, self.views, *self.cuts.values())
         for group in self.groups:
             yield from group.tasks()
             if group.report:

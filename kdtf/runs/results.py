@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..records import KERAS, FileResult, StudentResult, TeacherResult
-from ..store import Store, read_note
+from ..stage_folders import read_note
+from ..store import Store
 from ..tasks import Task, plain
 from .fitted import Fitted, read_fitted, read_predictions
 from .plan import known
@@ -39,7 +40,8 @@ def read_student(tasks: StudentTasks, store: Store, teacher_weights: str | None)
         predictions=read_predictions(evaluation, tasks.teacher, tasks.model, KERAS, tasks.seed),
         key=tasks.student.key,
         folder=folder,
-        network=tasks.network,
+        network=tasks.student.settings["network"].name,
+        weights=read_origin(folder).weights,
         rule=tasks.rule,
         teacher_weights=teacher_weights,
         training=asdict(tasks.student.settings["training"]),

@@ -3,18 +3,20 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from ..config import Config, RunConfig
+from ..config import Config, DataConfig, RunConfig
 from ..data.audit import Audit
-from ..data.dataset import Dataset
-from ..data.load import DataSource
-from ..errors import Leakage, UserError
+from ..data.dataset import Dataset, DataSource
+from ..data.load import open_source
+from ..errors import Leakage, UserError, require
 from ..files import disk_errors
 from ..native_log import native_noise, set_environment
 from ..progress import Progress
 from ..store import Store
 from ..versions import versions
+from .check import check_names, check_networks
 from .engine import RunResult, audit_data, chosen_versions, run_tasks
 from .kinds import PACKAGES
 from .perform import perform
@@ -24,33 +26,50 @@ NO_DATA = (
     "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
 )
+NEW_PROCESS = "Only a new process can change it."
 LEAK = "--strict: splits share images or patients. See audit.csv and audit_pairs.csv."
 
 
 @contextmanager
-def open_store(config: Config, progress: Progress, *, demo: bool) -> Iterator[Store]:
-    """The results folder, locked, once it is clear that there is something to work on. Raises `UserError`."""
-    default = Config().data.data
-    if not demo and config.data.data == default and not (Path(default) / "X_train.npy").exists():
-        raise UserError(NO_DATA)
+def open_store(settings: RunConfig, progress: Progress) -> Iterator[Store]:
+    """The results folder, locked. Raises `UserError`."""
     # on the console alone: the report is the same whether or not a run was interrupted
-    store = Store(config.run.results, lambda text: progress.say(f"Warning: {text}"))
+    store = Store(settings.results, lambda text: progress.say(f"Warning: {text}"))
     with store.locked():
         yield store
 
 
-def open_data(config: Config, store: Store, progress: Progress, *, demo: bool) -> Dataset:
-    """The data the settings name, checked, or the demo's phantom; says what the door decided."""
-    path = draw_demo(store, progress, config.run.seed) if demo else Path(config.data.data)
-    settings = config.data
-    source = DataSource(
-        path, settings.class_names, settings.image_size, settings.val_fraction, config.run.seed
-    )
+def require_data(settings: DataConfig) -> None:
+    """Raise `UserError` where the settings name no data and the default folder has none."""
+    default = settings.data == DataConfig.data and not settings.demo
+    if default and not (Path(settings.data) / "X_train.npy").exists():
+        raise UserError(NO_DATA)
+
+
+def open_data(config: Config, store: Store, progress: Progress) -> Dataset:
+    """The data the settings name, checked, or the demo's phantom; says what loading decided."""
+    settings, seed = config.data, config.run.seed
+    path = draw_demo(store, progress, seed) if settings.demo else Path(settings.data)
+    source = DataSource(path, settings.class_names, settings.image_size, settings.val_fraction, seed)
     with disk_errors(store.root), progress.bar("checking images", 1) as advance:
-        data = source.open(store.work, lambda done, total: advance(done / total))
+        data = open_source(source, store.work, lambda done, total: advance(done / total))
     for note in data.notes:
         progress.say(note)
     return data
+
+
+def settings_of(data: Dataset, *, strict: bool) -> DataConfig:
+    """The settings by which `data` were opened, for a run on them to record; no path if made by hand."""
+    source = data.origin
+    if source is None:
+        return DataConfig(data="", strict=strict)
+    return DataConfig(
+        data=str(source.path),
+        class_names=source.class_names,
+        image_size=source.image_size,
+        val_fraction=source.val_fraction,
+        strict=strict,
+    )
 
 
 def draw_demo(store: Store, progress: Progress, seed: int) -> Path:
@@ -59,48 +78,89 @@ def draw_demo(store: Store, progress: Progress, seed: int) -> Path:
     return perform(phantom_task(seed, versions(PACKAGES)), store, None, progress).path
 
 
-def start_tensorflow(settings: RunConfig) -> None:
-    """Import TensorFlow without its start-up noise, and set it up as the settings say."""
+@contextmanager
+def tensorflow_runtime(settings: RunConfig) -> Iterator[None]:
+    """TensorFlow without its noise, set up as the settings say; Keras and the logs are put back at the end.
+
+    Raises `UserError` where it runs already, in this process, with settings that cannot be changed any more.
+    """
     set_environment()
     with native_noise():
         import keras
         import tensorflow as tf
 
-        keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
-        logging.getLogger("absl").setLevel("ERROR")  # Keras logs through it that .h5 is an old format
-        tf.get_logger().setLevel("ERROR")  # short trainings one after another look like retracing to it
-        if settings.threads:
-            tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-            tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
-        if settings.deterministic:
-            tf.config.experimental.enable_op_determinism()
+        _set_threads(settings.threads)
+        _set_determinism(settings.deterministic)
         tf.config.list_physical_devices()
+    interactive = keras.config.is_interactive_logging_enabled()
+    # Keras logs through absl that .h5 is an old format; short trainings one after another look like retracing
+    loggers = [logging.getLogger("absl"), tf.get_logger()]
+    levels = [logger.level for logger in loggers]
+    keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
+    for logger in loggers:
+        logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        if interactive:
+            keras.config.enable_interactive_logging()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
-def audit_run(config: Config, progress: Progress, *, demo: bool) -> Audit:
+def _set_threads(threads: int | None) -> None:
+    import tensorflow as tf
+
+    if threads is None:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        running = tf.config.threading.get_intra_op_parallelism_threads() or "its own choice"
+        rule = f"what TensorFlow runs with here, {running}"
+        require(False, "--threads", rule, threads, NEW_PROCESS)
+
+
+def _set_determinism(deterministic: bool) -> None:
+    import tensorflow as tf
+    from tensorflow.python.eager.context import context
+    from tensorflow.python.framework.config import is_op_determinism_enabled
+
+    enabled = is_op_determinism_enabled()
+    if deterministic and not context()._initialized:
+        tf.config.experimental.enable_op_determinism()
+    elif deterministic != enabled:
+        rule = f"{'on' if enabled else 'off'}, as TensorFlow runs here"
+        require(False, "--deterministic", rule, deterministic, NEW_PROCESS)
+
+
+def audit_run(config: Config, progress: Progress) -> Audit:
     """The audit of the data alone. Raises `UserError`, and `Leakage` with --strict."""
-    with open_store(config, progress, demo=demo) as store:
-        data = open_data(config, store, progress, demo=demo)
+    require_data(config.data)
+    with open_store(config.run, progress) as store:
+        data = open_data(config, store, progress)
         return _audit(config, data, store, progress, chosen_versions(config, store, progress))
 
 
-def run_config(
-    config: Config, progress: Progress, *, demo: bool = False, data: Dataset | None = None
-) -> RunResult:
-    """A whole run: the data of the settings, the demo's phantom, or `data`. Raises `UserError`."""
-    with open_store(config, progress, demo=demo or data is not None) as store:
-        data = data or open_data(config, store, progress, demo=demo)
-        start_tensorflow(config.run)
-        from .check import check_settings
-
-        check_settings(config)  # before anything is written or forgotten: bad settings leave all as it was
-        if config.run.fresh:
-            store.forget_stages()
-            if demo:
-                data = open_data(config, store, Progress(), demo=True)
-        packages = chosen_versions(config, store, progress)
-        audit = _audit(config, data, store, progress, packages)
-        return run_tasks(config, data, audit, store, progress, packages)
+def run_config(config: Config, progress: Progress, data: Dataset | None = None) -> RunResult:
+    """A whole run on the data of the settings, or on `data`, which brings its own. Raises `UserError`."""
+    check_names(config)
+    if data is None:
+        require_data(config.data)
+    else:
+        config = replace(config, data=settings_of(data, strict=config.data.strict))
+    with open_store(config.run, progress) as store:
+        data = data or open_data(config, store, progress)
+        with tensorflow_runtime(config.run):
+            check_networks(config)  # before anything is forgotten: bad settings leave all as it was
+            if config.run.fresh:
+                store.forget_stages()
+                if config.data.demo:
+                    data = open_data(config, store, Progress())
+            packages = chosen_versions(config, store, progress)
+            audit = _audit(config, data, store, progress, packages)
+            return run_tasks(config, data, audit, store, progress, packages)
 
 
 def _audit(

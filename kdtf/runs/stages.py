@@ -1,15 +1,18 @@
 """What tasks leave in their stages, in files that need no TensorFlow to be read or written."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..records import Attention, FileFacts, TensorError
+from ..records import Attention, CutCost, FileFacts, TensorError
 from .records import Origin
 
-ORIGIN, HEAT = "origin.json", "heat.npz"
+LOGITS, VAL_LOGITS = "logits.npy", "val_logits.npy"  # of a teacher
+MODEL = "model.tflite"
+ORIGIN, HEAT, CUT = "origin.json", "heat.npz", "cut.json"
 FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"
 
 
@@ -21,6 +24,16 @@ def write_origin(folder: Path, origin: Origin) -> None:
 def read_origin(folder: Path) -> Origin:
     """Where a teacher's weights came from."""
     return Origin(**json.loads((folder / ORIGIN).read_text()))
+
+
+def write_cut(folder: Path, cost: CutCost) -> None:
+    """A cut network and what it costs."""
+    (folder / CUT).write_text(json.dumps(asdict(cost)))
+
+
+def read_cut(folder: Path) -> CutCost:
+    """A cut network and what it costs."""
+    return CutCost(**json.loads((folder / CUT).read_text()))
 
 
 def write_attention(folder: Path, attention: Attention) -> None:

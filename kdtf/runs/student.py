@@ -6,12 +6,15 @@ from ..distill.batches import Examples
 from ..distill.inference import inference_of
 from ..distill.train import train_student
 from ..files import make_room
-from ..models.students import build_student, exported, load_student, save_undated
+from ..models.students import exported, load_student, new_student, save_undated
+from ..models.weights import WeightSource
 from ..records import Rule, StudentNetwork, Training
-from ..store import CHECKPOINT
+from ..stage_folders import CHECKPOINT
 from .data import stored_views
 from .fitted import Fitted, write_fitted, write_measured
 from .perform import Workspace
+from .records import Origin
+from .stages import LOGITS, VAL_LOGITS, write_origin
 
 
 def examples_for(space: Workspace) -> Examples:
@@ -20,8 +23,8 @@ def examples_for(space: Workspace) -> Examples:
     logits = {}
     if labels:
         logits = {
-            "logits": np.load(labels / "logits.npy", mmap_mode="r"),
-            "val_logits": np.load(labels / "val_logits.npy"),
+            "logits": np.load(labels / LOGITS, mmap_mode="r"),
+            "val_logits": np.load(labels / VAL_LOGITS),
         }
     views = stored_views(space).pixels
     return Examples(views, data.train.labels, data.val.pixels, data.val.labels, **logits)
@@ -30,13 +33,9 @@ def examples_for(space: Workspace) -> Examples:
 def train(space: Workspace, network: StudentNetwork, training: Training, rule: Rule | None) -> None:
     """A student distilled by `rule` from the teacher among the inputs, or trained alone where it is None."""
     examples = examples_for(space)
-    student = build_student(
-        network.name,
-        examples.views.shape[2:],
-        len(space.data.classes),
-        momentum=network.momentum,
-        dropout=network.dropout,
-        seed=network.seed,
+    source = WeightSource(network.weights.source)
+    student, weights, pretrained = new_student(
+        network, examples.views.shape[2:], len(space.data.classes), source
     )
     history = train_student(
         student,
@@ -54,6 +53,7 @@ def train(space: Workspace, network: StudentNetwork, training: Training, rule: R
     shipped.save(space.folder / "student.h5")
     size = (space.folder / "student.h5").stat().st_size / 1024
     write_fitted(space.folder, Fitted(shipped.count_params(), size, history))
+    write_origin(space.folder, Origin(weights, pretrained))
 
 
 def evaluate(space: Workspace, runs: int) -> None:

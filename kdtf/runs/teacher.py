@@ -18,20 +18,20 @@ from ..distill.train import train_classifier
 from ..errors import require
 from ..evidence.metrics import softmax
 from ..evidence.tables import images_of_every_class
-from ..files import make_room
+from ..files import file_digest, make_room
 from ..models.gradcam import heat
 from ..models.students import load_student, without_softmax
 from ..models.teachers import Base, build_base, build_head, with_head
 from ..models.weights import NOT_DOWNLOADED, WeightSource
 from ..records import Attention, TeacherNetwork, Training
-from ..store import CHECKPOINT
+from ..stage_folders import CHECKPOINT
 from .data import read_audit, stored_views
 from .fitted import Fitted, read_fitted, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
-from .stages import read_origin, write_attention, write_origin
+from .stages import LOGITS, VAL_LOGITS, write_attention, write_origin
 
-WEIGHTS, LOGITS, VAL_LOGITS = "teacher.weights.h5", "logits.npy", "val_logits.npy"
+WEIGHTS = "teacher.weights.h5"
 FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"
 
 
@@ -41,15 +41,23 @@ def _weight_source(choice: str) -> WeightSource:
     return WeightSource(choice)
 
 
+@cache
+def _check_file(choice: str, name: str, planned: str) -> None:
+    """Raise `UserError` where the file that --weights means is not the one a task was planned for."""
+    path = _weight_source(choice).path(name)
+    digest = path and file_digest(path)
+    require(digest == planned, "--weights", f"the file of {name} that the run began with", str(path))
+
+
 def find_origin(space: Workspace, network: TeacherNetwork) -> None:
     """Where the weights come from: with --weights auto that depends on the day."""
-    base = _build(space, network, _weight_source(network.weights))
+    base = _build(space, network)
     write_origin(space.folder, Origin(base.origin, base.pretrained))
 
 
 def extract_features(space: Workspace, network: TeacherNetwork) -> None:
     """What the frozen base makes of every view (V, N, F) and of val (n, F)."""
-    features_of = inference_of(_base(space, network).model)
+    features_of = inference_of(_build(space, network).model)
     views = stored_views(space).teacher_pixels
     infer_views(features_of, views, space.folder / FEATURES, space.progress, f"{network.name}: features")
     np.save(space.folder / VAL_FEATURES, features_of(space.data.val.teacher_pixels))
@@ -106,7 +114,7 @@ def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -
 
 def label_views(space: Workspace, network: TeacherNetwork) -> None:
     """Logits over every view and of val; the frozen base's features spare another pass through it."""
-    head, whole = _network(space, network, space.inputs["trained"])
+    head, whole = _network(space, network, space.inputs.get("trained"))
     features = space.inputs.get("features")
     if features:
         logits_of = inference_of(head)
@@ -121,7 +129,7 @@ def label_views(space: Workspace, network: TeacherNetwork) -> None:
 
 def evaluate(space: Workspace, network: TeacherNetwork, runs: int) -> None:
     """What the teacher says of val and test."""
-    logits_of = inference_of(_network(space, network, space.inputs["trained"])[1])
+    logits_of = inference_of(_network(space, network, space.inputs.get("trained"))[1])
     val, test = space.data.val.teacher_pixels, space.data.test.teacher_pixels
     write_measured(space.folder, lambda pixels: softmax(logits_of(pixels)), val, test, runs)
 
@@ -134,7 +142,7 @@ def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -
     chosen = images_of_every_class(data.test.labels, rows, images, seed)
     maps = {}
     with space.progress.bar(f"{network.name}: Grad-CAM", 3) as advance:
-        whole = _network(space, network, space.inputs["trained"])[1]
+        whole = _network(space, network, space.inputs.get("trained"))[1]
         maps["teacher"] = heat(whole, data.test.teacher_pixels[chosen])
         advance(1)
         for model in ("distilled", "alone"):
@@ -144,20 +152,24 @@ def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -
     write_attention(space.folder, Attention(chosen, maps))
 
 
-def _build(space: Workspace, network: TeacherNetwork, source: WeightSource) -> Base:
+def _build(space: Workspace, network: TeacherNetwork) -> Base:
+    """The base with the weights that its network names. Raises `UserError` where they cannot be had now."""
+    source = _weight_source(network.weights.source)
+    if network.weights.file:
+        _check_file(network.weights.source, network.name, network.weights.file)
+    if network.origin == NOT_DOWNLOADED:  # they might be had by now
+        source = WeightSource("none")
     shape = space.data.train.teacher_pixels.shape[1:]
-    return build_base(
-        network.name, shape, source, size=network.size, momentum=network.momentum, seed=network.seed
+    base = build_base(
+        network.name,
+        shape,
+        source,
+        size=network.size,
+        momentum=network.momentum,
+        seed=network.seed,
     )
-
-
-def _base(space: Workspace, network: TeacherNetwork) -> Base:
-    """The base as it started where the run began. Raises `UserError` where that cannot be had now."""
-    origin = read_origin(space.inputs["origin"])
-    random = origin.weights == NOT_DOWNLOADED  # they might be had by now
-    base = _build(space, network, WeightSource("none") if random else _weight_source(network.weights))
     rule = f"able to give {network.name} the weights it began with"
-    same = base.pretrained == origin.pretrained
+    same = network.pretrained in (None, base.pretrained)
     require(same, "--weights", rule, base.origin, "Try again when they can be had, or with --fresh.")
     return base
 
@@ -166,10 +178,10 @@ def _network(
     space: Workspace, network: TeacherNetwork, trained: Path | None = None
 ) -> tuple[keras.Model, keras.Model]:
     """(head, whole teacher): as they start, or with the weights in the folder of a finished stage."""
-    base = _base(space, network).model
+    base = _build(space, network).model
     head = build_head(network.name, base.output.shape[1:], len(space.data.classes), network.seed)
     whole = with_head(base, head)
-    if trained and (trained / WEIGHTS).exists():
+    if trained:
         whole.load_weights(trained / WEIGHTS)
     return head, whole
 

@@ -42,13 +42,14 @@ class Input:
 class Making:
     """How a file was made: its teacher, network, loss, training, recipe, data and packages.
 
-    `distillation` is None for a student trained without a teacher; `recipe` holds the calibration and
-    the fine-tuning of the file.
+    `weights` says where the student's began, `teacher_weights` where its teacher's; `distillation` is None
+    for a student trained without a teacher; `recipe` holds the calibration and the fine-tuning of the file.
     """
 
     teacher: str
     model: str
     network: str | None = None
+    weights: str | None = None
     teacher_weights: str | None = None
     data_digest: str | None = None
     student_key: str | None = None
@@ -186,6 +187,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         teacher=student.predictions.teacher,
         model=student.predictions.model,
         network=student.network,
+        weights=student.weights,
         teacher_weights=student.teacher_weights,
         data_digest=sheet.digest,
         student_key=student.key,

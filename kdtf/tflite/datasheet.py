@@ -1,14 +1,14 @@
 """What every card of a run says of its data: computed once, from the images a student is trained on."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 from ..data.dataset import Dataset
-from ..data.provenance import prepared
 from ..data.typical import layout, typical
 from ..records import DataSheet
 
 
-def describe_data(data: Dataset) -> DataSheet:
+def describe_data(data: Dataset, prepared: Mapping[str, Any]) -> DataSheet:
     """The classes, the images in numbers, how they were prepared, and what a student of them cannot do."""
     patterns, unexplained = layout(data.train.pixels, data.val.pixels)
     return DataSheet(
@@ -16,7 +16,7 @@ def describe_data(data: Dataset) -> DataSheet:
         digest=data.digest,
         shape=tuple(data.train.pixels.shape[1:]),
         synthetic=data.synthetic,
-        prepared=prepared(Path(data.source)),
+        prepared=dict(prepared),
         training_images={**typical(data.train.pixels), "layout": unexplained},
         training_layout=patterns,
         images={name: len(split.labels) for name, split in data.splits.items()},

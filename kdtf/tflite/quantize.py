@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from ..errors import UserError
 from ..records import FileFacts
+from .compact import compact
 from .recipes import RECIPES, Recipe
 from .tensors import (
-    constants_inside,
     count_quantized,
     gzip_bytes,
     operators,
@@ -29,6 +29,9 @@ from .tensors import (
 )
 
 Ranges = dict[str, dict[str, np.ndarray]]  # {tensor: {"min", "max"}}
+
+
+LEAST_RANGE = np.float32(1e-5)
 
 
 def calibration_images(views: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -103,7 +106,7 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
         # its own look at a model's tensors is what it warns of
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve", UserWarning)
         result = quantizer.quantize(extremes, enable_progress_report=False, enable_progress_bar=False)
-    quantized = constants_inside(bytes(result.quantized_model))
+    quantized = compact(bytes(result.quantized_model))
     try:
         plain_interpreter(quantized).allocate_tensors()
     except RuntimeError as error:
@@ -115,7 +118,7 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
 
 def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> Ranges:
     """Extremes of the tensors of a float `.tflite` over the calibration images."""
-    extremes = ranges(model, images)
+    extremes = {tensor: _wide_enough(ends) for tensor, ends in ranges(model, images).items()}
     if row.activations == "int16":
         # LiteRT's int16 ADD takes scales that are powers of two for its old fixed-point format, and then
         # refuses some of them: a range of exactly -1..1 must not come out as 2^-15
@@ -123,6 +126,14 @@ def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> Ranges:
             tensor: {end: 1.005 * value for end, value in r.items()} for tensor, r in extremes.items()
         }
     return extremes
+
+
+def _wide_enough(ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The range of a tensor, widened where all but nothing is in it.
+
+    The scale of a dead layer would be so fine that the 6 of its ReLU6 overflows, and LiteRT refuses it.
+    """
+    return {**ends, "max": np.maximum(ends["max"], ends["min"] + LEAST_RANGE)}
 
 
 def _with_fitting_biases(model: bytes, extremes: Ranges) -> bytes:

@@ -156,14 +156,6 @@ def errors(model: bytes, other: bytes, pixels: np.ndarray) -> list[TensorError]:
     return rows
 
 
-def worst_error(rows: list[TensorError]) -> TensorError:
-    """The operator with weights whose output is furthest off, by signal to noise.
-
-    Raises `ValueError` where none of them has weights.
-    """
-    return min((error for error in rows if error.weighted), key=lambda error: error.snr_db)
-
-
 def count_quantized(model: bytes) -> tuple[int, int]:
     """How many of a `.tflite` file's constant tensors with data are stored below float32, of how many.
 
@@ -183,26 +175,8 @@ def sparsity(model: bytes) -> float:
     return float(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
 
 
-def constants_inside(model: bytes) -> bytes:
-    """The same `.tflite` with every constant inside its flatbuffer.
-
-    `litert-quantizer` puts those of 1 KB and more behind it. TensorFlow Lite Micro does not look there: it
-    takes them for scratch memory, and computes with whatever that holds.
-    """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    if not count_outside(model):
-        return model
-    parsed = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
-    for buffer in parsed.buffers:
-        if buffer.offset:
-            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
-
-
 def count_outside(model: bytes) -> int:
-    """How many constants of a `.tflite` lie behind its flatbuffer: see `constants_inside`."""
+    """How many constants of a `.tflite` lie behind its flatbuffer: see `compact`."""
     from ai_edge_litert.schema_py_generated import Model
 
     root = Model.GetRootAs(model)

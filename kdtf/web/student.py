@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError, require
+from ..evidence.metrics import METRICS
 from ..predictor import BundleError, Predictor, likeness, open_interpreter, patterns_of, quantized
 from ..tflite.card import Card
 
-SCORES = {"accuracy": "Accuracy on test", "auc": "AUC on test", "ece": "ECE on test, before the temperature"}
+SCORES = {"accuracy": "on test", "auc": "on test", "ece": "on test, before the temperature"}
 MALFORMED = (TypeError, ValueError, LookupError, ArithmeticError)  # what a card edited by hand may raise
 INTERVAL = "{:.3f} (95 % interval {:.3f} to {:.3f})"
 
@@ -128,10 +129,12 @@ def facts(card: Card) -> dict[str, str]:
 
 def _scores(card: Card) -> dict[str, str]:
     """Scores on test, and the accuracy on the images without a copy in train or val where it is another."""
-    scores = {term: INTERVAL.format(*card.test[name]) for name, term in SCORES.items() if name in card.test}
+    terms = {name: f"{METRICS[name].heading} {where}" for name, where in SCORES.items()}
+    scores = {term: INTERVAL.format(*card.test[name]) for name, term in terms.items() if name in card.test}
     if "accuracy" in card.clean and card.clean_images != card.test_images:
         count = f"{card.clean_images} images without a copy in train or val"
-        scores["Accuracy on clean test images"] = f"{INTERVAL.format(*card.clean['accuracy'])}, {count}"
+        term = f"{METRICS['accuracy'].heading} on clean test images"
+        scores[term] = f"{INTERVAL.format(*card.clean['accuracy'])}, {count}"
     return scores
 
 

@@ -125,8 +125,12 @@ def test_leakage_stops_where_the_user_asked_for_it(arrays, tmp_path, capsys, com
         ),
         (["--class-names", "a", "b\nc"], "--class-names must be names of one line that all differ, none of"),
         (["--class-names", "a"], "classes must be at least 2. Got 1."),
+        *(
+            (["--" + name, "n" * 5000], "File name too long")
+            for name in ("data", "weights", "results", "config")
+        ),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
 def test_bad_settings(arrays, tmp_path, capsys, argv, text):
     assert main(["--data", str(arrays), "--results", str(tmp_path / "results"), *argv]) == 2
@@ -170,6 +174,34 @@ def test_a_full_disk_ends_in_one_line(arrays, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("Error: --results must be on a disk with room left.")
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "r").rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "argv, text",
+    [
+        (["--teachers", "vgg61"], "--teachers must be one of vgg16"),
+        (["--recipes", "int9"], "--recipes must be one of float32"),
+        (["--weights", "nowhere"], "--weights must be auto, imagenet, none, or an existing file or folder"),
+        (["--weights", "."], "--weights must be a folder that holds vgg16"),
+        (["--loss-options", "beta"], "--loss-options must be NAME=VALUE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_names_are_looked_up_before_tensorflow_starts(arrays, tmp_path, argv, text):
+    code = "import sys; from kdtf.cli import main; code = main(sys.argv[1:]); "
+    code += "sys.exit(code if 'tensorflow' not in sys.modules else 'TensorFlow was started')"
+    argv = ["--data", str(arrays), "--results", str(tmp_path / "r"), *argv]
+    done = subprocess.run([sys.executable, "-c", code, *argv], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and text in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_demo_needs_no_data(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", "--demo", "--results", "r"]) == 0
+    assert "every image is a synthetic phantom" in capfd.readouterr().err
+    assert main(["audit", "--results", "r"]) == 2
+    assert "FData must hold X_train.npy" in capfd.readouterr().err
 
 
 def test_help_is_quick_and_needs_no_tensorflow():

@@ -1,5 +1,6 @@
 """What each command says of itself: its name as it was called, the settings it uses, lists of names."""
 
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -72,7 +73,7 @@ def test_status_report_and_audit_list_the_settings_they_use(capsys):
     text = output_of(capsys, "audit", "--help")
     data = {flag(f.name) for f in fields(DataConfig)}
     assert listed(text) == {*data, "--results", "--seed", "--accept-versions"}
-    assert all(name in text for name in ("--demo", "--preset", "--config")) and "--version " not in text
+    assert all(name in text for name in ("--preset", "--config")) and "--version " not in text
 
 
 def test_status_takes_the_command_line_of_a_run(tmp_path, capsys):
@@ -81,6 +82,18 @@ def test_status_takes_the_command_line_of_a_run(tmp_path, capsys):
     assert text == f"{tmp_path}: 0 finished stages, 0 to be made.\n"
     assert output_of(capsys, *run, "--results", str(tmp_path), "--status") == text
     assert main(["status", "--alpha", "7"]) == 2 and "--alpha must be between" in capsys.readouterr().err
+
+
+def test_status_counts_stages_of_an_earlier_kdtf_apart(tmp_path, capsys):
+    """Nothing makes them again: a run goes past them."""
+    for name, note in (("a", {"kind": "views", "made_with": {}, "environment": {}}), ("b", {}), ("c", None)):
+        folder = tmp_path / "work" / f"{name}-{name * 16}"
+        folder.mkdir(parents=True)
+        if note is not None:
+            (folder / "stage.json").write_text(json.dumps({**note, "seconds": 1.0, "sha256": {}}))
+    lines = output_of(capsys, "status", "--results", str(tmp_path)).splitlines()
+    assert lines[-1] == f"{tmp_path}: 1 finished stages, 1 to be made, 1 of an earlier kdtf."
+    assert sum("of an earlier kdtf, not used" in line for line in lines) == 1
 
 
 def test_presets_are_listed_a_line_each(capsys):

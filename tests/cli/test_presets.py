@@ -90,7 +90,7 @@ def test_every_preset_runs_from_arrays_to_report(name, few, tmp_path, shallow, b
     more += ["--class-names", *phantom.CLASSES] if name in ("cifar10", "dermamnist") else []
     out = tmp_path / "r"
     assert main(["--preset", name, "--data", str(few), "--results", str(out), *SHORT, *more]) == 0
-    config, _ = read_config(["--preset", name, *more])
+    config = read_config(["--preset", name, *more])
     (teacher,) = config.teacher.teachers
     rows = pd.read_csv(out / "summary.csv")
     expected = ["alone", "alone", *(["baseline"] * 2 if config.student.baseline else [])]
@@ -112,5 +112,5 @@ def test_an_unknown_preset_is_told_the_nearest(capsys):
 
 
 def test_flags_override_a_preset():
-    config, demo = read_config(["--preset", "imagewoof", "--alpha", "0.9"])
-    assert (config.distil.alpha, config.distil.loss, demo) == (0.9, "soft-ce", False)
+    config = read_config(["--preset", "imagewoof", "--alpha", "0.9"])
+    assert (config.distil.alpha, config.distil.loss, config.data.demo) == (0.9, "soft-ce", False)

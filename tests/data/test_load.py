@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from kdtf.config import Config
 from kdtf.data import pixels as module
-from kdtf.data.load import DataSource, load
+from kdtf.data.dataset import DataSource
+from kdtf.data.load import load, open_source
 from kdtf.data.pixels import resize
 from kdtf.errors import UserError
 
@@ -305,11 +307,26 @@ def test_a_missing_folder(tmp_path, work):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"image_size": 7}, {"image_size": 32.0}, {"val_fraction": 0.0}, {"val_fraction": 0.6}]
+    "setting",
+    [
+        {"image_size": 7},
+        {"image_size": 2000},
+        {"image_size": 32.0},
+        {"val_fraction": 0.0},
+        {"val_fraction": 0.6},
+        {"class_names": ("a", "a", "b")},
+        {"class_names": ("a", "", "b")},
+        {"class_names": ("a", "b\nc", "d")},
+    ],
+    ids=str,
 )
-def test_settings_are_checked(tmp_path, work, setting):
-    with pytest.raises(UserError, match=f"{next(iter(setting))} must be"):
-        load(save(tmp_path / "in", arrays()), work, **setting)
+def test_settings_obey_the_rules_of_a_run(tmp_path, work, setting):
+    folder = save(tmp_path / "in", arrays())
+    with pytest.raises(UserError, match=f"--{next(iter(setting)).replace('_', '-')} must be") as loading:
+        load(folder, work, **setting)
+    with pytest.raises(UserError) as configuring:
+        Config().with_values(setting)
+    assert str(loading.value) == str(configuring.value)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, work, monkeypatch):
@@ -332,9 +349,10 @@ def test_a_source_that_has_travelled_opens_the_same_data(tmp_path, work):
     folder = save(tmp_path / "in", without_val(arrays((16, 16, 3), counts={"train": 60, "test": 12})))
     source = DataSource(str(folder), ("a", "b", "c"), 8, 0.2, 5)
     reports, parts = [], ("pixels", "teacher_pixels", "labels")
-    first = source.open(work, lambda *counts: reports.append(counts))
+    first = open_source(source, work, lambda *counts: reports.append(counts))
+    assert first.origin == source and first.source == str(folder)
     copies = {p: p.stat().st_mtime_ns for p in work.iterdir()}
-    again = pickle.loads(pickle.dumps(source)).open(work)
+    again = open_source(pickle.loads(pickle.dumps(source)), work)
     plain = load(folder, work, class_names=("a", "b", "c"), image_size=8, val_fraction=0.2, seed=5)
     assert reports[-1] == (72, 72) and copies == {p: p.stat().st_mtime_ns for p in work.iterdir()}
     for other in (again, plain):

@@ -185,10 +185,10 @@ def test_an_interrupted_drawing_leaves_no_file(tmp_path):
         ("views", 0, "at least 1"),
         ("views", 2.0, "of type int"),
         ("shift", 0.6, "between 0 and 0.5"),
-        ("rotate", 46, "between 0 and 45"),
+        ("rotate", 46.0, "between 0 and 45"),
         ("zoom", -0.1, "between 0 and 0.5"),
         ("brightness", float("nan"), "between 0 and 0.9"),
-        ("contrast", 1, "between 0 and 0.9"),
+        ("contrast", 1.0, "between 0 and 0.9"),
     ],
 )
 def test_a_policy_out_of_bounds(field, value, rule):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from kdtf.distill.distiller import Distiller
+from kdtf.distill.losses import LOSSES
 from kdtf.errors import UserError
 from kdtf.models.seeding import initial_weights_from
 from kdtf.records import Rule
@@ -57,15 +58,33 @@ def test_soft_ce_weighs_the_teacher_by_alpha():
     assert fitted(Distiller(linear(1), alpha=0.0, loss="soft-ce"), x=X, y=Y)  # needs no teacher
 
 
-def test_a_live_teacher_gives_what_its_cached_logits_give():
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_live_teacher_gives_what_its_cached_logits_give(loss):
     teacher = linear(2)
     cached = {"pixels": X, "teacher_logits": teacher.predict(X, verbose=0)}
     live, stored = linear(1), linear(1)
-    a = fitted(Distiller(live, teacher), x=X, y=Y, rate=0.1)
-    b = fitted(Distiller(stored), x=cached, y=Y, rate=0.1)
+    a = fitted(Distiller(live, teacher, loss=loss), x=X, y=Y, rate=0.1)
+    b = fitted(Distiller(stored, loss=loss), x=cached, y=Y, rate=0.1)
     assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
     for one, other in zip(live.get_weights(), stored.get_weights(), strict=True):
         assert np.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_student_that_can_be_its_teacher_becomes_it(loss):
+    """Of the same shape, with the teacher alone to learn from: as likely classes in the end, nothing left."""
+    teacher, student = linear(2), linear(1)
+    cached = {"pixels": X, "teacher_logits": teacher.predict(X, verbose=0)}
+    model = Distiller(student, alpha=LOSSES[loss].teacher_weight(1.0), temperature=1.0, loss=loss)
+    model.compile(keras.optimizers.Adam(0.1), jit_compile=False)
+    before = model.evaluate(cached, Y, verbose=0, return_dict=True)["distillation"]
+    often = {name: np.tile(values, (200, 1)) for name, values in cached.items()}
+    model.fit(often, np.tile(Y, 200), batch_size=8, verbose=0, shuffle=False)
+    p = softmax(cached["teacher_logits"])
+    least = -(p * np.log(p)).sum(1).mean() if loss == "soft-ce" else 0  # the teacher's entropy
+    after = model.evaluate(cached, Y, verbose=0, return_dict=True)["distillation"]
+    assert before - least > 0.1 and after - least < 0.02 * (before - least)
+    assert (student.predict(X, verbose=0).argmax(1) == p.argmax(1)).all()
 
 
 def test_only_the_student_learns_and_the_teacher_is_left_as_it_came():
@@ -77,9 +96,10 @@ def test_only_the_student_learns_and_the_teacher_is_left_as_it_came():
     assert teacher.trainable and len(teacher.trainable_variables) == 2
 
 
-def test_one_hot_labels_and_integers_are_the_same():
-    a = fitted(Distiller(linear(1)), x=CACHED, y=Y)
-    b = fitted(Distiller(linear(1)), x=CACHED, y=np.eye(4)[Y])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_hot_labels_and_integers_are_the_same(loss):
+    a = fitted(Distiller(linear(1), loss=loss), x=CACHED, y=Y)
+    b = fitted(Distiller(linear(1), loss=loss), x=CACHED, y=np.eye(4)[Y])
     assert a["loss"] == pytest.approx(b["loss"]) and a["accuracy"] == b["accuracy"]
 
 
@@ -151,8 +171,23 @@ def test_without_any_teacher_it_says_what_is_missing():
     [
         ({"alpha": 1.5}, r"alpha must be between 0 and 1\. Got 1.5\."),
         ({"temperature": 0}, r"temperature must be positive\. Got 0\."),
-        ({"loss": "kdd"}, r"loss must be one of kd, soft-ce\. Got 'kdd'\. Did you mean 'kd'\?"),
+        (
+            {"loss": "kdd"},
+            r"loss must be one of kd, soft-ce, dkd, dist, logit-mse\. Got 'kdd'\. Did you mean 'kd'\?",
+        ),
         ({"options": {"beta": 1.0}}, r"--loss-options must be options of kd \(none\)\. Got 'beta'\."),
+        (
+            {"loss": "dkd", "options": {"gamma": 1.0}},
+            r"--loss-options must be options of dkd \(target, beta\)\. Got 'gamma'\.",
+        ),
+        (
+            {"loss": "dist", "options": {"labels": 1.0}},
+            r"--loss-options must be options of dist \(beta, gamma\)\. Got 'labels'\.",
+        ),
+        (
+            {"loss": "logit-mse", "options": {"beta": 1.0}},
+            r"--loss-options must be options of logit-mse \(none\)\. Got 'beta'\.",
+        ),
     ],
 )
 def test_bad_settings(settings, text):

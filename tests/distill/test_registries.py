@@ -57,6 +57,26 @@ def test_a_toy_loss_trains_a_student_with_its_own_option(toy_loss, options, scal
     assert rows[0]["loss"] == pytest.approx(0.25 * hard + 0.75 * soft, rel=1e-4) and has_learned
 
 
+@pytest.mark.parametrize(
+    "loss, options",
+    [
+        ("dkd", ()),
+        ("dkd", (("target", 0.5), ("beta", 2.0))),
+        ("dist", ()),
+        ("dist", (("beta", 0.5), ("gamma", 3.0))),
+        ("logit-mse", ()),
+    ],
+)
+def test_every_loss_trains_a_student_with_its_own_options(loss, options):
+    student = build_student("baseline", (8, 8, 1), 3, momentum=0.9, dropout=0.0, seed=0)
+    rule = Rule(0.25, 4.0, loss, options)
+    terms = LOSSES[loss].terms(inference_of(student)(PIXELS), LABELS, LOGITS, rule)
+    expected = [float(np.mean(values)) for values in terms]
+    rows, has_learned = moved(student, lambda: train_student(student, EXAMPLES, STEP, rule, **SETTINGS))
+    names = ("cross_entropy", "distillation", "loss")
+    assert [rows[0][name] for name in names] == pytest.approx(expected, rel=1e-4) and has_learned
+
+
 def test_a_toy_loss_takes_its_option_from_distiller_and_is_saved_with_it(toy_loss):
     pixels = keras.Input((3,))
     student = keras.Model(pixels, keras.layers.Identity()(pixels))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdtf.evidence.bootstrap import Interval, compare, draw, holm, in_words, interval
+from kdtf.evidence.bootstrap import Interval, compare, draw, gain_in_words, holm, in_words, interval
 
 
 def draws(count=120, draws=50, **more):
@@ -63,6 +63,20 @@ def test_holm_by_hand():
 )
 def test_verdicts(difference, p, text):
     assert in_words("x", difference, p).startswith(text)
+
+
+@pytest.mark.parametrize(
+    "gain, words",
+    [
+        (Interval(0.02, 0.01, 0.03), "a gain (+2.0 points on average, +1.0 to +3.0)."),
+        (Interval(-0.02, -0.03, -0.01), "a loss (-2.0 points on average, -3.0 to -1.0)."),
+        (Interval(0.02, -0.01, 0.05), "no evidence of a difference (+2.0 points on average, -1.0 to +5.0)."),
+        (Interval(0.0, 0.0, 0.0), "no evidence of a difference (+0.0 points on average, +0.0 to +0.0)."),
+    ],
+)
+def test_what_distilling_gained_over_seeds_is_said_in_words(gain, words):
+    sentence = gain_in_words("vgg16", gain, 3)
+    assert sentence == f"Over 3 seeds distilling from vgg16 against training alone: {words}"
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -10,8 +10,9 @@ from kdtf.evidence.choose import (
     teacher_helps,
     val_accuracy,
     val_order,
+    worst_error,
 )
-from kdtf.records import GroundTruth, Predictions
+from kdtf.records import GroundTruth, Predictions, TensorError
 
 
 def test_accuracy_on_val_goes_before_loss():
@@ -86,3 +87,15 @@ def test_what_int8_may_lose():
     assert lost_by_int8(0.9, 0.85) == pytest.approx(0.05)
     assert lost_by_int8(0.509, 0.5) == 0  # not a point
     assert lost_by_int8(0.9, 0.9) == lost_by_int8(0.8, 0.9) == 0
+
+
+def test_the_worst_error_is_the_first_of_the_furthest_operators_with_weights():
+    rows = [
+        TensorError("0 CONV_2D", "a", True, 0.9, 40.0, 0.1, 50.0),
+        TensorError("1 MAX_POOL_2D", "b", False, 0.9, 10.0, 0.1, None),
+        TensorError("2 CONV_2D", "c", True, 0.9, 30.0, 0.1, 50.0),
+        TensorError("3 FULLY_CONNECTED", "d", True, 0.9, 30.0, 0.1, 50.0),
+    ]
+    assert worst_error(rows) is rows[2]
+    with pytest.raises(ValueError, match="empty"):
+        worst_error(rows[1:2])

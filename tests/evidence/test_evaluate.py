@@ -3,7 +3,7 @@ import pytest
 
 from kdtf.evidence.evaluate import latency_ms, measure, summary_scores
 from kdtf.evidence.metrics import METRICS, Metric, score
-from kdtf.evidence.tables import study, subsets
+from kdtf.evidence.tables import all_tables, subsets
 from kdtf.records import GroundTruth, Predictions
 
 CLASSES = ("a", "b", "c")
@@ -66,7 +66,7 @@ def test_summary_and_intervals_agree_where_a_class_is_missing_from_test():
     assert (model.test_probs.argmax(1) == 2).any()
     row = summary_scores(model, truth, np.ones(60, bool))
     everywhere = subsets(truth, np.ones(60, bool), 0)
-    rows = study([model], truth, everywhere, None)["intervals"]
+    rows = all_tables([model], truth, everywhere, None)["intervals"]
     intervals = {r["metric"]: r["value"] for r in rows}
     assert row["auc"] is None and np.isnan(intervals["auc"])
     for name in set(SUMMARY) - {"auc"}:

@@ -8,14 +8,14 @@ from kdtf.evidence.calibration import threshold
 from kdtf.evidence.metrics import METRICS, Metric, score
 from kdtf.evidence.tables import (
     TABLES,
-    Table,
+    EvidenceTable,
+    all_tables,
     example_images,
     file_evidence,
     images_of_every_class,
     pairs,
     ranking_curves,
     reliability_diagram,
-    study,
     subsets,
 )
 from kdtf.predictor import tempered
@@ -45,7 +45,7 @@ MODELS = [
 ]
 CLEAN = np.arange(150) >= 20
 SUBSETS = subsets(TRUTH, CLEAN, 0)
-STUDY = study(MODELS, TRUTH, SUBSETS)
+STUDY = all_tables(MODELS, TRUTH, SUBSETS)
 
 
 def rows(table, **where):
@@ -112,12 +112,15 @@ def test_seeds_have_mean_deviation_and_a_paired_gain():
     assert (row["gain_low"], row["gain_high"]) == pytest.approx(
         (gains.mean() - half, gains.mean() + half), rel=1e-4
     )
+    words = f"against training alone: a gain ({100 * gains.mean():+.1f} points on average, "
+    assert row["verdict"].startswith(f"Over 3 seeds distilling from vgg16 {words}")
+    assert list(row)[-2:] == ["gain_p", "verdict"]
     (teacher,) = rows("seeds", model="teacher", images="all")
     assert teacher["standard_deviation"] is None and "gain" not in teacher
 
 
 def test_operating_points_are_chosen_on_val_and_reach_the_asked_sensitivity_there():
-    wanted = study(MODELS[:1], TRUTH, SUBSETS, min_sensitivity=0.95)["classes"]
+    wanted = all_tables(MODELS[:1], TRUTH, SUBSETS, min_sensitivity=0.95)["classes"]
     assert [r["class"] for r in wanted] == list(CLASSES)
     for k, row in enumerate(wanted):
         val = MODELS[0].val_probs[TRUTH.val == k, k]
@@ -203,7 +206,7 @@ def test_a_card_leaves_out_what_is_undefined():
 def test_a_new_metric_has_an_interval_and_stands_on_cards(monkeypatch):
     toy = Metric("errors", lambda sample: 1 - sample.counts[0].sum(axis=1) / sample.total)
     monkeypatch.setitem(METRICS, "errors", toy)
-    table = study(MODELS[:1], TRUTH, SUBSETS)["intervals"]
+    table = all_tables(MODELS[:1], TRUTH, SUBSETS)["intervals"]
     errors = [r for r in table if r["metric"] == "errors"]
     assert [r["images"] for r in errors] == ["all", "clean"]
     assert errors[0]["value"] == pytest.approx(1 - accuracy(MODELS[0]), abs=1e-6)
@@ -214,8 +217,8 @@ def test_a_new_table_is_one_row(monkeypatch):
     def sizes(data):
         yield from ({"images": subset.name, "count": len(subset.rows)} for subset in data.subsets)
 
-    monkeypatch.setitem(TABLES, "sizes", Table("sizes.csv", sizes))
-    tables = study(MODELS[:1], TRUTH, SUBSETS)
+    monkeypatch.setitem(TABLES, "sizes", EvidenceTable("sizes.csv", sizes))
+    tables = all_tables(MODELS[:1], TRUTH, SUBSETS)
     assert tables["sizes"] == [{"images": "all", "count": 150}, {"images": "clean", "count": 130}]
 
 

@@ -14,6 +14,7 @@ from small_run import SHAPE
 
 from kdtf import predictor as module
 from kdtf.data.load import load
+from kdtf.data.provenance import prepared
 from kdtf.data.typical import layout, typical
 from kdtf.predictor import (
     BundleError,
@@ -28,7 +29,6 @@ from kdtf.predictor import (
 )
 from kdtf.prepare import PrepareConfig, prepare
 from kdtf.progress import Progress
-from kdtf.tflite.datasheet import describe_data
 
 SIDE = SHAPE[0]
 RNG = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def dicom(path, **elements):
     ],
 )
 def test_any_file_gives_what_its_training_array_gives(tmp_path, bundle, size, settings):
-    """Through prepare, the door and the card on one side, from the file alone on the other."""
+    """Through prepare, load and the card on one side, from the file alone on the other."""
     nasty(tmp_path / "in" / "train" / "a")
     dicom(tmp_path / "in" / "train" / "a" / "ct.dcm", WindowCenter=40, WindowWidth=400)
     dicom(tmp_path / "in" / "train" / "a" / "1.2.840.7", PhotometricInterpretation="MONOCHROME1")
@@ -110,9 +110,9 @@ def test_any_file_gives_what_its_training_array_gives(tmp_path, bundle, size, se
     out = tmp_path / "out"
     prepare(tmp_path / "in", PrepareConfig(out=str(out), size=size, **settings), Progress())
     loaded = load(out, tmp_path / "work", image_size=SIDE)
-    prepared = describe_data(loaded).prepared
-    assert prepared["keep_aspect"] == settings.get("keep_aspect", False)
-    predictor = Predictor(bundle(input={"prepared": prepared}))
+    made = prepared(out)
+    assert made["keep_aspect"] == settings.get("keep_aspect", False)
+    predictor = Predictor(bundle(input={"prepared": made}))
     expected = predictor.calibrated(predictor(loaded.train.pixels))
     rows = list(predictor.rows([tmp_path / "in" / "train"]))
     names = [line.split(",")[1] for line in (out / "files_train.csv").read_text().splitlines()[1:]]

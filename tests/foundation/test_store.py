@@ -17,7 +17,8 @@ import pytest
 
 from kdtf.errors import UserError
 from kdtf.files import file_digest
-from kdtf.store import EARLIER, Store, list_stages, read_note
+from kdtf.stage_folders import EARLIER, list_stages, read_note
+from kdtf.store import Store
 from kdtf.tasks import Task
 
 ROOT = Path(__file__).parents[2]
@@ -37,14 +38,21 @@ def states(root):
     return [row["state"] for row in list_stages(root)]
 
 
-def run_python(code, root):
-    """Run Python code in a process of its own, with `root` and TASK as `task`."""
+def start_python(code, root):
+    """Start Python code in a process of its own, with `root` and TASK as `task`."""
     before = (
         "import os, sys; from kdtf.store import Store; from kdtf.tasks import Task\nroot = sys.argv[1]\n"
         f"task = Task('views', 'x', {{'n': 1}}, data='digest', environment={dict(TASK.environment)!r})\n"
     )
     argv = [sys.executable, "-c", before + code, str(root)]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run_python(code, root):
+    """`start_python`, and its end."""
+    process = start_python(code, root)
+    out, error = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 
 # outputs
@@ -104,6 +112,7 @@ def test_a_stage_says_how_it_was_made(tmp_path):
     assert read_note(stage.path) == {
         **task.note(),
         "made_with": {"numpy": version("numpy")},
+        "made_of": {"views": None},  # it does not stand
         "seconds": stage.seconds,
         "sha256": {"a.bin": file_digest(stage.path / "a.bin")},
     }
@@ -313,30 +322,67 @@ def test_another_stages_checkpoint_is_left_alone(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         Store(tmp_path).stage(TASK, interrupted)
-    Store(tmp_path).stage(OTHER, lambda folder: fill(folder) or names(folder) == ["a.bin", "running"])
+    contents = []
+    Store(tmp_path).stage(OTHER, lambda folder: contents.append(names(folder)) or fill(folder))
+    assert contents == [["running"]]
     assert states(tmp_path) == ["begun, goes on from its checkpoint", "stands"]
 
 
-def test_a_maker_that_is_alive_is_never_adopted_from(tmp_path):
-    """While one makes a stage, another process makes the same one: in a folder of its own, from the start."""
-    code = (
-        "def make(folder):\n"
-        "    print(folder.name, os.listdir(folder))\n"
-        "    (folder / 'a.bin').write_bytes(b'x' * 100)\n"
-        "print(Store(root, print).stage(task, make).reused)"
-    )
+def test_a_second_maker_waits_for_the_first_and_finds_its_stage(tmp_path):
+    code = "print(Store(root, print).stage(task, lambda folder: print('made again')).reused)"
+    started = []
 
     def make(folder):
         (folder / "checkpoint.npz").write_bytes(b"state")
-        assert states(tmp_path) == ["being made"]
-        first, second = run_python(code, tmp_path).stdout.splitlines()
-        assert not first.startswith(folder.name) and first.endswith("part ['running']") and second == "False"
-        assert names(folder) == ["checkpoint.npz", "running"]
+        started.append(start_python(code, tmp_path))
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(timeout=2)
+        assert states(tmp_path) == ["being made"] and names(folder) == ["checkpoint.npz", "running"]
         fill(folder)
 
     stage = Store(tmp_path, pytest.fail).stage(TASK, make)
+    assert started[0].communicate(timeout=60)[0].split() == ["True"]
     assert names(stage.path) == ["a.bin", "stage.json"] and states(tmp_path) == ["stands"]
     assert names(tmp_path / "work") == [stage.path.name]
+
+
+def test_a_second_maker_goes_on_where_the_first_dies(tmp_path):
+    def make(folder):
+        (folder / "checkpoint.npz").write_bytes(b"state")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).stage(TASK, make)
+    code = "Store(root).stage(task, lambda folder: print(sorted(os.listdir(folder))))"
+    assert run_python(code, tmp_path).stdout.strip() == "['checkpoint.npz', 'running']"
+
+
+def test_stages_in_work_survive_fresh(tmp_path):
+    def make(folder):
+        Store(tmp_path).forget_stages()
+        fill(folder)
+
+    assert names(Store(tmp_path).stage(TASK, make).path) == ["a.bin", "stage.json"]
+
+
+def test_what_was_made_of_an_input_goes_with_it(tmp_path):
+    store = Store(tmp_path)
+    after = replace(TASK, name="after", kind="after", inputs={"before": TASK})
+    store.stage(TASK, fill)
+    store.stage(after, fill)
+    assert not store.is_stale(after)
+    store.remove(TASK)
+    assert not store.is_stale(after)  # nothing is known of it
+    store.stage(TASK, lambda folder: (folder / "a.bin").write_bytes(b"other bits"))
+    assert store.is_stale(after) and store.content(TASK) != store.content(after)
+
+
+def test_a_file_elsewhere_that_cannot_be_read_is_named(tmp_path):
+    def make(folder):
+        (tmp_path.parent / "elsewhere").read_bytes()
+
+    with pytest.raises(UserError, match=r"elsewhere must be readable\. It is not \(No such file"):
+        Store(tmp_path / "r").stage(TASK, make)
 
 
 def make_many(root, barrier, warnings):
@@ -369,13 +415,13 @@ def test_stages_can_be_listed_while_they_come_and_go(tmp_path):
             store.stage(TASK, fill)
             store.remove(TASK)
 
-    thread, until = threading.Thread(target=work), time.monotonic() + 0.5
+    thread, until = threading.Thread(target=work), time.monotonic() + 10
     thread.start()
     try:
         listed = set()
-        while time.monotonic() < until:
+        while time.monotonic() < until and "stands" not in listed:
             listed |= set(states(tmp_path))
     finally:
         over.set()
         thread.join()
-    assert listed
+    assert "stands" in listed

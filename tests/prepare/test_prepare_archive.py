@@ -5,11 +5,6 @@ import pytest
 from sources import noise, read, refused, run
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 @pytest.mark.parametrize("x, y", [("{}_images", "{}_labels"), ("x_{}", "y_{}")])
 def test_npz_of_both_styles(tmp_path, out, x, y):
     splits = ("train", "val", "test")

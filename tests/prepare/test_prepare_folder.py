@@ -12,16 +12,6 @@ from sources import Recorder, noise, read, refused, run, save, tree
 from kdtf.data.load import load
 
 
-@pytest.fixture
-def source(tmp_path):
-    return tree(tmp_path / "in")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def test_a_folder_of_splits(source, out):
     summary = run(source, out)
     assert summary == (out, {"train": 6, "val": 6, "test": 6}, ("a", "b"), 0)

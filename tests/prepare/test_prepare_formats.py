@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -223,9 +224,12 @@ def test_without_the_row_it_is_left_out(tmp_path):
 
 
 def test_a_library_that_a_row_needs_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "PGM", Format(PGM.endings, read_pgm, library="no_such_library"))
+    row = Format(PGM.endings, read_pgm, library="no_such_library")
+    monkeypatch.setitem(FORMATS, "PGM", row)
     source = tree(tmp_path / "in", ("train", "test"))
     run(source, tmp_path / "without")
     pgm(source / "train/a/8.pgm", noise(50))
     message = "PGM files must be read by no_such_library. It is missing: pip install no_such_library."
     refused(source, tmp_path / "out", message)
+    monkeypatch.setitem(FORMATS, "PGM", replace(row, extra="pgm"))
+    refused(source, tmp_path / "out", message[:-1] + ", or kdtf with its extra 'pgm'.")

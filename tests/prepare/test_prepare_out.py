@@ -12,16 +12,6 @@ from kdtf.prepare import output
 from kdtf.prepare.write import Writer
 
 
-@pytest.fixture
-def source(tmp_path):
-    return tree(tmp_path / "in")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def test_an_earlier_import_is_replaced_and_other_files_stay(source, out, tmp_path):
     out.mkdir()
     (out / "README.md").write_text("mine")

@@ -9,16 +9,6 @@ from sources import Recorder, noise, read, refused, run, save, tree
 from kdtf.prepare.split import cut
 
 
-@pytest.fixture
-def source(tmp_path):
-    return tree(tmp_path / "in")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def test_a_split_is_stratified_and_follows_the_seed(tmp_path, out):
     source = tree(tmp_path / "in", ("",), ("a", "b", "c"), each=20)
     summary = run(source, out, split=(0.7, 0.2, 0.1))

@@ -5,20 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pytest
-from sources import Recorder, content, read, refused, run, save, tree, truncated
+from sources import Recorder, content, read, refused, run, save, truncated
 
 from kdtf.prepare.write import ArrayStream, in_order
-
-
-@pytest.fixture
-def source(tmp_path):
-    return tree(tmp_path / "in")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def test_the_number_of_workers_changes_no_byte(source, tmp_path):

@@ -85,6 +85,8 @@ def light() -> list[str]:
     """The modules that must not start TensorFlow: all but those that hold or run Keras models."""
     heavy = {"distill"}
     heavy |= {"kdtf.models.networks", "kdtf.models.students", "kdtf.models.gradcam"}
+    heavy |= {f"kdtf.models.{name}" for name in ("cuts", "efficientnet_lite", "fused_norm")}
+    heavy |= {"kdtf.tflite.budget"}
     heavy |= {"kdtf.tflite.qat", "kdtf.tflite.quantize", "kdtf.runs.check"}
     heavy |= {f"kdtf.runs.{name}" for name in ("teacher", "student", "files")}
     names = map(module_of, FILES)

@@ -8,8 +8,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import kdtf
+from kdtf.prepare.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "kdtf"
@@ -34,6 +36,30 @@ def test_every_file_that_is_no_module_is_package_data():
             assert files, f"{package}: nothing fits {pattern}"
             packed |= files
     assert {str(path.relative_to(ROOT)) for path in there - packed} == set(), "would be left out of a wheel"
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    """{name: requirement} of lines as pip reads them."""
+    return {row.name: row for row in map(Requirement, lines)}
+
+
+def test_every_version_that_is_tested_is_one_that_the_wheel_takes():
+    """The wheel asks for ranges, its extras too; requirements.txt holds one version of each."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = [line for name, lines in extras.items() if name != "dev" for line in lines]
+    ranges = requirements(PROJECT["project"]["dependencies"]) | requirements(optional)
+    pins = requirements((ROOT / "requirements.txt").read_text().splitlines())
+    assert ranges.keys() == pins.keys()
+    for name, pin in pins.items():
+        (version,) = (row.version for row in pin.specifier)
+        assert version in ranges[name].specifier and ranges[name].marker == pin.marker, name
+        assert ">=" in {row.operator for row in ranges[name].specifier} <= {">=", "<"}, f"{name}: a pin"
+
+
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if row.extra])
+def test_an_extra_that_a_message_names_brings_the_library(name):
+    row = FORMATS[name]
+    assert row.library in requirements(PROJECT["project"]["optional-dependencies"][row.extra])
 
 
 def test_every_folder_of_modules_is_a_package():

@@ -64,7 +64,9 @@ def student(teacher: str, model: str, seed: int) -> tuple[StudentResult, tuple[F
     origin = "ImageNet" if rule else None
     float_probs = predictions(teacher, model, KERAS, seed, 0.8 if rule else 0.6)
     rows = history(("student",) * 3)
-    own = StudentResult(float_probs, "k", Path(), "cnn3", rule, origin, {}, {}, 1000, 60.0, 7.5, rows)
+    own = StudentResult(
+        float_probs, "k", Path(), "cnn3", "random weights", rule, origin, {}, {}, 1000, 60.0, 7.5, rows
+    )
     files = []
     for recipe in ("float32", "int8", "int8-qat"):
         probs = predictions(teacher, model, recipe, seed, 0.7)
@@ -145,5 +147,5 @@ def results(subjects, tmp_path_factory) -> Path:
     data = {"name": "chest", "digest": "digest", "synthetic": False}
     data["images"] = {"train": 30, "val": 24, "test": 60}
     manifest = {"config": config, "data": data, "versions": {"numpy": "2"}, "warnings": ["Mind this."]}
-    store.write_json("manifest.json", {**manifest, "ship": ship})
+    store.write_json("manifest.json", {**manifest, "ship": ship, "outputs": dict(store.outputs)})
     return store.root

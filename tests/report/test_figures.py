@@ -57,7 +57,7 @@ def drawings(synthetic=False):
             (figures.draw_comparison, accuracies),
             (figures.draw_pareto, accuracies),
             (figures.draw_ranking, figures.Ranking("vgg16", ("a", "b", "c"), ranks)),
-            (figures.draw_calibration, figures.Calibration("vgg16", {"distilled": (bins, 0.1)})),
+            (figures.draw_reliability, figures.ReliabilityCurves("vgg16", {"distilled": (bins, 0.1)})),
         )
     }
 
@@ -101,7 +101,7 @@ def test_the_confusion_matrix_shows_parts_beside_counts():
 
 def test_models_keep_their_colours_everywhere():
     colours = {style.label: style.colour for style in figures.MODELS.values()}
-    lines = [line for name in ("curves", "calibration") for a in drawings()[name].axes for line in a.lines]
+    lines = [line for name in ("curves", "reliability") for a in drawings()[name].axes for line in a.lines]
     by_label = {line.get_label().split(",")[0]: line.get_color() for line in lines}
     named = by_label.keys() & colours.keys()
     assert named == {"teacher", "student alone", "student distilled"}

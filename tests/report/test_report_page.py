@@ -10,9 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from kdtf.config import Config
 from kdtf.errors import UserError
+from kdtf.evidence.tables import TABLES, EvidenceTable
+from kdtf.report import frames
 from kdtf.report import page as pages
 from kdtf.report.page import render
+from kdtf.runs.kinds import PACKAGES
+from kdtf.versions import versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +64,7 @@ def test_the_student_to_ship_is_the_one_the_manifest_names(page, copied, results
     (row,) = summary[(summary.teacher == "alone") & (summary.recipe == "int8-qat")].itertuples()
     assert f"<b>{row.accuracy:.3f}</b><span>accuracy on test</span>" in other
     assert f"{100 * row.accuracy:.1f} % of 60 test images right (95 % interval " in other
+    assert "</b><span>macro AUC</span>" in other
     assert "of the 54 without a copy in train or val" in other
 
 
@@ -74,19 +80,58 @@ def test_a_folder_of_before_the_manifest_named_it_is_read_too(copied, monkeypatc
     assert len(choices) == 1 and choices[0][3]["recipe"] == "int8-qat"
 
 
-def test_what_distilling_gained_over_seeds_is_said_in_words():
-    row = {"teacher": "vgg16", "images": "all", "seeds": 3}
-    cases = {
-        (0.02, 0.01, 0.03): "a gain",
-        (-0.02, -0.03, -0.01): "a loss",
-        (0.02, -0.01, 0.05): "no evidence",
-    }
-    for ends, words in cases.items():
-        gains = dict(zip(("gain", "gain_low", "gain_high"), ends, strict=True))
-        (sentence,) = pages.gains_over_seeds(pd.DataFrame([{**row, **gains}]))
-        assert sentence.startswith("Over 3 seeds distilling from vgg16 against training alone: " + words)
-        assert f"({100 * ends[0]:+.1f} points on average" in sentence
-    assert pages.gains_over_seeds(pd.DataFrame([row])) == []
+def test_both_forms_of_the_accuracy_are_one_rounding(copied):
+    """0.7775 is 0.777 in binary, and 77.75 is 77.8: the card says 0.777 and 77.7 %."""
+    folder = copied()
+    summary = pd.read_csv(folder / "summary.csv")
+    summary.assign(accuracy=0.7775).to_csv(folder / "summary.csv", index=False)
+    page = render(folder)
+    assert "<b>0.777</b><span>accuracy on test</span>" in page and "77.7 % of 60 test images right" in page
+
+
+def test_what_distilling_gained_over_seeds_is_the_verdict_of_evidence(copied):
+    """The page judges nothing; for a table of 0.1.0, which has no verdict, evidence is asked."""
+    folder = copied()
+    seeds = pd.read_csv(folder / "seeds.csv")
+    (sentence,) = pages.gains_over_seeds(seeds)
+    assert sentence in seeds.verdict.tolist() and sentence in render(folder)
+    assert pages.gains_over_seeds(seeds.assign(verdict="As it is.")) == ["As it is."]
+    assert pages.gains_over_seeds(seeds.drop(columns="verdict")) == [sentence]
+    without = [name for name in seeds if name.startswith("gain") or name == "verdict"]
+    assert pages.gains_over_seeds(seeds.drop(columns=without)) == []
+
+
+def earlier_run(folder: Path) -> Path:
+    """Leave files of a teacher that is not in this run."""
+    for name in ("gradcam.png", "quantization_error.csv"):
+        shutil.copy(folder / f"vgg16_{name}", folder / f"resnet_{name}")
+    return folder
+
+
+def test_what_earlier_runs_left_in_the_folder_is_not_shown(copied, page):
+    assert "resnet" not in render(earlier_run(copied())) and render(copied()) == page
+
+
+def test_in_a_folder_whose_manifest_lists_no_files_all_are_shown(copied):
+    page = render(earlier_run(copied(outputs=None)))
+    assert 'alt="resnet: Grad-CAM' in page and ">resnet</td>" in page
+
+
+def test_no_file_outside_the_folder_is_shown(copied, page):
+    folder = copied()
+    outputs = json.loads((folder / "manifest.json").read_text())["outputs"]
+    shutil.copy(folder / "pareto.png", folder.parent / "other_gradcam.png")
+    assert render(copied(outputs={**outputs, "../other_gradcam.png": ""})) == page
+
+
+def test_a_new_table_of_evidence_is_read_by_its_row(results, monkeypatch):
+    """A folder of before it, whose manifest does not name it, is read without."""
+    names = [path.name for path in results.iterdir()]
+    monkeypatch.setitem(TABLES, "copies", EvidenceTable("audit_pairs.csv", lambda data: []))
+    monkeypatch.setitem(TABLES, "later", EvidenceTable("later.csv", lambda data: []))
+    tables = frames.read_tables(results, names)
+    assert tables.keys() == {"summary", "audit", *TABLES} - {"later"}
+    assert tables["copies"].equals(pd.read_csv(results / "audit_pairs.csv"))
 
 
 def test_nothing_is_fetched_and_every_picture_has_words(page, results):
@@ -125,8 +170,10 @@ def test_repeated_seeds_have_a_section_and_one_seed_has_none(copied):
 
 def test_the_command_gives_the_settings_that_differ_from_the_defaults(page):
     config = {"student": {"epochs": 3}, "data": {"data": "/my data"}, "views": {"flip": False}}
-    assert pages.command(config, synthetic=False) == ("python main.py --data '/my data' --no-flip --epochs 3")
-    assert pages.command(config, synthetic=True) == "python main.py --no-flip --epochs 3"
+    assert pages.command(config) == "python main.py --data '/my data' --no-flip --epochs 3"
+    assert pages.command({**config, "data": {"data": ""}}) == "python main.py --no-flip --epochs 3"
+    demo = Config.demo().with_values({"epochs": 2}).to_dict()
+    assert pages.command(demo) == "python main.py --demo --epochs 2"
     assert "python main.py --data /somewhere/chest --epochs 3" in page
 
 
@@ -141,7 +188,7 @@ def test_it_is_made_again_without_tensorflow(results, page):
 
 
 def test_a_picture_of_another_program_goes_by_its_name(copied):
-    folder = copied()
+    folder = copied(outputs=None)
     shutil.copy(folder / "pareto.png", folder / "mine_confusion_matrix.png")
     assert 'alt="mine_confusion_matrix"' in render(folder)
 
@@ -161,6 +208,8 @@ def test_the_command_draws_the_page_of_a_finished_run_again(finished, capsys):
 
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert "Every image is a synthetic phantom" in page
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["versions"] == versions(PACKAGES) and f"pillow {manifest['versions']['pillow']}" in page
     assert main(["report", "--results", str(finished)]) == 0
     assert (finished / "report.html").read_text(encoding="utf-8") == page
     assert "report.html" in capsys.readouterr().out

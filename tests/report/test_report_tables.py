@@ -145,6 +145,13 @@ def test_the_worst_layer_is_the_furthest_with_weights(results):
     assert errors[errors.worst == 1].layer.tolist() == ["2 FULLY_CONNECTED"] * 2
 
 
+def test_of_equally_bad_layers_one_is_the_worst(subjects):
+    file = subjects.alone.files[1]
+    tied = replace(file, errors=[error._replace(snr_db=20.0) for error in file.errors])
+    rows = tables.quantization_error_rows(replace(subjects.alone, files=(tied,)))
+    assert [row["worst"] for row in rows] == [1, 0, 0]
+
+
 def test_without_errors_the_table_has_its_columns(subjects, tmp_path):
     files = tuple(replace(file, errors=[]) for file in subjects.alone.files)
     write.write_student_report(replace(subjects.alone, files=files), Store(tmp_path))
@@ -200,7 +207,7 @@ def test_evidence_is_computed_once(subjects, tmp_path, monkeypatch):
         calls.append(len(models))
         return subjects.run.evidence
 
-    monkeypatch.setattr(evidence, "study", counted)
+    monkeypatch.setattr(evidence, "all_tables", counted)
     write.write_run_report(RunSubject(subjects.run.study, subjects.run.models), Store(tmp_path))
     assert calls == [25]
 

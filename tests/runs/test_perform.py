@@ -6,15 +6,18 @@ import pickle
 import pytest
 
 from kdtf.config import ViewConfig
-from kdtf.data.load import DataSource
+from kdtf.data.dataset import DataSource
+from kdtf.data.load import open_source
 from kdtf.errors import UserError
 from kdtf.progress import Progress
 from kdtf.records import Rule, StudentNetwork, Training
 from kdtf.runs.kinds import PACKAGES
-from kdtf.runs.perform import Place, perform
+from kdtf.runs.perform import perform
 from kdtf.runs.plan import phantom_task, plan
 from kdtf.runs.records import Facts
-from kdtf.store import Store, read_note
+from kdtf.runs.worker import Worker
+from kdtf.stage_folders import read_note
+from kdtf.store import Store
 from kdtf.tasks import Task
 from kdtf.versions import versions
 
@@ -36,7 +39,7 @@ def student_task(digest, epochs=1):
 
 def perform_elsewhere(pickled, results, data):
     """What a worker does: it is sent bytes and names of folders, and opens the rest itself."""
-    Place(results, source(data)).perform(pickle.loads(pickled))
+    Worker(results, source(data)).perform(pickle.loads(pickled))
 
 
 def in_other_processes(task, results, data, count=1):
@@ -59,9 +62,9 @@ def digests(results, task):
 
 
 def test_another_process_makes_the_same_stage(tiny, tmp_path):
-    task = student_task(source(tiny).open(tmp_path / "d").digest)
+    task = student_task(open_source(source(tiny), tmp_path / "d").digest)
     here, there = tmp_path / "here", tmp_path / "there"
-    data = source(tiny).open(tmp_path / "d")
+    data = open_source(source(tiny), tmp_path / "d")
     perform(task, Store(here), data, Progress())
     assert in_other_processes(task, there, tiny) == [0]
     assert digests(here, task) == digests(there, task)
@@ -69,7 +72,7 @@ def test_another_process_makes_the_same_stage(tiny, tmp_path):
 
 
 def test_two_processes_with_one_task_leave_one_whole_stage(tiny, tmp_path):
-    task = student_task(source(tiny).open(tmp_path / "d").digest)
+    task = student_task(open_source(source(tiny), tmp_path / "d").digest)
     assert in_other_processes(task, tmp_path / "r", tiny, count=2) == [0, 0]
     store = Store(tmp_path / "r")
     assert store.find(task) and store.find(task.inputs["views"])
@@ -78,7 +81,7 @@ def test_two_processes_with_one_task_leave_one_whole_stage(tiny, tmp_path):
 
 
 def test_what_is_missing_is_made_first_and_what_stands_is_found(tiny, tmp_path):
-    data = source(tiny).open(tmp_path / "d")
+    data = open_source(source(tiny), tmp_path / "d")
     task, store = student_task(data.digest), Store(tmp_path / "r")
     views = perform(task.inputs["views"], store, data, Progress())
     assert not views.reused and not perform(task, store, data, Progress()).reused
@@ -89,11 +92,11 @@ def test_what_is_missing_is_made_first_and_what_stands_is_found(tiny, tmp_path):
 
 def test_a_task_of_other_data_is_refused(tiny, tmp_path):
     with pytest.raises(UserError, match="--data must be the images that views is made of"):
-        Place(str(tmp_path), source(tiny)).perform(student_task("another digest"))
+        Worker(str(tmp_path), source(tiny)).perform(student_task("another digest"))
 
 
 def test_the_settings_of_a_task_are_all_that_reaches_its_function(tiny, tmp_path):
-    data = source(tiny).open(tmp_path / "d")
+    data = open_source(source(tiny), tmp_path / "d")
     task = student_task(data.digest)
     wrong = Task(task.kind, task.name, {**task.settings, "extra": 1}, task.inputs, task.data)
     with pytest.raises(TypeError, match="extra"):
@@ -118,9 +121,10 @@ def test_the_plan_of_a_run_names_the_stages_that_it_left(finished, tiny, tmp_pat
         tuple(manifest["data"]["classes"]),
         versions(PACKAGES),
         ("mobilenet",),
-        {"mobilenet": None},
-        {("mobilenet", 0): read_origin(origin)},
-        {"mobilenet": Rule(0.5, 2.0)},
+        synthetic=True,
+        weight_files={"mobilenet": None},
+        origins={("mobilenet", 0): read_origin(origin)},
+        rules={"mobilenet": Rule(0.5, 2.0)},
     )
     planned = {task.folder for task in plan(config, facts).tasks() if not task.kind.endswith("-report")}
     standing = {p.name for p in (finished / "work").iterdir() if p.is_dir()}

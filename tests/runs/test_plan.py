@@ -21,6 +21,7 @@ KNOWN = replace(
 )
 # settings that change no stage, and why
 HARMLESS = {
+    "demo": "where the images come from; their digest is in every key",
     "data": "where the images lie; their digest is in every key",
     "class_names": "in the facts, and in the keys of reports",
     "image_size": "in the digest of the images",
@@ -85,11 +86,17 @@ CHANGES = {
     "clusters": 3,
     "seeds": 2,
     "teacher_seeds": True,
+    "budget_kib": 9.0,
+    "budget_kmacs": 9.0,
+    "budget_arena_kib": 9.0,
     "min_sensitivity": 0.8,
     "seed": 3,
     "deterministic": True,
 }
 BEFORE = {
+    "budget_kib": {"student": "cut:mobilenetv2"},
+    "budget_kmacs": {"student": "cut:mobilenetv2"},
+    "budget_arena_kib": {"student": "cut:mobilenetv2"},
     "mixed": {"recipes": ("int8",)},
     "qat_epochs": {"recipes": ("int8-qat",)},
     "qat_rate": {"recipes": ("int8-qat",)},
@@ -136,7 +143,7 @@ def test_a_setting_changes_a_key_or_is_harmless(name, section):
 @pytest.mark.parametrize("name", [n for n in HARMLESS if n not in ("data", "class_names", "teachers")])
 def test_a_harmless_setting_changes_no_key(name):
     other = {"image_size": 64, "val_fraction": 0.2, "strict": True, "results": "x", "fresh": True}
-    other |= {"threads": 2, "accept_versions": True}
+    other |= {"demo": True, "threads": 2, "accept_versions": True}
     assert keys(Config()) == keys(Config().with_values({name: other[name]}))
 
 
@@ -285,3 +292,59 @@ def test_a_toy_setting_of_the_views_is_one_field():
         before.with_values({"toy": "x"})
     assert by_kind(after)["views"][0].settings["policy"].toy == 0.7
     assert by_kind(after)["views"][0].key != by_kind(before)["views"][0].key
+
+
+def keys_of(config, facts, kind):
+    return {task.key for task in plan(config, facts).tasks() if task.kind == kind}
+
+
+@pytest.mark.parametrize("kind", ["features", "head", "labels", "teacher-evaluation", "student"])
+def test_where_a_teachers_weights_came_from_is_in_its_keys(kind):
+    """Also where nothing else of the plan depends on it."""
+    config = Config().with_values({"freeze": True, "fine_tune_epochs": 0, "teachers": ("cnn5",)})
+    found = [Origin("ImageNet weights", True), Origin("random weights", False), Origin("another file", True)]
+    facts = [replace(FACTS, teachers=("cnn5",), origins={("cnn5", 0): origin}) for origin in found]
+    alone = keys_of(config, replace(facts[0], teachers=()), kind)
+    keys = [keys_of(config, own, kind) - alone for own in facts]
+    assert all(keys) and not (keys[0] & keys[1] | keys[0] & keys[2] | keys[1] & keys[2])
+
+
+def test_a_weights_file_is_known_by_its_bytes_and_not_by_its_place():
+    facts = replace(KNOWN, weight_files={"vgg16": "sha", "cnn5": "other"})
+    here, there = (Config().with_values({"weights": path}) for path in ("weights", "./elsewhere/weights"))
+    assert keys(here, facts) == keys(there, facts) != keys(here, KNOWN)
+    (origin,) = (t for t in plan(there, facts).tasks() if t.name == "vgg16-origin")
+    assert origin.settings["network"].weights.source == "./elsewhere/weights"
+    assert "elsewhere" not in str(origin.note())
+
+
+def test_how_images_were_prepared_is_in_the_key_of_the_data_sheet():
+    sheets = [
+        keys_of(Config(), replace(KNOWN, **changed), "datasheet")
+        for changed in ({}, {"synthetic": True}, {"prepared": {"side": 32}}, {"classes": ("x", "y")})
+    ]
+    assert len(set.union(*sheets)) == 4
+
+
+def test_views_of_another_kind_redo_no_origin():
+    other = Config().with_values({"rotate": 3.0})
+    assert keys_of(Config(), KNOWN, "origin") == keys_of(other, KNOWN, "origin")
+    assert keys_of(Config(), KNOWN, "whole").isdisjoint(keys_of(other, KNOWN, "whole"))
+
+
+def test_a_cut_is_planned_once_its_block_is_known():
+    config = Config().with_values({"student": "cut:mobilenetv2", "recipes": ("int8",)})
+    first = plan(config, KNOWN)
+    assert [t.kind for t in first.tasks()] == ["audit", "datasheet", "views", "cut"] and not first.groups
+    facts = replace(KNOWN, cuts={"cut:mobilenetv2": "cut:mobilenetv2:6"}, weight_files={"mobilenetv2": "sha"})
+    student = plan(config, facts).groups[0].students[0].student
+    network = student.settings["network"]
+    assert network.name == "cut:mobilenetv2:6" and network.weights.file == "sha"
+    named = Config().with_values({"student": "cut:mobilenetv2:6", "recipes": ("int8",)})
+    assert plan(named, facts).groups[0].students[0].student.key == student.key
+
+
+def test_other_students_do_not_depend_on_the_weights_of_teachers():
+    other = Config().with_values({"weights": "none"})
+    alone = [plan(config, KNOWN).groups[0].students[0].student.key for config in (Config(), other)]
+    assert alone[0] == alone[1]

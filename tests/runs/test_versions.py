@@ -6,7 +6,7 @@ import pytest
 from small_run import QUICK, stages
 
 from kdtf.cli import main
-from kdtf.runs import engine
+from kdtf.runs import engine, perform
 
 ARGV = [*QUICK, "--teachers", "cnn5", "--recipes", "int8"]
 
@@ -20,7 +20,12 @@ def results(tiny, tmp_path):
 def other_version(monkeypatch, package):
     """As if another version of a package were installed; what the notes say of this run is as it is."""
     real = engine.versions
-    monkeypatch.setattr(engine, "versions", lambda names: {**real(names), package: "99.0"})
+
+    def as_if(names):
+        return {name: "99.0" if name == package else version for name, version in real(names).items()}
+
+    for module in (engine, perform):
+        monkeypatch.setattr(module, "versions", as_if)
 
 
 def redone(before, results):

@@ -104,6 +104,7 @@ def file(content):
         key="8abb23fcf78127dd",
         folder=Path("unread"),
         network="baseline",
+        weights="random weights",
         rule=RULE,
         teacher_weights="ImageNet weights from Keras",
         training=asdict(TRAINING),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdtf.data.dataset import Dataset, Split
-from kdtf.data.provenance import MADE_BY, PROVENANCE
+from kdtf.data.provenance import MADE_BY, PROVENANCE, prepared
 from kdtf.data.typical import layout, typical
 from kdtf.files import file_digest
 from kdtf.tflite.datasheet import describe_data, limits
@@ -25,7 +25,7 @@ DATA = Dataset(split(30), split(7), split(11), ("normal", "pneumonia"), "a4806d9
 
 def test_it_is_of_the_students_images():
     larger = replace(DATA.train, teacher_pixels=np.zeros((30, 32, 24, 3), np.uint8))
-    sheet = describe_data(replace(DATA, train=larger))
+    sheet = describe_data(replace(DATA, train=larger), {})
     assert (sheet.classes, sheet.digest, sheet.shape) == (DATA.classes, DATA.digest, (16, 12, 3))
     assert sheet.images == {"train": 30, "val": 7, "test": 11} and not sheet.synthetic
     patterns, unexplained = layout(DATA.train.pixels, DATA.val.pixels)
@@ -41,7 +41,7 @@ def test_how_prepare_made_the_images_is_told(tmp_path):
         "sha256": {"X_train.npy": file_digest(tmp_path / "X_train.npy")},
     }
     (tmp_path / PROVENANCE).write_text(json.dumps(note))
-    sheet = describe_data(replace(DATA, source=str(tmp_path)))
+    sheet = describe_data(DATA, prepared(tmp_path))
     assert sheet.prepared == {"side": 16, "keep_aspect": False, "window": [40.0, 400.0]}
 
 
@@ -51,4 +51,4 @@ def test_its_limits_name_what_they_depend_on(synthetic):
     assert all(sentence.endswith(".") for sentence in sentences)
     assert "Temperature and thresholds were chosen on 7 images." in sentences
     assert any("synthetic phantom" in sentence for sentence in sentences) == synthetic
-    assert describe_data(replace(DATA, synthetic=synthetic)).limits == sentences
+    assert describe_data(replace(DATA, synthetic=synthetic), {}).limits == sentences

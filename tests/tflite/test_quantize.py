@@ -18,13 +18,14 @@ from small_students import (
 
 from kdtf.cli.entry import main
 from kdtf.distill.inference import inference_of
+from kdtf.evidence import choose
 from kdtf.models.students import STUDENTS, exported
 from kdtf.predictor import BundleError, Predictor
 from kdtf.tflite import quantize as quantization
 from kdtf.tflite.bench import micro_arena
 from kdtf.tflite.quantize import calibration_images, file_facts, float32_of, quantize
 from kdtf.tflite.recipes import RECIPES
-from kdtf.tflite.tensors import count_outside, count_quantized, errors, worst_error
+from kdtf.tflite.tensors import count_outside, count_quantized, errors
 
 DIMMED = (VIEWS[0] * np.linspace(0, 1, 20).reshape(20, 1, 1, 1)).astype(np.uint8)
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "dynamic": 5e-2, "int8": 5e-2, "int16x8": 2e-2, "int4": 0.1}
@@ -82,7 +83,7 @@ def test_every_student_answers_on_microcontrollers_as_in_litert(decided, tmp_pat
 
 
 def test_a_file_in_two_pieces_is_not_for_microcontrollers(decided, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(quantization, "constants_inside", lambda model: model)
+    monkeypatch.setattr(quantization, "compact", lambda model: model)
     path, _ = write_bundle(tmp_path, quantize(decided, "int8", IMAGES), "int8")
     outside = count_outside(path.read_bytes())
     assert outside > 0
@@ -125,7 +126,7 @@ def test_a_file_of_another_recipe_is_refused(small):
 
 def test_a_layer_can_be_kept_in_float(small):
     whole = quantize(small, "int8", IMAGES)
-    tensor = worst_error(errors(small, whole, VIEWS[0])).tensor
+    tensor = choose.worst_error(errors(small, whole, VIEWS[0])).tensor
     mixed = quantize(small, "int8-mixed", IMAGES, in_float=tensor)
     weights = {e.tensor: e.weights_snr_db for e in errors(small, mixed, VIEWS[0]) if e.weighted}
     assert weights.pop(tensor) == 200 and all(40 < decibels < 60 for decibels in weights.values())

@@ -6,18 +6,14 @@ import pytest
 from small_students import CLASSES, IMAGES, PLAIN, SHAPE, VIEWS, shipped
 
 from kdtf.models.students import STUDENTS, build_student, exported
-from kdtf.records import TensorError
 from kdtf.tflite.quantize import convert, float32_of, quantize
 from kdtf.tflite.tensors import (
-    constants_inside,
-    count_outside,
     count_quantized,
     errors,
     operators,
     plain_interpreter,
     ranges,
     sparsity,
-    worst_error,
 )
 
 
@@ -96,17 +92,6 @@ def test_errors_are_those_of_the_tensors(small):
     assert errors(source, rough, VIEWS.reshape(-1, *SHAPE))[0].max_abs >= error.max_abs
 
 
-def test_the_worst_error_is_of_an_operator_with_weights():
-    rows = [
-        TensorError("0 CONV_2D", "a", True, 0.9, 40.0, 0.1, 50.0),
-        TensorError("1 MAX_POOL_2D", "b", False, 0.9, 10.0, 0.1, None),
-        TensorError("2 FULLY_CONNECTED", "c", True, 0.9, 30.0, 0.1, 50.0),
-    ]
-    assert worst_error(rows) is rows[2]
-    with pytest.raises(ValueError, match="empty"):
-        worst_error(rows[1:2])
-
-
 def test_files_of_other_networks_are_not_compared(small):
     with pytest.raises(ValueError, match="The operators differ"):
         errors(float32_of(small), float32_of(shipped("cnn3")), VIEWS[0])
@@ -121,14 +106,3 @@ def test_sparsity_counts_exact_zeros():
     for recipe in ("float32", "int8"):
         part = sparsity(convert(exported(student), recipe, IMAGES))
         assert part == pytest.approx(kernel.size / 2 / weights, abs=0.01)
-
-
-def test_constants_move_inside_without_a_change(small, monkeypatch):
-    source = float32_of(small)
-    assert count_outside(source) == 0 and constants_inside(source) == source
-    monkeypatch.setattr("kdtf.tflite.quantize.constants_inside", lambda model: model)
-    apart = quantize(source, "int8", IMAGES)
-    joined = constants_inside(apart)
-    assert count_outside(apart) > 0 == count_outside(joined)
-    for a, b in zip(next(operators(apart, VIEWS[0])), next(operators(joined, VIEWS[0])), strict=True):
-        assert a.name == b.name and np.array_equal(a.output, b.output)

@@ -1,0 +1,146 @@
+"""Students cut from pretrained networks: the first blocks of a large one, pooled, and one Dense.
+
+A name is `cut:NETWORK:BLOCK`, say `cut:mobilenetv2:10`; `cut:NETWORK` leaves the block to a budget. Grey
+images are folded into the first kernel: its sum over the colours is what a grey picture in three equal
+channels would meet.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers
+
+from ..errors import require, require_known
+from .cut_names import PREFIX, parts_of
+from .efficientnet_lite import STAGES, efficientnetlite0
+from .networks import as_application
+from .seeding import initial_weights_from
+from .weights import WeightSource
+
+MIN_SIDE = 32  # px
+MOBILE = (1 / 127.5, -1.0)  # pixels 0..255 to -1..1
+
+
+@dataclass(frozen=True)
+class Cuttable:
+    """A network that can be cut.
+
+    `build` takes `input_tensor`, `input_shape`, `weights` and, where there are several widths, `alpha`;
+    `width` is that of random weights, the smallest official one. `blocks` names the layer after each
+    block, of several names the first that there is. `scaling` is a factor and an offset of pixels 0..255.
+    """
+
+    build: Callable[..., keras.Model]
+    blocks: tuple[tuple[str, ...], ...]
+    scaling: tuple[float, float]
+    width: float | None = None
+
+
+CUTTABLE = {  # by the name of the teacher whose weights fit
+    "mobilenet": Cuttable(
+        keras.applications.MobileNet, tuple((f"conv_pw_{i}_relu",) for i in range(1, 14)), MOBILE, 0.25
+    ),
+    "mobilenetv2": Cuttable(
+        keras.applications.MobileNetV2,
+        tuple((f"block_{i}_add", f"block_{i}_project_BN") for i in range(1, 17)),
+        MOBILE,
+        0.35,
+    ),
+    "efficientnetlite0": Cuttable(
+        as_application(efficientnetlite0),
+        tuple((f"blocks.{i}.add", f"blocks.{i}._bn2") for i in range(sum(stage[0] for stage in STAGES))),
+        (1 / 128, -127 / 128),
+    ),
+}
+
+
+def parse(name: str) -> tuple[str, int | None]:
+    """(network, block from 1 or None where a budget decides) of a name. Raises `UserError`."""
+    network, block = parts_of(name)
+    require_known(f"--student {PREFIX}", network, CUTTABLE)
+    if not block:
+        return network, None
+    last = len(CUTTABLE[network].blocks)
+    whole = block.isdecimal()
+    nearest = min(max(int(block), 1), last) if whole else last
+    rule = f"{PREFIX}{network}:1 to {PREFIX}{network}:{last}"
+    fits = whole and 1 <= int(block) <= last
+    require(fits, "--student", rule, name, f"Did you mean '{PREFIX}{network}:{nearest}'?")
+    return network, int(block)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The blocks of a cut network, as maps of pixels, and where their weights came from, in words."""
+
+    pixels: keras.KerasTensor
+    maps: keras.KerasTensor
+    pretrained: bool
+    origin: str
+
+
+def build_trunk(network: str, block: int, shape: tuple[int, int, int], source: WeightSource) -> Trunk:
+    """The first `block` blocks of a network on pixels (N, H, W, C), C 1 or 3, with weights from `source`.
+
+    Raises `UserError` for weights that do not fit and images that are too small.
+    """
+    require(
+        min(shape[:2]) >= MIN_SIDE, "image side", f"at least {MIN_SIDE} px for {PREFIX}{network}", shape[:2]
+    )
+    row = CUTTABLE[network]
+    width: dict[str, Any] = {"alpha": row.width} if row.width else {}
+
+    def colour(weights: str | None, **arguments: Any) -> keras.Model:
+        width.update(arguments)  # a file of weights knows its width
+        return row.build(input_shape=(*shape[:2], 3), include_top=False, weights=weights, **width)
+
+    trained, pretrained, origin = source.load(network, colour)
+    pixels = keras.Input(shape, name="pixels")
+    scaled = layers.Rescaling(*row.scaling, name="scale")(pixels)
+    whole = row.build(input_tensor=scaled, input_shape=shape, include_top=False, weights=None, **width)
+    _copy_weights(trained, whole)
+    names = {layer.name for layer in whole.layers}
+    end = next(name for name in row.blocks[block - 1] if name in names)
+    return Trunk(pixels, whole.get_layer(end).output, pretrained, origin)
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """The weights of a network of colour images into the same one of grey images, or of colour ones."""
+    with_weights = [[layer for layer in model.layers if layer.weights] for model in (source, target)]
+    for ours, theirs in zip(*with_weights, strict=True):
+        values = ours.get_weights()
+        if values[0].shape != theirs.weights[0].shape:  # the first kernel (h, w, 3, F): a grey image thrice
+            values[0] = values[0].sum(axis=2, keepdims=True)
+        theirs.set_weights(values)
+
+
+def build_cut(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    momentum: float,
+    dropout: float,
+    seed: int,
+    source: WeightSource,
+) -> tuple[keras.Model, str, bool]:
+    """A student `cut:NETWORK:BLOCK`: pixels (N, H, W, C) to logits (N, K).
+
+    With where its weights came from, in words, and whether they are pretrained. The head is drawn from
+    `seed`, and the trunk where its weights are random. Raises `UserError`.
+    """
+    network, block = parse(name)
+    require(block, "--student", "cut after a block", name)
+    with initial_weights_from(seed):
+        trunk = build_trunk(network, block or 1, shape, source)
+        x = layers.GlobalAveragePooling2D(name="average")(trunk.maps)
+        x = layers.Dropout(dropout, name="dropout")(x)
+        student = keras.Model(
+            trunk.pixels, layers.Dense(classes, name="logits")(x), name=f"{network}_{block}"
+        )
+    for layer in student.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = momentum
+    return student, trunk.origin, trunk.pretrained

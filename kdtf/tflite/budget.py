@@ -1,0 +1,60 @@
+"""How much of a pretrained network fits a device: the longest cut whose int8 file keeps to a budget.
+
+The file itself is made and weighed, with random weights: what it costs does not depend on their values.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from ..errors import require
+from ..models.cut_names import PREFIX
+from ..models.cuts import CUTTABLE, build_cut
+from ..models.students import exported, load_student, save_undated
+from ..models.weights import WeightSource
+from ..records import Budget, CutCost
+from .bench import Graph
+from .quantize import calibration_images, float32_of, quantize
+
+NOISE = 8  # images
+
+
+def cost_of_cut(
+    network: str, block: int, shape: tuple[int, int, int], classes: int, source: WeightSource
+) -> CutCost:
+    """What the int8 file of a cut costs, for images of `shape` (H, W, C)."""
+    name = f"{PREFIX}{network}:{block}"
+    student, _, _ = build_cut(name, shape, classes, momentum=0.9, dropout=0.0, seed=0, source=source)
+    for layer in student.layers:  # the converter leaves biases of 0 out, which training does not leave at 0
+        for weight in layer.weights:
+            if weight.name in ("beta", "bias"):
+                weight.assign(np.full(weight.shape, 0.1))
+    noise = np.random.default_rng(0).integers(0, 256, (1, NOISE, *shape), dtype=np.uint8)
+    images = calibration_images(noise, NOISE, 0)  # black and white alone leave channels without a range
+    with TemporaryDirectory() as folder:  # as a run does it: the names of tensors take room too
+        save_undated(exported(student), Path(folder, "student.keras"))
+        file = quantize(float32_of(load_student(Path(folder))), "int8", images)
+    graph = Graph(file)
+    return CutCost(name, len(file) / 1024, graph.macs / 1000, graph.arena_bytes / 1024)
+
+
+def longest_cut(
+    network: str, shape: tuple[int, int, int], classes: int, budget: Budget, source: WeightSource
+) -> CutCost:
+    """The longest cut of a network whose int8 file keeps to a budget; costs grow with the blocks.
+
+    Raises `UserError` where not even the first block does.
+    """
+    best, low, high = cost_of_cut(network, 1, shape, classes, source), 1, len(CUTTABLE[network].blocks)
+    costs = f"{best.kib:.1f} KiB, {best.kmacs:,.0f} thousand multiply-accumulates, {best.arena_kib:.0f} KiB"
+    rule = f"enough for {best.name} ({costs} of working memory)"
+    require(best.fits(budget), "--budget-kib and its like", rule, f"{budget.kib:g} KiB")
+    while low < high:  # the longest that fits is in low..high
+        middle = (low + high + 1) // 2
+        cost = cost_of_cut(network, middle, shape, classes, source)
+        if cost.fits(budget):
+            best, low = cost, middle
+        else:
+            high = middle - 1
+    return best
