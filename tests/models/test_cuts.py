@@ -1,0 +1,92 @@
+"""Students cut from pretrained networks: their names, their weights, grey images."""
+
+import keras
+import numpy as np
+import pytest
+
+from kdtf.errors import UserError
+from kdtf.models.cut_names import is_cut, needs_budget, parts_of
+from kdtf.models.cuts import CUTTABLE, build_cut, parse
+from kdtf.models.students import check_student, is_chain, new_student
+from kdtf.models.weights import WeightSource
+from kdtf.records import StudentNetwork
+
+NONE = WeightSource("none")
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype("float32")
+
+
+def cut(name, channels=1, source=NONE, seed=0):
+    settings = {"momentum": 0.8, "dropout": 0.1, "seed": seed, "source": source}
+    return build_cut(name, (32, 32, channels), 3, **settings)
+
+
+def test_names_decode():
+    assert parts_of("cut:mobilenetv2:10") == ("mobilenetv2", "10") and is_cut("cut:mobilenet")
+    assert needs_budget("cut:mobilenet") and not needs_budget("cut:mobilenet:3") and not needs_budget("cnn3")
+    assert parse("cut:mobilenetv2:10") == ("mobilenetv2", 10) and parse("cut:mobilenet") == (
+        "mobilenet",
+        None,
+    )
+    assert not is_chain("cut:mobilenet:3")  # fine-tuned files are not for it
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("cut:mobilenetv2:99", "Did you mean 'cut:mobilenetv2:16'?"),
+        ("cut:mobilenetv2:0", "Did you mean 'cut:mobilenetv2:1'?"),
+        ("cut:mobilenetv2:x", "cut:mobilenetv2:1 to cut:mobilenetv2:16"),
+        ("cut:mobilenetv3", "Did you mean 'mobilenetv2'?"),
+        ("cnn33", "Did you mean 'cnn3'?"),
+    ],
+)
+def test_a_cut_that_does_not_exist_is_told_with_the_nearest(name, text):
+    with pytest.raises(UserError) as caught:
+        check_student(name)
+    assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", CUTTABLE)
+def test_every_network_can_be_cut_and_grows_with_its_blocks(network):
+    last = len(CUTTABLE[network].blocks)
+    students = [cut(f"cut:{network}:{block}")[0] for block in (1, last)]
+    assert students[0].count_params() < students[1].count_params()
+    for student in students:
+        assert student.input.shape == (None, 32, 32, 1) and student.output.shape == (None, 3)
+        norms = [la for la in student.layers if isinstance(la, keras.layers.BatchNormalization)]
+        assert norms and {norm.momentum for norm in norms} == {0.8}
+        assert np.isfinite(student(PIXELS)).all()
+
+
+def test_the_sizes_that_were_measured():
+    """MobileNetV2 0.35 with four classes, as docs/design.md has them."""
+    settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE}
+    for block, weights in ((10, 60_084), (6, 21_044)):
+        student, origin, pretrained = build_cut(f"cut:mobilenetv2:{block}", (32, 32, 1), 4, **settings)
+        assert student.count_params() == weights and not pretrained and "random weights" in origin
+
+
+def test_a_grey_image_is_what_three_equal_channels_are(shared_weights):
+    source = WeightSource(str(shared_weights))
+    grey, origin, pretrained = cut("cut:mobilenetv2:4", source=source)
+    colour, _, _ = cut("cut:mobilenetv2:4", channels=3, source=source)
+    assert pretrained and "0.35" in origin
+    assert np.allclose(grey(PIXELS), colour(np.repeat(PIXELS, 3, axis=-1)), atol=1e-4)
+
+
+def test_the_head_is_drawn_from_the_seed_and_the_trunk_is_not(shared_weights):
+    source = WeightSource(str(shared_weights))
+    first, again, other = (cut("cut:mobilenet:2", source=source, seed=s)[0] for s in (0, 0, 1))
+    assert np.array_equal(first(PIXELS), again(PIXELS)) and not np.array_equal(first(PIXELS), other(PIXELS))
+    kernels = [student.get_layer("conv1").get_weights()[0] for student in (first, other)]
+    assert np.array_equal(*kernels)
+
+
+def test_other_students_take_no_weights():
+    student, origin, pretrained = new_student(StudentNetwork("cnn3", 0.9, 0.5, 0), (32, 32, 1), 3, NONE)
+    assert student.name == "cnn3" and origin == "random weights" and not pretrained
+
+
+def test_images_that_are_too_small_are_told():
+    with pytest.raises(UserError, match="image side must be at least 32 px for cut:mobilenet"):
+        build_cut("cut:mobilenet:1", (28, 28, 1), 2, momentum=0.9, dropout=0, seed=0, source=NONE)
