@@ -27,10 +27,9 @@ from .kinds import PACKAGES
 from .plan import known
 from .records import Group, Plan
 from .results import read_files, read_student, read_teacher
-from .stages import read_attention
+from .stages import MODEL, read_attention
 
 Files = dict[str, FileResult]
-MODEL = "model.tflite"
 
 
 class Closing:

@@ -132,8 +132,11 @@ def learned(
 ) -> Facts:
     """The facts with what finished tasks found out: origins, rules chosen on val, layers that int8 hurts."""
     origins, rules, layers = dict(facts.origins), dict(facts.rules), dict(facts.lossy_layers)
-    done = {name: task for name, task in current.cuts.items() if task.folder in finished}
-    cuts = {name: read_cut(store.work / task.folder).name for name, task in done.items()}
+    cuts = {
+        name: read_cut(store.work / task.folder).name
+        for name, task in current.cuts.items()
+        if task.folder in finished
+    }
     for group in current.groups:
         for teacher in group.teachers:
             if (group.name, teacher.seed) not in origins and teacher.origin.folder in finished:

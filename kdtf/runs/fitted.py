@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..evidence.evaluate import Predict, measure
 from ..records import Predictions
+
+if TYPE_CHECKING:
+    import keras
 
 RECORD, MEASURED = "record.json", "measured.npz"
 
@@ -18,6 +21,11 @@ class Fitted(NamedTuple):
     parameters: int | None
     size_kib: float | None
     history: list[dict[str, Any]]
+
+
+def room_for(network: "keras.Model") -> int:
+    """Bytes that the weights of a network take on disk, generously."""
+    return int(1.1 * sum(w.nbytes for w in network.get_weights())) + 2**20
 
 
 def write_fitted(folder: Path, fitted: Fitted) -> None:

@@ -11,7 +11,7 @@ from ..models.weights import WeightSource
 from ..records import Rule, StudentNetwork, Training
 from ..stage_folders import CHECKPOINT
 from .data import stored_views
-from .fitted import Fitted, write_fitted, write_measured
+from .fitted import Fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
 from .stages import LOGITS, VAL_LOGITS, write_origin
@@ -48,7 +48,7 @@ def train(space: Workspace, network: StudentNetwork, training: Training, rule: R
         checkpoint=space.folder / f"{CHECKPOINT}.npz",
     )
     shipped = exported(student)
-    make_room(space.folder, 2 * (int(1.1 * sum(w.nbytes for w in shipped.get_weights())) + 2**20))
+    make_room(space.folder, 2 * room_for(shipped))
     save_undated(shipped, space.folder / "student.keras")
     shipped.save(space.folder / "student.h5")
     size = (space.folder / "student.h5").stat().st_size / 1024

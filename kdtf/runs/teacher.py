@@ -26,7 +26,7 @@ from ..models.weights import NOT_DOWNLOADED, WeightSource
 from ..records import Attention, TeacherNetwork, Training
 from ..stage_folders import CHECKPOINT
 from .data import read_audit, stored_views
-from .fitted import Fitted, read_fitted, write_fitted, write_measured
+from .fitted import Fitted, read_fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
 from .stages import LOGITS, VAL_LOGITS, write_attention, write_origin
@@ -188,7 +188,7 @@ def _network(
 
 def _write(folder: Path, whole: keras.Model, history: list[dict[str, Any]]) -> None:
     """Weights and record of a trained teacher."""
-    make_room(folder, int(1.1 * sum(w.nbytes for w in whole.get_weights())) + 2**20)
+    make_room(folder, room_for(whole))
     # saved through a copy that was never compiled: the optimizer's moments would treble the file
     keras.Model(whole.input, whole.output, name=whole.name).save_weights(folder / WEIGHTS)
     write_fitted(folder, Fitted(whole.count_params(), (folder / WEIGHTS).stat().st_size / 1024, history))
