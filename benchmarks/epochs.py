@@ -29,7 +29,7 @@ with native_noise():
 
     from kdtf.config import Config
     from kdtf.data.load import load
-    from kdtf.data.views import draw_views, read_views
+    from kdtf.data.views import computed_views, draw_views, read_views
     from kdtf.distill.batches import Examples, validation_batches, view_batches
     from kdtf.distill.distiller import Distiller
     from kdtf.models.students import build_student
@@ -57,11 +57,13 @@ def contenders(data, config, work):
     plain = student(data, config)
     plain.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"], jit_compile=False)
 
-    draw_views(data.train, work / "views.npy", seed=0, policy=config.views)
-    views = read_views(work / "views.npy").pixels
-    val = validation_batches(Examples(views, y, data.val.pixels, data.val.labels), batch)
+    computed = computed_views(data.train, seed=0, policy=config.views)
+    draw_views(computed, work / "views.npy")
+    views = read_views(work / "views.npy", computed).pixels
     logits = np.random.default_rng(0).normal(size=(*views.shape[:2], classes)).astype("float32")
-    stream, steps = view_batches(views, y, batch_size=batch, seed=0, logits=logits)
+    examples = Examples(views, y, data.val.pixels, data.val.labels, logits)
+    val = validation_batches(examples.without_teacher(), batch)
+    stream, steps = view_batches(examples, batch_size=batch, seed=0)
     distiller = Distiller(student(data, config))
     distiller.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
 

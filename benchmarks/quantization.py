@@ -43,10 +43,10 @@ with native_noise():
     from kdtf.tflite.quantize import (
         _plain_shapes,
         _rules,
-        calibration_images,
         float32_file,
         float32_of,
         quantize,
+        representative_images,
     )
     from kdtf.tflite.recipes import RECIPES, TUNING_SETTINGS
     from kdtf.tflite.tensors import count_quantized, gzip_bytes, operators, ranges, sparsity
@@ -64,7 +64,7 @@ def by_converter(student: keras.Model, recipe: str, images: np.ndarray) -> bytes
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if row.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if row.calibrated:
+    if row.static_range:
         converter.representative_dataset = lambda: ([image[None]] for image in images)
         ops = tf.lite.OpsSet.TFLITE_BUILTINS_INT8 if row.activations == "int8" else INT16
         converter.target_spec.supported_ops = [ops]
@@ -157,7 +157,7 @@ def main():
     args = parser.parse_args()
     work = args.results / "work"
     views = np.load(stages(work, "views")[0] / "views.npy", mmap_mode="r")
-    images = calibration_images(views, 200, 0)
+    images = representative_images(views, 200, 0)
     rows = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         data = load(args.data, Path(scratch))

@@ -25,7 +25,7 @@ with native_noise():
     tf.config.list_physical_devices()
     from kdtf.config import Config
     from kdtf.data.load import load
-    from kdtf.data.views import draw_views, read_views
+    from kdtf.data.views import computed_views, draw_views, read_views
     from kdtf.distill.batches import Examples, steps_per_epoch, training_stream, validation_batches
     from kdtf.distill.callbacks import KeepBest
     from kdtf.distill.distiller import Distiller
@@ -78,8 +78,9 @@ def main():
     accuracies = {"last": [], "best val": []}
     with tempfile.TemporaryDirectory() as work:
         data = load(args.data, Path(work))
-        draw_views(data.train, Path(work) / "views.npy", seed=0, policy=config.views)
-        views = read_views(Path(work) / "views.npy").pixels
+        computed = computed_views(data.train, seed=0, policy=config.views)
+        draw_views(computed, Path(work) / "views.npy")
+        views = read_views(Path(work) / "views.npy", computed).pixels
         examples = Examples(views, data.train.labels, data.val.pixels, data.val.labels)
         for seed in range(args.seeds):
             model, best = train_alone(examples, len(data.classes), config, seed)

@@ -19,14 +19,16 @@ def load(
     image_size: int | None = None,
     val_fraction: float = DataConfig.val_fraction,
     seed: int = 0,
+    unlabelled: str | Path | None = None,
     work: str | Path | None = None,
 ) -> Dataset:
     """A folder of arrays, or an .npz file with MedMNIST or Keras keys, checked: pixels (N, H, W, C) uint8.
 
-    The settings are those of a run, with its rules: `seed` splits off val where there is none. Arrays that
-    are uint8 and keep their size are mapped where they lie. Of others copies are written into the folder
-    `work`, by default `Results/work` under the working directory: give another one where the run's results
-    go elsewhere. Raises `UserError`.
+    The settings are those of a run, with its rules: `seed` splits off val where there is none, `unlabelled`
+    is where images without labels are, if they do not lie beside the others. Arrays that are uint8 and keep
+    their size are mapped where they lie. Of others copies are written into the folder `work`, by default
+    `Results/work` under the working directory: give another one where the run's results go elsewhere.
+    Raises `UserError`.
     """
     return load_dataset(
         path,
@@ -35,6 +37,7 @@ def load(
         image_size=image_size,
         val_fraction=val_fraction,
         seed=seed,
+        unlabelled=unlabelled,
     )
 
 

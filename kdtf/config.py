@@ -5,105 +5,18 @@ the manifest are all made from these fields; none of them holds a default of its
 """
 
 import math
-import sys
 import tomllib
-import types
-import typing
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from .errors import UserError, require, require_known
+from .sections import Section, flag, option, section_dict
 
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
+STORE_VIEWS = ("auto", "all", "student", "none")
 DEMO = Path(__file__).with_name("demo.toml")
 DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
-
-
-def option(default: Any, help: str, metavar: str | None = None) -> Any:
-    """A field with its help line: the flag is the field's name with dashes."""
-    return field(default=default, metadata={"help": help, "metavar": metavar})
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Does `value` have the type a field declares? An int may stand for a float, a bool for neither."""
-    if isinstance(kind, types.UnionType):
-        return any(_fits(value, k) for k in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(v, typing.get_args(kind)[0]) for v in value)
-    if kind is float:
-        large = isinstance(value, int) and abs(value) > sys.float_info.max
-        return isinstance(value, int | float) and not isinstance(value, bool) and not large
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _as_declared(value: Any, kind: Any) -> Any:
-    """A value that fits, in the type a field declares: 2 and 2.0 are one setting, and so one stage's key."""
-    if isinstance(kind, types.UnionType):
-        kind = next(k for k in typing.get_args(kind) if _fits(value, k))
-    if typing.get_origin(kind) is tuple:
-        return tuple(_as_declared(v, typing.get_args(kind)[0]) for v in value)
-    return float(value) if kind is float else value
-
-
-def _is_bounded(value: Any) -> bool:
-    """Is a number finite, and small enough for TensorFlow's integers where it is whole?"""
-    if isinstance(value, tuple):
-        return all(map(_is_bounded, value))
-    if isinstance(value, int):
-        return abs(value) < 2**63
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-class Section:
-    """Shared checks of the sections below."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every section is a dataclass
-
-    def __post_init__(self) -> None:
-        kinds = typing.get_type_hints(type(self))
-        for f in fields(self):
-            value, kind = getattr(self, f.name), kinds[f.name]
-            value = tuple(value) if isinstance(value, list) else value
-            require(_fits(value, kind), flag(f.name), f"of type {_type_name(kind)}", value)
-            object.__setattr__(self, f.name, _as_declared(value, kind))
-        self.check()
-        for f in fields(self):
-            value = getattr(self, f.name)
-            require(_is_bounded(value), flag(f.name), "finite and, if it is whole, below 2^63", value)
-
-    def check(self) -> None:
-        """Overridden where a value, not only a type, can be wrong."""
-
-    def _positive(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            require(value is None or value > 0, flag(name), "positive", value)
-
-    def _at_least(self, least: float, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            require(value >= least, flag(name), f"at least {least}", value)
-
-    def _fraction(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            require(0 <= value <= 1, flag(name), "between 0 and 1", value)
-
-
-def _type_name(kind: Any) -> str:
-    if isinstance(kind, types.UnionType):
-        return " or ".join(_type_name(k) for k in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return f"list of {_type_name(typing.get_args(kind)[0])}"
-    return "nothing" if kind is types.NoneType else kind.__name__
-
-
-def flag(name: str) -> str:
-    """The command-line flag of a field."""
-    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -111,6 +24,9 @@ class DataConfig(Section):
     """data: what is read"""
 
     data: str = option("FData", "folder of arrays, or an .npz file with MedMNIST or Keras keys", "DIR|FILE")
+    unlabelled: str | None = option(
+        None, "folder with X_unlabelled.npy, or a .npy file [those of --data]", "DIR|FILE"
+    )
     demo: bool = option(False, "a synthetic chest phantom and a short recipe: nothing is downloaded")
     class_names: tuple[str, ...] = option((), "names of the labels 0, 1, ... [those of classes.txt]", "NAME")
     image_size: int | None = option(None, "side of the student's input in pixels [the arrays' own]", "PX")
@@ -120,6 +36,8 @@ class DataConfig(Section):
     def check(self) -> None:
         alone = not self.demo or self.data == DataConfig.data
         require(alone, "--demo", "given without --data", self.data, "Choose one of the two.")
+        alone = not self.demo or self.unlabelled is None
+        require(alone, "--demo", "given without --unlabelled", self.unlabelled, "Choose one of the two.")
         low, high = SIDES
         fits = self.image_size is None or low <= self.image_size <= high
         require(fits, flag("image_size"), f"between {low} and {high}", self.image_size)
@@ -140,8 +58,15 @@ class ViewConfig(Section):
     zoom: float = option(0.1, "largest zoom in or out, as a part of the side", "F")
     brightness: float = option(0.1, "largest relative change of brightness", "F")
     contrast: float = option(0.1, "largest relative change of contrast", "F")
+    store_views: str = option(
+        "auto",
+        "keep on disk all, the student's, or none; auto: what fits, all up to 16 GiB",
+        "WHICH",
+        key=False,
+    )
 
     def check(self) -> None:
+        require_known("--store-views", self.store_views, STORE_VIEWS)
         self._at_least(1, "views")
         most = {"shift": 0.5, "rotate": 45, "zoom": 0.5, "brightness": 0.9, "contrast": 0.9}
         for name, limit in most.items():
@@ -156,6 +81,11 @@ class TeacherConfig(Section):
     teachers: tuple[str, ...] = option(DEFAULT_TEACHERS, "which teachers, in this order", "NAME")
     weights: str = option("auto", "auto, imagenet, none, a weights file, or a folder of them", "SOURCE")
     teacher_size: int | None = option(None, "side to which the teacher's graph resizes its input", "PX")
+    head: str = option("own", "own, or linear: one Dense layer on pooled features, after dropout", "NAME")
+    head_dropout: float = option(0.3, "dropout of --head linear", "F")
+    head_epochs: int | None = option(
+        None, "epochs of the head on the frozen pretrained base; 0 leaves the phase out [--epochs]", "N"
+    )
     head_rate: float = option(1e-3, "learning rate of the head on the frozen base", "R")
     freeze: bool = option(False, "keep the base frozen in the head phase even when its weights are random")
     fine_tune_epochs: int = option(20, "epochs of the whole pretrained network after the head", "N")
@@ -167,16 +97,26 @@ class TeacherConfig(Section):
     teacher_optimizer: str = option("Adam", "optimizer of the whole network, by its Keras name", "NAME")
     teacher_schedule: str = option("CosineDecay", "its learning rate's course, by its Keras name", "NAME")
     teacher_weight_decay: float = option(0.0, "its decoupled weight decay", "W")
+    teacher_warmup: float = option(0.05, "part of its steps spent warming up (CosineDecay)", "F")
+    teacher_clipnorm: float | None = option(None, "largest norm of a weight's gradient", "NORM")
+    label_smoothing: float = option(0.0, "part of each of its labels spread over all classes", "F")
     fine_tune_batch_size: int = option(32, "images per step while the whole network trains", "N")
-    patience: int = option(15, "epochs without a better val accuracy before the whole network stops", "N")
+    patience: int = option(
+        15, "epochs without a better val accuracy before the whole network stops; 0 keeps the last", "N"
+    )
+    ensemble: bool = option(False, "the mean of all teachers and seeds as one more teacher, nearly free")
+    best_of: bool = option(False, "distil from the teacher that is best on val alone")
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
 
     def check(self) -> None:
         require(len(self.teachers) > 0, flag("teachers"), "at least one name", self.teachers)
-        self._positive("teacher_size", "head_rate", "fine_tune_rate", "scratch_rate")
-        self._at_least(0, "fine_tune_epochs", "scratch_epochs", "teacher_weight_decay")
-        self._at_least(1, "fine_tune_batch_size", "patience")
-        self._fraction("teacher_momentum")
+        self._positive("teacher_size", "head_rate", "fine_tune_rate", "scratch_rate", "teacher_clipnorm")
+        self._at_least(0, "fine_tune_epochs", "scratch_epochs", "teacher_weight_decay", "patience")
+        self._at_least(0, *(("head_epochs",) if self.head_epochs is not None else ()))
+        self._at_least(1, "fine_tune_batch_size")
+        self._fraction("teacher_momentum", "teacher_warmup")
+        for name in ("head_dropout", "label_smoothing"):
+            require(0 <= getattr(self, name) < 1, flag(name), "in [0, 1)", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -184,6 +124,10 @@ class StudentConfig(Section):
     """student: the small network, trained alone and distilled under the same budget"""
 
     student: str = option("cnn3", "which student, or cut:NETWORK[:BLOCK] of a pretrained one", "NAME")
+    students: tuple[str, ...] = option(
+        (), "compare these, go on with the smallest that is good on val", "NAME"
+    )
+    sides: tuple[int, ...] = option((), "likewise, each at these sides of its input [the arrays' own]", "PX")
     baseline: str | None = option(None, "another small network, trained alone, to compare with", "NAME")
     epochs: int = option(300, "epochs of the student, and of a teacher's head on cached features", "N")
     batch_size: int = option(256, "images per step of the student and of a head", "N")
@@ -191,6 +135,7 @@ class StudentConfig(Section):
     optimizer: str = option("Adam", "the student's optimizer, by its Keras name", "NAME")
     schedule: str = option("CosineDecay", "its learning rate's course, by its Keras name", "NAME")
     weight_decay: float = option(0.0, "its decoupled weight decay", "W")
+    clipnorm: float | None = option(None, "largest norm of a weight's gradient", "NORM")
     warmup: float = option(0.05, "part of its steps spent warming up (CosineDecay)", "F")
     student_momentum: float = option(0.9, "momentum of the student's BatchNormalization statistics", "M")
     student_dropout: float = option(0.5, "dropout before the student's logits", "F")
@@ -201,7 +146,9 @@ class StudentConfig(Section):
     def check(self) -> None:
         self._at_least(1, "epochs", "batch_size")
         self._at_least(0, "weight_decay")
-        self._positive("learning_rate", "budget_kib", "budget_kmacs", "budget_arena_kib")
+        for side in self.sides:
+            require(SIDES[0] <= side <= SIDES[1], "--sides", f"between {SIDES[0]} and {SIDES[1]}", side)
+        self._positive("learning_rate", "clipnorm", "budget_kib", "budget_kmacs", "budget_arena_kib")
         self._fraction("warmup", "student_momentum")
         require(0 <= self.student_dropout < 1, flag("student_dropout"), "in [0, 1)", self.student_dropout)
 
@@ -213,6 +160,9 @@ class DistilConfig(Section):
     alpha: float = option(0.5, "weight of the true label; of the teacher with --loss soft-ce", "A")
     temperature: float = option(2.0, "softens both sets of logits", "T")
     loss: str = option("kd", "which distillation loss; an unknown name is answered with all of them", "NAME")
+    unlabelled_share: float = option(
+        0.5, "part of a batch that is unlabelled images, where there are any; 0 leaves them out", "F"
+    )
     alphas: tuple[float, ...] = option((), "try these on the first seed and keep the best on val", "A")
     temperatures: tuple[float, ...] = option((), "likewise, with every one of --alphas", "T")
     loss_options: tuple[str, ...] = option((), "a loss's own parameters [its defaults]", "NAME=VALUE")
@@ -234,6 +184,7 @@ class DistilConfig(Section):
     def check(self) -> None:
         self.options()
         self._fraction("alpha")
+        require(0 <= self.unlabelled_share < 1, "--unlabelled-share", "in [0, 1)", self.unlabelled_share)
         self._positive("temperature")
         for alpha in self.alphas:
             require(0 <= alpha <= 1, flag("alphas"), "between 0 and 1", alpha)
@@ -344,12 +295,6 @@ class Config:
                 require_known(f"setting in [{section}]", name, section_dict(getattr(config, section)))
             config = config.with_values(values)
         return config
-
-
-def section_dict(section: Section) -> dict[str, Any]:
-    """A section as plain JSON values."""
-    values = {f.name: getattr(section, f.name) for f in fields(section)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

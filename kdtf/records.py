@@ -13,6 +13,8 @@ import numpy as np
 
 OUTSIDE_KEYS = {"key": False}  # of a field that decides no result
 KERAS = "keras"  # the recipe of what is no `.tflite`
+ENSEMBLE = "ensemble"  # the teacher that is the mean of all others
+WITH_UNLABELLED = "-unlabelled"  # ends the name of students that learn from unlabelled images too
 
 
 class Predictions(NamedTuple):
@@ -41,6 +43,16 @@ class GroundTruth(NamedTuple):
     groups: np.ndarray | None = None
 
 
+class Agreement(NamedTuple):
+    """A student and its teacher on some images: parts that they get right, part where both say one class."""
+
+    images: str  # "train", "unlabelled", "val" or "test"
+    count: int  # type: ignore[assignment]
+    teacher_right: float | None  # None of images without labels
+    student_right: float | None
+    agreement: float
+
+
 class TensorError(NamedTuple):
     """How far an operator's output in one `.tflite` is from the same operator's in another."""
 
@@ -59,7 +71,9 @@ class Training:
 
     `rate` is the peak learning rate; None leaves it to the network. With `patience` the weights of the best
     epoch on val are kept, and training stops after so many epochs without a better one; without it
-    all epochs are trained and the last weights kept.
+    all epochs are trained and the last weights kept. `warmup` is the part of the steps in which a cosine
+    rises, `clipnorm` the largest norm of each weight's gradient, `label_smoothing` the part of a label that
+    is spread over all classes, `unlabelled_share` the part of a batch that unlabelled images take.
     """
 
     epochs: int
@@ -67,9 +81,12 @@ class Training:
     rate: float | None
     optimizer: str = "Adam"
     schedule: str = "CosineDecay"
-    warmup: float = 0.05
+    warmup: float = 0.0
     weight_decay: float = 0.0
     patience: int | None = None
+    clipnorm: float | None = None
+    label_smoothing: float = 0.0
+    unlabelled_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,17 @@ class WeightsChoice:
 
 
 @dataclass(frozen=True)
+class TeacherHead:
+    """What makes logits of a teacher's features: "own", its row's, or one of `registry.HEADS`.
+
+    `dropout` is of a head that has it as a setting.
+    """
+
+    name: str = "own"
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
 class TeacherNetwork:
     """A network of the registry and where its weights come from.
 
@@ -103,6 +131,7 @@ class TeacherNetwork:
     size: int | None
     momentum: float
     seed: int
+    head: "TeacherHead"
     origin: str | None = None
     pretrained: bool | None = None
 
@@ -111,7 +140,8 @@ class TeacherNetwork:
 class StudentNetwork:
     """A row of `STUDENTS`, or a cut network, with its settings.
 
-    Momentum of BatchNormalization, dropout, seed of its weights; where those of a cut network come from.
+    Momentum of BatchNormalization, dropout, seed of its weights; where those of a cut network come from;
+    side of its input in px, None for that of the data's own arrays.
     """
 
     name: str
@@ -119,6 +149,7 @@ class StudentNetwork:
     dropout: float
     seed: int
     weights: WeightsChoice = WeightsChoice()
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,8 +177,11 @@ class CutCost:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Training views that set the ranges of int8: how many, and the seed that draws them."""
+class RepresentativeViews:
+    """Training views that set the ranges of int8: how many, and the seed that draws them.
+
+    TFLite calls them the representative dataset.
+    """
 
     images: int
     seed: int
@@ -251,6 +285,7 @@ class StudentResult:
     size_kib: float
     train_seconds: float
     history: list[dict[str, Any]]
+    agreement: tuple[Agreement, ...] = ()  # with its teacher on what they learnt from, of the first seed
 
 
 @dataclass(frozen=True)
@@ -262,10 +297,30 @@ class FileResult:
     folder: Path
     student: StudentResult
     facts: FileFacts
-    made_with: dict[str, Any]  # the settings of its recipe: calibration, fine-tuning
+    made_with: dict[str, Any]  # the settings of its recipe: representative views, fine-tuning
     versions: dict[str, str]  # of the packages that made it of the student
     history: list[dict[str, Any]]  # of its fine-tuning, empty where there was none
     errors: list[TensorError]  # by layer, against the float file
+
+
+@dataclass(frozen=True)
+class FrontierFile:
+    """One kind of small file of a run that compares several: a network at a side in px, from every seed.
+
+    `files` are those of its seeds in order; multiply-accumulates (thousands) and working memory by
+    LiteRT's plan are of one image and the same for all of them.
+    """
+
+    network: str
+    side: int
+    files: tuple[FileResult, ...]
+    kmacs: float
+    arena_kib: float
+
+    @property
+    def kib(self) -> float:
+        """Size of the first seed's file."""
+        return self.files[0].facts.bytes / 1024
 
 
 @dataclass(frozen=True)

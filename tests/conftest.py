@@ -1,12 +1,13 @@
-"""Where the real data lie, and one small finished run that several tests look at."""
+"""Where the real data lie, and small finished runs that several tests look at."""
 
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_run import CLASSES, QUICK, SHAPE
+from small_run import CLASSES, QUICK, SHAPE, SMALL, made_once, pictures_of_one_pixel
 
 from kdtf.cli.entry import main
 from kdtf.data import phantom
@@ -29,17 +30,48 @@ def shared_weights() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    phantom.write(folder, train=48, val=16, test=24, side=32, teacher_side=64, seed=1)
-    return folder
+def tiny(tmp_path_factory) -> Path:
+    """The data of the small runs."""
+    sizes = {"train": 48, "val": 16, "test": 24, "side": 32, "teacher_side": 64}
+    return made_once(tmp_path_factory, "tiny", lambda folder: phantom.write(folder, **sizes, seed=1))
 
 
 @pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory):
-    results = tmp_path_factory.mktemp("results")
-    assert main(["--data", str(tiny), "--results", str(results), *QUICK]) == 0
-    return results
+def finished(tiny, tmp_path_factory) -> Path:
+    """The results folder of a whole run, which no test may change: all of them look at it."""
+
+    def run(folder: Path) -> None:
+        assert main(["--data", str(tiny), "--results", str(folder), *QUICK]) == 0
+
+    return made_once(tmp_path_factory, "finished", run)
+
+
+@pytest.fixture(scope="session")
+def _small(tiny, tmp_path_factory) -> Path:
+    def run(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch, pictures_of_one_pixel():
+            patch.chdir(folder)
+            assert main(["--data", str(tiny), "--results", "r", *SMALL]) == 0
+
+    return made_once(tmp_path_factory, "small", run)
+
+
+@pytest.fixture
+def small(_small, tmp_path, monkeypatch) -> Path:
+    """A results folder to change: a copy of a smaller run than `finished`, `r` in the working folder.
+
+    The run was told "r" too, which its report and manifest quote.
+    """
+    shutil.copytree(_small / "r", tmp_path / "small" / "r")
+    monkeypatch.chdir(tmp_path / "small")
+    return Path("r")
+
+
+@pytest.fixture
+def blank() -> Iterator[None]:
+    """Pictures of one pixel, for a run of whose pictures the test asks nothing."""
+    with pictures_of_one_pixel():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +81,7 @@ def files():
     import numpy as np
 
     from kdtf.models.seeding import initial_weights_from
-    from kdtf.tflite.quantize import calibration_images, convert
+    from kdtf.tflite.quantize import convert, representative_images
 
     layers = keras.layers
     biased = {"bias_initializer": "random_normal"}  # the converter leaves biases of zero out
@@ -61,7 +93,7 @@ def files():
         x = layers.Flatten()(layers.Conv2D(4, 1, **biased)(x))
         network = keras.Model(pixels, layers.Dense(len(CLASSES), activation="softmax", **biased)(x))
     views = np.random.default_rng(0).integers(0, 256, (1, 8, *SHAPE))
-    images = calibration_images(views, 8, seed=0)
+    images = representative_images(views, 8, seed=0)
     return {recipe: convert(network, recipe, images) for recipe in ("float32", "int8")}
 
 

@@ -9,8 +9,9 @@ from dataclasses import Field, fields
 from pathlib import Path
 
 from .. import __version__
-from ..config import Config, Section, flag, read_toml
+from ..config import Config, read_toml
 from ..errors import UserError, require, require_known
+from ..sections import Section, flag
 
 PRESETS = Path(__file__).parent / "presets"
 DEMO = "demo"  # has a flag of its own and is not listed

@@ -19,7 +19,7 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from ..errors import UserError, require
 from ..files import written_aside
-from .dataset import SPLITS
+from .dataset import SPLITS, UNLABELLED_SPLIT
 
 # What numpy and zipfile raise, between them, on damaged or hostile files.
 UNREADABLE = (
@@ -51,7 +51,9 @@ class NamedArray(NamedTuple):
         return NamedArray(self.name, self.array[..., None] if self.array.ndim == 3 else self.array)
 
 
-Arrays = dict[tuple[str, str], NamedArray]  # by (kind, split), kind a key of FILE_NAMES
+At = tuple[str, str]  # (kind, split), kind a key of FILE_NAMES
+Arrays = dict[At, NamedArray]
+Files = dict[At, tuple[str, Path]]  # what the owner of an array calls it, and the .npy file it is in
 
 
 def map_npy(path: Path, name: str) -> np.ndarray:
@@ -79,7 +81,7 @@ def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) 
 
 
 @contextmanager
-def unpacked(path: Path, work: Path) -> Iterator[dict[tuple[str, str], tuple[str, Path]]]:
+def unpacked(path: Path, work: Path) -> Iterator[Files]:
     """Unpack the arrays `path` is read for into `work`; yields {(kind, split): (name, file)}.
 
     The files are named by the archive's sha256, so a second run finds them. If the block fails, those
@@ -91,7 +93,7 @@ def unpacked(path: Path, work: Path) -> Iterator[dict[tuple[str, str], tuple[str
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         with _opened(path) as archive:
             members = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
-            files = {}
+            files: Files = {}
             for at, key in _archive_keys(members, path).items():
                 target = work / f"{key}_{digest}.npy"
                 files[at] = (f"{key} in {path.name}", target)
@@ -106,11 +108,15 @@ def unpacked(path: Path, work: Path) -> Iterator[dict[tuple[str, str], tuple[str
         raise
 
 
-def _archive_keys(members: list[str], path: Path) -> dict[tuple[str, str], str]:
+def _archive_keys(members: list[str], path: Path) -> dict[At, str]:
     """{(kind, split): key} of the first style of which the archive has train and test among `members`."""
     for style in ARCHIVE_KEYS.values():
-        keys = {(kind, split): pattern.format(split) for kind, pattern in style.items() for split in SPLITS}
-        if all(key in members for (_, split), key in keys.items() if split != "val"):
+        keys = {
+            (kind, split): pattern.format(split)
+            for kind, pattern in style.items()
+            for split in (*SPLITS, UNLABELLED_SPLIT)
+        }
+        if all(key in members for (_, split), key in keys.items() if split in ("train", "test")):
             return {at: key for at, key in keys.items() if key in members}
     expected = "train_images, train_labels, test_images, test_labels or x_train, y_train, x_test, y_test"
     names = ", ".join(map(repr, members[:12])) or "no array"  # a name may hold anything

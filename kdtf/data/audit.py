@@ -4,14 +4,15 @@ Looks for copies and near copies, one image under two labels, patients on both s
 prevalence, odd grey ranges and shortcuts. Changes nothing, blocks nothing, draws nothing.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from ..predictor import to_image
-from .copies import SIDE, Copies, Pair, find_copies, pixel_digest, thumbnail
-from .dataset import SPLITS, Dataset, OnProgress, Split
+from .copies import BLOCK, SIDE, Copies, Pair, find_copies, find_copies_among, pixel_digest, thumbnail
+from .dataset import SPLITS, UNLABELLED_SPLIT, Dataset, OnProgress, Split
 
 SHORTCUT = 0.15  # balanced accuracy above chance at which six plain numbers count as a shortcut
 SHIFTED = 0.001  # p value below which the mixture of classes counts as another one
@@ -27,28 +28,32 @@ class Audit:
     """What is odd about a data set. `rows` are the lines of audit.csv, `verdict` sentences, worst first."""
 
     rows: list[dict]
-    pairs: list[Pair]  # at most MOST_PAIRS of each kind
+    pairs: list[Pair]  # at most MOST_PAIRS of each kind, and as many with unlabelled images
     has_copy: dict[str, np.ndarray]  # split -> (N,) bool: an exact or near copy is in an earlier split
     verdict: list[str]
+    # (M,) int64, ascending: the unlabelled images to train on, no copies and no patients of val or test
+    unlabelled_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def leaks(self) -> bool:
-        """Whether any image or patient of one split is met again in another."""
+        """Whether any image or patient of one labelled split is met again in another."""
         return any(row["check"] in LEAKS and row["count"] for row in self.rows)
 
     @property
     def findings(self) -> bool:
-        """Whether the verdict is anything but praise."""
-        return self.verdict != [CLEAN]
+        """Whether the verdict on the labelled images is anything but praise."""
+        return self.verdict[0] != CLEAN
 
     def worst(self, kind: str, count: int) -> list[Pair]:
         """Pairs of a kind to look at first: under two labels, then across splits, then the most alike.
 
+        Those with unlabelled images, which are left out of training, come last.
         Every image is in one of them at most: a scan copied ten times would fill the sheet with 45 pairs.
         """
 
         def order(pair: Pair) -> tuple:
-            return (not pair.conflict, pair.first[0] == pair.second[0], -pair.correlation)
+            first, second = pair.first[0], pair.second[0]
+            return (not pair.conflict, second == UNLABELLED_SPLIT, first == second, -pair.correlation)
 
         chosen: list[Pair] = []
         images: set[tuple[str, int]] = set()
@@ -61,7 +66,8 @@ class Audit:
     def to_json(self) -> dict:
         """JSON values; `from_json` makes an equal record of them."""
         rows_with_copy = {name: np.flatnonzero(mask).tolist() for name, mask in self.has_copy.items()}
-        return {**asdict(self), "has_copy": rows_with_copy}
+        unlabelled_rows = self.unlabelled_rows.tolist()
+        return {**asdict(self), "has_copy": rows_with_copy, "unlabelled_rows": unlabelled_rows}
 
     @classmethod
     def from_json(cls, record: dict, data: Dataset) -> "Audit":
@@ -74,15 +80,17 @@ class Audit:
             name: np.isin(np.arange(len(split.labels)), record["has_copy"][name])
             for name, split in data.splits.items()
         }
-        return cls(record["rows"], pairs, has_copy, record["verdict"])
+        unlabelled_rows = np.array(record["unlabelled_rows"], np.int64)
+        return cls(record["rows"], pairs, has_copy, record["verdict"], unlabelled_rows)
 
 
 def audit(data: Dataset, progress: OnProgress = lambda done, total: None) -> Audit:
     """Audit a `Dataset`, at the teacher's resolution where it is larger. `progress` hears of images."""
-    splits = data.splits
+    splits, others = data.splits, data.unlabelled
     labels = np.concatenate([split.labels for split in splits.values()])
     home = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits.values()])  # (N,)
-    digests, thumbs, numbers = _read_images(splits, progress)
+    count_image = _counter(len(labels) + (len(others.labels) if others else 0), progress)
+    digests, thumbs, numbers = _read_images(splits, count_image)
     copies = find_copies(digests, thumbs, labels, home)
     in_split = np.logical_or.reduce([c.in_split for c in copies.values()])  # (N, 3)
     has_copy = {name: in_split[home == k][:, :k].any(axis=1) for k, name in enumerate(splits)}
@@ -97,7 +105,51 @@ def audit(data: Dataset, progress: OnProgress = lambda done, total: None) -> Aud
         _row("shortcut probe", split="test", value=probe, of=1 / len(data.classes)),
     ]
     pairs = [pair for own in copies.values() for pair in own.pairs]
-    return Audit(rows, pairs, has_copy, _verdict(rows, has_copy))
+    report = Audit(rows, pairs, has_copy, _verdict(rows, has_copy))
+    if others is None:
+        return report
+    blocks = _read_blocks(others.teacher_pixels, count_image)
+    return _with_unlabelled(report, splits, others, find_copies_among(digests, thumbs, home, blocks))
+
+
+def _with_unlabelled(
+    report: Audit, splits: dict[str, Split], others: Split, copies: dict[str, Copies]
+) -> Audit:
+    """The audit, and what there is to say of unlabelled images with their copies among the labelled ones.
+
+    An unlabelled image leaks where it, or another one of its group, is in val or test. With train it may
+    share both.
+    """
+    size, own = len(others.labels), UNLABELLED_SPLIT
+    groups = {
+        name: np.isin(others.groups, split.groups)  # (M,)
+        for name, split in splits.items()
+        if others.groups is not None and split.groups is not None
+    }
+    copied = np.logical_or.reduce([c.in_split[:, 1:].any(axis=1) for c in copies.values()])  # (M,)
+    shared = np.logical_or.reduce([groups.get(name, np.zeros(size, bool)) for name in SPLITS[1:]])  # (M,)
+    usable = np.flatnonzero(~(copied | shared))
+    rows = [
+        _row("unlabelled images", split=own, count=size),
+        *(
+            _row(f"{kind} copies among unlabelled images", split=own, other=name, count=int(n), of=size)
+            for kind, found in copies.items()
+            for name, n in zip(SPLITS, found.in_split.sum(axis=0), strict=True)
+        ),
+        *(
+            _row("groups among unlabelled images", split=own, other=name, count=int(mask.sum()), of=size)
+            for name, mask in groups.items()
+        ),
+        _row("unlabelled images used", split=own, count=len(usable), of=size),
+    ]
+    verdict = report.verdict
+    if len(usable) < size:
+        what = ["copies of val or test images"] * bool(copied.any())
+        what += ["of groups (patients) in val or test"] * bool(shared.any())
+        left = f"{size - len(usable):,} of the {size:,} unlabelled images"
+        verdict = [*verdict, f"{left} are {' or '.join(what)} and are left out."]
+    pairs = [*report.pairs, *(pair for found in copies.values() for pair in found.pairs)]
+    return Audit([*report.rows, *rows], pairs, report.has_copy, verdict, usable)
 
 
 def _row(
@@ -122,8 +174,21 @@ def _row(
     }
 
 
+def _counter(total: int, progress: OnProgress) -> Callable[[], None]:
+    """What is called for every image, and reports some of them."""
+    done = 0
+
+    def count_image() -> None:
+        nonlocal done
+        done += 1
+        if done % EVERY == 0 or done == total:
+            progress(done, total)
+
+    return count_image
+
+
 def _read_images(
-    splits: dict[str, Split], progress: OnProgress
+    splits: dict[str, Split], count_image: Callable[[], None]
 ) -> tuple[list[bytes], np.ndarray, dict[str, np.ndarray]]:
     """One pass over all pixels: digests (N,), unit thumbnails (N, 4096), plain numbers {split: (n, 6)}."""
     total = sum(len(split.labels) for split in splits.values())
@@ -134,15 +199,31 @@ def _read_images(
         for i, image in enumerate(split.teacher_pixels):
             digests.append(pixel_digest(image))
             grey = to_image(image).convert("L")
-            thumbs[done] = thumbnail(grey)
+            thumbs[done] = _unit(thumbnail(grey)[None])
             numbers[name][i] = _plain_numbers(np.asarray(grey))
             done += 1
-            if done % EVERY == 0 or done == total:
-                progress(done, total)
-    thumbs -= thumbs.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(thumbs, axis=1, keepdims=True)
-    thumbs /= np.where(norm > 0, norm, 1)  # now a dot product is a correlation; a constant image has none
+            count_image()
     return digests, thumbs, numbers
+
+
+def _read_blocks(
+    pixels: np.ndarray, count_image: Callable[[], None]
+) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """Digests (n,) and unit thumbnails (n, 4096) of images (M, H, W, C), `BLOCK` of them at a time."""
+    for start in range(0, len(pixels), BLOCK):
+        digests, thumbs = [], []
+        for image in pixels[start : start + BLOCK]:
+            digests.append(pixel_digest(image))
+            thumbs.append(thumbnail(to_image(image).convert("L")))
+            count_image()
+        yield digests, _unit(np.stack(thumbs))
+
+
+def _unit(thumbs: np.ndarray) -> np.ndarray:
+    """Thumbnails (N, 4096) of which a dot product is a correlation; a constant image has none."""
+    centred = thumbs - thumbs.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    return centred / np.where(norm > 0, norm, 1)
 
 
 def _plain_numbers(grey: np.ndarray) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from PIL import Image
 
-from .dataset import SPLITS
+from .dataset import SPLITS, UNLABELLED_SPLIT
 
 SIDE = 64  # px, of the grey thumbnails that are compared
 NEAR = 0.99  # least correlation of near copies
@@ -36,7 +36,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Copies:
-    """The copies of one kind among all images (N,) of a data set."""
+    """The copies of one kind that some images (N,) have: all labelled ones, or all without labels."""
 
     pairs: list[Pair]  # at most MOST_PAIRS
     conflicts: int  # pairs under two labels
@@ -56,11 +56,15 @@ def thumbnail(grey: Image.Image) -> np.ndarray:
 
 def exact_pairs(digests: Iterable[bytes]) -> Iterator[Candidate]:
     """Every pair of images with the same pixels."""
+    for rows in _rows_by_digest(digests).values():
+        yield from ((i, j, 1.0) for i, j in combinations(rows, 2))
+
+
+def _rows_by_digest(digests: Iterable[bytes]) -> dict[bytes, list[int]]:
     rows_of: dict[bytes, list[int]] = {}
     for i, digest in enumerate(digests):
         rows_of.setdefault(digest, []).append(i)
-    for rows in rows_of.values():
-        yield from ((i, j, 1.0) for i, j in combinations(rows, 2))
+    return rows_of
 
 
 def near_pairs(thumbs: np.ndarray, least: float = NEAR) -> Iterator[Candidate]:
@@ -70,22 +74,47 @@ def near_pairs(thumbs: np.ndarray, least: float = NEAR) -> Iterator[Candidate]:
     4 x 4 squares (an orthogonal projection). So a product of a 16th of the size rules most pairs out,
     and misses none.
     """
-    factor = SIDE // COARSE
-    squares = thumbs.reshape(len(thumbs), COARSE, factor, COARSE, factor)
-    coarse = squares.sum(axis=(2, 4)).reshape(len(thumbs), -1) / factor  # (N, 256), lengths kept
-    length = (coarse**2).sum(axis=1)  # (N,)
+    coarse = _coarse(thumbs)
     for a in range(0, len(thumbs), BLOCK):
         for b in range(a, len(thumbs), BLOCK):
-            apart = length[a : a + BLOCK, None] + length[None, b : b + BLOCK]
-            apart -= 2 * (coarse[a : a + BLOCK] @ coarse[b : b + BLOCK].T)  # squared distances
-            i, j = np.nonzero(apart <= 2 * (1 - least) + 1e-4)
+            i, j = _possible(coarse[a : a + BLOCK], coarse[b : b + BLOCK], least)
             i, j = i + a, j + b
-            i, j = i[i < j], j[i < j]
-            for s in range(0, len(i), BLOCK):
-                p, q = i[s : s + BLOCK], j[s : s + BLOCK]
-                exact = np.einsum("nd,nd->n", thumbs[p], thumbs[q])
-                for n in np.flatnonzero(exact >= least):
-                    yield int(p[n]), int(q[n]), float(exact[n])
+            yield from _correlated(thumbs, thumbs, i[i < j], j[i < j], least)
+
+
+def near_pairs_between(first: np.ndarray, second: np.ndarray, least: float = NEAR) -> Iterator[Candidate]:
+    """All pairs of unit rows, one of `first` (N, SIDE * SIDE), one of `second` (M, SIDE * SIDE), as above."""
+    small, other = _coarse(first), _coarse(second)
+    for a in range(0, len(first), BLOCK):
+        for b in range(0, len(second), BLOCK):
+            i, j = _possible(small[a : a + BLOCK], other[b : b + BLOCK], least)
+            yield from _correlated(first, second, i + a, j + b, least)
+
+
+def _coarse(thumbs: np.ndarray) -> np.ndarray:
+    """Averages (N, COARSE * COARSE) of unit thumbnails (N, SIDE * SIDE), as lengths in the same space."""
+    factor = SIDE // COARSE
+    squares = thumbs.reshape(len(thumbs), COARSE, factor, COARSE, factor)
+    return squares.sum(axis=(2, 4)).reshape(len(thumbs), -1) / factor
+
+
+def _possible(first: np.ndarray, second: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (i, j) of averages (N, D) and (M, D) that are close enough for thumbnails as alike as `least`."""
+    apart = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)[None]
+    apart -= 2 * (first @ second.T)  # squared distances
+    i, j = np.nonzero(apart <= 2 * (1 - least) + 1e-4)
+    return i, j
+
+
+def _correlated(
+    first: np.ndarray, second: np.ndarray, i: np.ndarray, j: np.ndarray, least: float
+) -> Iterator[Candidate]:
+    """Those of the pairs `i` of `first` and `j` of `second` whose dot product is at least `least`."""
+    for s in range(0, len(i), BLOCK):
+        p, q = i[s : s + BLOCK], j[s : s + BLOCK]
+        exact = np.einsum("nd,nd->n", first[p], second[q])
+        for n in np.flatnonzero(exact >= least):
+            yield int(p[n]), int(q[n]), float(exact[n])
 
 
 def find_copies(
@@ -114,3 +143,35 @@ def _collect(kind: str, candidates: Iterator[Candidate], labels: np.ndarray, hom
             first, second = ((SPLITS[home[row]], int(row - starts[home[row]])) for row in (i, j))
             pairs.append(Pair(kind, first, second, correlation, conflict))
     return Copies(pairs, conflicts, in_split)
+
+
+def find_copies_among(
+    digests: list[bytes],
+    thumbs: np.ndarray,
+    home: np.ndarray,
+    blocks: Iterable[tuple[list[bytes], np.ndarray]],
+) -> dict[str, Copies]:
+    """{"exact": `Copies`, "near": `Copies`} that M unlabelled images have among labelled ones.
+
+    The labelled images (N,) are told apart as in `find_copies`; the unlabelled ones come in blocks of
+    (digests, unit thumbnails), so that theirs are never in memory together. `in_split` is (M, 3). Pairs
+    with train are counted there and not listed: they are harmless.
+    """
+    rows_of, starts, before = _rows_by_digest(digests), np.searchsorted(home, range(len(SPLITS))), 0
+    pairs: dict[str, list[Pair]] = {"exact": [], "near": []}
+    in_split: dict[str, list[np.ndarray]] = {"exact": [], "near": []}
+    for others, other_thumbs in blocks:
+        exact = ((i, j, 1.0) for j, digest in enumerate(others) for i in rows_of.get(digest, ()))
+        near = (p for p in near_pairs_between(thumbs, other_thumbs) if digests[p[0]] != others[p[1]])
+        for kind, candidates in (("exact", exact), ("near", near)):
+            mask = np.zeros((len(others), len(SPLITS)), bool)
+            for i, j, correlation in candidates:
+                mask[j, home[i]] = True
+                if home[i] and len(pairs[kind]) < MOST_PAIRS:
+                    labelled = SPLITS[home[i]], int(i - starts[home[i]])
+                    pairs[kind].append(
+                        Pair(kind, labelled, (UNLABELLED_SPLIT, before + j), correlation, False)
+                    )
+            in_split[kind].append(mask)
+        before += len(others)
+    return {kind: Copies(pairs[kind], 0, np.concatenate(in_split[kind])) for kind in pairs}

@@ -13,6 +13,8 @@ import numpy as np
 from ..records import GroundTruth
 
 SPLITS = ("train", "val", "test")
+UNLABELLED_SPLIT = "unlabelled"  # the name of the images without labels, beside those of `SPLITS`
+UNLABELLED = -1  # the label of such an image
 
 OnProgress = Callable[[int, int], None]  # hears of images: (done, total)
 
@@ -26,21 +28,22 @@ class DataSource:
     image_size: int | None
     val_fraction: float
     seed: int
+    unlabelled: str | Path | None = None  # a folder or a .npy file, in place of what is in `path`
 
 
 @dataclass(frozen=True)
 class Split:
-    """The images of train, val or test, in one order."""
+    """The images of train, val or test, or those without labels, in one order."""
 
     pixels: np.ndarray  # (N, H, W, C) uint8 0..255, mapped, read-only: what the student sees
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray  # (N,) int64; all of them `UNLABELLED` where there are no labels
     groups: np.ndarray | None  # (N,) str: patient or study, where known
     teacher_pixels: np.ndarray  # (N, H', W', C) uint8; is `pixels` without a larger copy
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits and what is known of them."""
+    """Three splits, unlabelled images if there are any, and what is known of them."""
 
     train: Split
     val: Split
@@ -51,11 +54,18 @@ class Dataset:
     synthetic: bool = False
     source: str = ""  # the path it was read from
     origin: DataSource | None = None  # how it was read; None of one made by hand
+    unlabelled: Split | None = None  # which of them may be trained on, the audit says
+    unlabelled_digest: str = ""  # of these images alone, which `digest` does not cover; "" without any
 
     @property
     def splits(self) -> dict[str, Split]:
         """Train, val and test by name, in the order of `SPLITS`."""
         return {name: getattr(self, name) for name in SPLITS}
+
+    def class_name(self, split: str, row: int) -> str:
+        """The class of image `row` of a split by name; "" of an unlabelled one."""
+        label = getattr(self, split).labels[row]
+        return "" if label == UNLABELLED else self.classes[label]
 
     @property
     def ground_truth(self) -> GroundTruth:

@@ -14,10 +14,11 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import UserError, require
-from .arrays import FILE_NAMES, Arrays, NamedArray, map_npy, unpacked
-from .dataset import SPLITS, Dataset, DataSource, OnProgress, Split
+from .arrays import FILE_NAMES, Arrays, Files, NamedArray, map_npy, unpacked
+from .dataset import SPLITS, UNLABELLED, UNLABELLED_SPLIT, Dataset, DataSource, OnProgress, Split
 from .labels import label_notes, read_groups, read_labels, split_off
 from .pixels import PixelRange, PixelStore, float_scale, measure_range, sha256_of
+from .unlabelled import as_copies, choose_files, folder_files, unlabelled_note
 
 
 def load(
@@ -28,16 +29,19 @@ def load(
     image_size: int | None = None,
     val_fraction: float = DataConfig.val_fraction,
     seed: int = 0,
+    unlabelled: str | Path | None = None,
     progress: OnProgress | None = None,
 ) -> Dataset:
     """Load a folder of .npy files or an .npz with MedMNIST or Keras keys; `work` takes converted copies.
 
     `class_names` go before those of classes.txt. With `image_size` the student's pixels are resized to that
     side, and the teacher keeps the originals. Without validation files, `val_fraction` of train is split off
-    by `seed`: by class, and by group where groups are known. `progress` hears of images checked. Raises
-    `UserError`, having written nothing.
+    by `seed`: by class, and by group where groups are known. Images without labels are X_unlabelled.npy of
+    the folder, or what `unlabelled` names: a folder with such a file, or a .npy file. `progress` hears of
+    images checked. Raises `UserError`, having written nothing.
     """
-    return open_source(DataSource(path, class_names, image_size, val_fraction, seed), Path(work), progress)
+    source = DataSource(path, class_names, image_size, val_fraction, seed, unlabelled)
+    return open_source(source, Path(work), progress)
 
 
 def open_source(source: DataSource, work: Path, progress: OnProgress | None = None) -> Dataset:
@@ -49,11 +53,10 @@ def open_source(source: DataSource, work: Path, progress: OnProgress | None = No
     if path.is_dir():
         synthetic = (path / "SYNTHETIC.txt").exists()
         names = settings.class_names or _read_class_names(path / "classes.txt")
-        return loader.load(_open_folder(path), names, synthetic)
+        return loader.load(_files_of_folder(path), names, synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
     with unpacked(path, loader.work) as files:
-        arrays = {at: NamedArray(name, map_npy(file, name)) for at, (name, file) in files.items()}
-        return loader.load(arrays, settings.class_names)
+        return loader.load(files, settings.class_names)
 
 
 def _unheard(done: int, total: int) -> None:
@@ -62,42 +65,52 @@ def _unheard(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class _Loader:
-    """What one `load` was asked for, and its steps from mapped arrays to a `Dataset`."""
+    """What one `load` was asked for, and its steps from files to a `Dataset`."""
 
     work: Path
     source: DataSource
     progress: OnProgress
 
-    def load(self, arrays: Arrays, names: tuple[str, ...], synthetic: bool = False) -> Dataset:
+    def load(self, files: Files, names: tuple[str, ...], synthetic: bool = False) -> Dataset:
         """Check the arrays, split validation off where there is none, store what is not uint8 yet."""
-        splits = _check_shapes(arrays)
+        files, file_notes = choose_files(files, self.source.unlabelled)
+        arrays = {at: NamedArray(name, map_npy(file, name)) for at, (name, file) in files.items()}
+        arrays, copy_notes = _checked(arrays)
+        splits = [split for split in SPLITS if ("X", split) in arrays]
         labels, classes = read_labels({s: arrays["y", s] for s in splits}, names)
-        groups = {s: read_groups(arrays["groups", s]) for s in splits if ("groups", s) in arrays}
+        groups = {at[1]: read_groups(source) for at, source in arrays.items() if at[0] == "groups"}
         pixels = {at: a.with_channels() for at, a in arrays.items() if at[0] in ("X", "teacher")}
         ranges = self._measure_ranges(pixels)
-        scale = float_scale(pixels, ranges)
+        # the labelled images first: how they become uint8 does not depend on the others
+        scale = float_scale(pixels, {at: r for at, r in ranges.items() if at[1] != UNLABELLED_SPLIT})
         rows = {}
         if "val" not in splits:
             train, val = split_off(
                 labels["train"], groups.get("train"), self.source.val_fraction, self.source.seed
             )
             rows = {"train": train, "val": val}
-        store = PixelStore(self.work, pixels, ranges, scale, rows, self.source.image_size)
+        store = PixelStore(
+            self.work, pixels, ranges, float_scale(pixels, ranges), rows, self.source.image_size
+        )
         notes = ["The folder says that its images are synthetic (SYNTHETIC.txt)."] if synthetic else []
         notes += store.notes() + self._split_note(arrays["X", "train"].name, rows, "train" in groups)
         notes += label_notes(labels, classes, names)
         parts = {split: _split(store, split, labels, groups) for split in SPLITS}
-        digest = _digest(store, parts, classes)
+        unlabelled = _unlabelled(store, groups)
+        notes += [*file_notes, *copy_notes, *([unlabelled_note(unlabelled)] if unlabelled else [])]
+        taken = [[split, rows.tolist()] for split, rows in rows.items()]
         return Dataset(
             parts["train"],
             parts["val"],
             parts["test"],
             classes,
-            digest,
+            _digest([len(classes), scale, taken], store, parts),
             tuple(notes),
             synthetic,
             str(Path(self.source.path)),
             self.source,
+            unlabelled,
+            _digest([store.scale], store, {UNLABELLED_SPLIT: unlabelled}) if unlabelled else "",
         )
 
     def _split_note(self, name: str, rows: dict[str, np.ndarray], by_group: bool) -> list[str]:
@@ -123,7 +136,7 @@ class _Loader:
 # What the files are
 
 
-def _open_folder(path: Path) -> Arrays:
+def _files_of_folder(path: Path) -> Files:
     names = {(kind, split): FILE_NAMES[kind].format(split) for kind in FILE_NAMES for split in SPLITS}
     present = {at for at, name in names.items() if (path / name).is_file()}
     splits = [s for s in SPLITS if s != "val" or {("X", "val"), ("y", "val")} & present]
@@ -133,8 +146,8 @@ def _open_folder(path: Path) -> Arrays:
         hint = "X_val.npy and y_val.npy may both be left out." if at[1] == "val" else ""
         rule = f"in the data folder, which holds {expected}"
         require(at in present, names[at], rule, f"no such file in {path}", hint)
-    files = {at: name for at, name in names.items() if at in present and at[1] in splits}
-    return {at: NamedArray(name, map_npy(path / name, name)) for at, name in files.items()}
+    files = {at: (name, path / name) for at, name in names.items() if at in present and at[1] in splits}
+    return files | folder_files(path)
 
 
 def _read_class_names(path: Path) -> tuple[str, ...]:
@@ -150,10 +163,9 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_shapes(arrays: Arrays) -> list[str]:
-    """The splits there are, once every array is known to fit the others. Reads headers alone."""
-    splits = [s for s in SPLITS if {("X", s), ("y", s)} & arrays.keys()]
-    for split in splits:
+def _checked(arrays: Arrays) -> tuple[Arrays, list[str]]:
+    """(arrays, notes), once every array is known to fit the others. Reads headers alone."""
+    for split in [s for s in SPLITS if {("X", s), ("y", s)} & arrays.keys()]:
         for kind in ("X", "y"):  # an .npz may hold half a validation split
             other = arrays.get(("X", split)) or arrays["y", split]
             rule = "both images and labels"
@@ -161,9 +173,10 @@ def _check_shapes(arrays: Arrays) -> list[str]:
     for (kind, _), source in arrays.items():
         if kind in ("X", "teacher"):
             _check_image_shape(source)
+    arrays, notes = as_copies(arrays)
     for at, source in arrays.items():
         _check_fits(at, source, arrays)
-    return splits
+    return arrays, notes
 
 
 def _check_image_shape(source: NamedArray) -> None:
@@ -180,7 +193,7 @@ def _check_image_shape(source: NamedArray) -> None:
 def _check_fits(at: tuple[str, str], source: NamedArray, arrays: Arrays) -> None:
     """One array against the student's images of its split, and against the same kind in train."""
     (kind, split), shape = at, source.array.shape
-    images, train = arrays["X", split], arrays["X", "train"]
+    images, train = arrays.get(("X", split)) or arrays["teacher", split], arrays["X", "train"]
     rule = f"as long as {images.name}, which has {len(images.array)}"
     require(len(shape) > 0 and shape[0] == len(images.array), source.name, rule, shape)
     if kind == "X":
@@ -208,19 +221,32 @@ def _split(
     return Split(student, _frozen(labels[origin][rows]), own_groups, teacher)
 
 
+def _unlabelled(store: PixelStore, groups: dict[str, np.ndarray]) -> Split | None:
+    """The images without labels, where there are any."""
+    source = store.pixels.get(("X", UNLABELLED_SPLIT)) or store.pixels.get(("teacher", UNLABELLED_SPLIT))
+    if source is None:
+        return None
+    labels = np.full(len(source.array), UNLABELLED, np.int64)
+    return _split(store, UNLABELLED_SPLIT, {UNLABELLED_SPLIT: labels}, groups)
+
+
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
 
 
-def _digest(store: PixelStore, splits: dict[str, Split], classes: tuple[str, ...]) -> str:
-    """16 hex digits over the raw bytes of all pixel files, how they become uint8 and which rows of them
-    are taken, the labels, groups and number of classes, not their names: these change no weight. The same
-    images in another dtype have another digest."""
-    parts = [len(classes), store.scale, [[split, rows.tolist()] for split, rows in store.rows.items()]]
+def _digest(settings: list, store: PixelStore, splits: dict[str, Split]) -> str:
+    """16 hex digits over `settings`, the raw bytes of the pixel files of `splits`, their labels and groups.
+
+    The settings say how pixels become uint8 and, of labelled images, which rows are taken and the number of
+    classes. Not the names of classes: these change no weight. The same images in another dtype have another
+    digest.
+    """
+    parts, origins = [*settings], {store.origin(split) for split in splits}
     for at, measured in store.ranges.items():
-        array = store.pixels[at].array
-        parts.append([at, measured.sha256, array.dtype.str, array.shape])
+        if at[1] in origins:
+            array = store.pixels[at].array
+            parts.append([at, measured.sha256, array.dtype.str, array.shape])
     for s in splits.values():
         groups = None if s.groups is None else s.groups.tolist()
         parts.append([s.pixels.shape, s.teacher_pixels.shape, s.labels.tolist(), groups])

@@ -16,7 +16,7 @@ from ..config import SIDES
 from ..errors import require
 from ..files import written_aside
 from .arrays import FILE_NAMES
-from .dataset import SPLITS
+from .dataset import SPLITS, UNLABELLED_SPLIT
 
 CLASSES = (
     "synthetic A: no lesion",
@@ -229,17 +229,20 @@ def write(
     train: int = 1000,
     val: int = 200,
     test: int = 400,
+    unlabelled: int = 0,
     side: int = 32,
     teacher_side: int = 64,
     seed: int = 0,
 ) -> None:
     """Write the data set into `folder`, as `data.load` reads it: both copies, classes, patients, the notice.
 
-    Splits are balanced and share no patient. X_*.npy (N, side, side, 1) are Pillow's antialiased reductions
-    of teacher/X_*.npy (N, teacher_side, teacher_side, 1). Each file is written aside and renamed. Raises
-    `UserError` for counts and sides that cannot be drawn.
+    Splits are balanced and share no patient; unlabelled images are as those of another one, without labels.
+    X_*.npy (N, side, side, 1) are Pillow's antialiased reductions of teacher/X_*.npy (N, teacher_side,
+    teacher_side, 1). Each file is written aside and renamed. Raises `UserError` for counts and sides that
+    cannot be drawn.
     """
     counts = dict(zip(SPLITS, (train, val, test), strict=True))
+    counts |= {UNLABELLED_SPLIT: unlabelled} if unlabelled else {}
     for name, count in counts.items():
         require(count >= len(CLASSES), name, f"at least {len(CLASSES)} images, one a class", count)
     least, _ = SIDES
@@ -256,6 +259,8 @@ def write(
         ]
         ids = np.array([f"synthetic-{patients + g:04d}" for g in groups])
         arrays = {"teacher": large[..., None], "X": np.stack(small)[..., None], "y": labels, "groups": ids}
+        if split == UNLABELLED_SPLIT:
+            del arrays["y"]
         for kind, array in arrays.items():
             _write_array(folder / FILE_NAMES[kind].format(split), array)
         patients += groups.max() + 1

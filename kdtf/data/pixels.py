@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import UserError, require
 from ..predictor import SLACK, to_image, to_pixels
 from .arrays import Arrays, NamedArray, map_npy, write_npy
+from .dataset import Split
 
 CHUNK_BYTES = 32 << 20  # of source pixels looked at in one go
 
@@ -94,6 +95,9 @@ def to_uint8(chunk: np.ndarray, scale: int) -> np.ndarray:
     return np.clip(np.rint(chunk.astype(np.float32) * scale), 0, 255).astype(np.uint8)
 
 
+Side = int | tuple[int, int] | None  # px, of a square or (height, width); None: that of the arrays
+
+
 def resize(pixels: np.ndarray, side: int | tuple[int, int]) -> np.ndarray:
     """Resize images (N, H, W, C) uint8, C 1 or 3, by Pillow's antialiased triangle filter.
 
@@ -104,6 +108,19 @@ def resize(pixels: np.ndarray, side: int | tuple[int, int]) -> np.ndarray:
     for i, image in enumerate(pixels):
         out[i] = to_pixels(to_image(image), out.shape[1:])
     return out
+
+
+def pixels_at(split: Split, side: Side) -> np.ndarray:
+    """The student's pixels of a split (N, H, W, C), reduced from the teacher's where `side` is another."""
+    shape = student_shape(split, side)
+    return split.pixels if split.pixels.shape[1:] == shape else resize(split.teacher_pixels, shape[:2])
+
+
+def student_shape(split: Split, side: Side) -> tuple[int, int, int]:
+    """(H, W, C) of the student's pixels, at another side than the split's own where one is given."""
+    height, width, channels = split.pixels.shape[1:]
+    height, width = (side, side) if isinstance(side, int) else side or (height, width)
+    return (height, width, channels)
 
 
 @dataclass(frozen=True)
@@ -129,19 +146,28 @@ class PixelStore:
 
     def split(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """(student's, teacher's pixels), each (N, H, W, C) uint8; one object where they are the same."""
+        if ("X", self.origin(split)) not in self.pixels:
+            return self._reduced(split), self._stored("teacher", split, None)
         student = self._stored("X", split, self.image_size if self.resizes else None)
         if ("teacher", "train") in self.pixels:
             return student, self._stored("teacher", split, None)
         return student, self._stored("X", split, None) if self.resizes else student
 
-    def _stored(self, kind: str, split: str, side: int | None) -> np.ndarray:
+    def _reduced(self, split: str) -> np.ndarray:
+        """The student's pixels of images that came as the teacher's alone."""
+        own, side = self.pixels["teacher", self.origin(split)].image_shape[:2], self.image_size
+        size = (side, side) if side else self.pixels["X", "train"].image_shape[:2]
+        return self._stored("teacher", split, None if size == own else size)
+
+    def _stored(self, kind: str, split: str, side: int | tuple[int, int] | None) -> np.ndarray:
         at = (kind, self.origin(split))
         array, rows, scale = self.pixels[at].array, self.rows.get(split), self.scale
         if array.dtype == np.uint8 and rows is None and side is None:
             return array
         index = np.arange(len(array)) if rows is None else rows
         scale = scale if array.dtype.kind == "f" else 1
-        shape = (side, side, array.shape[3]) if side else array.shape[1:]
+        height, width = (side, side) if isinstance(side, int) else side or array.shape[1:3]
+        shape = (height, width, array.shape[3])
         content = self.ranges[at].sha256
         upstream = [content, array.dtype.str, array.shape, scale, side, sha256_of(index.tobytes())]
         path = self.work / f"{kind}_{split}_{sha256_of(json.dumps(upstream).encode())[:16]}.npy"

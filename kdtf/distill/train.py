@@ -1,5 +1,6 @@
 """Fitting by recipe: a classifier (a teacher, or its head) on labels, a student alone or distilled."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +11,8 @@ from .batches import Examples, steps_per_epoch, training_stream, validation_batc
 from .callbacks import KeepBest
 from .distiller import Distiller
 from .fit import fit
+from .hints import feature_scale
+from .losses import Array
 from .optim import build_optimizer
 
 
@@ -37,7 +40,7 @@ def train_classifier(
     `UserError` where the loss does not stay finite or memory runs out.
     """
     optimizer = _optimizer(training, model, examples)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss = _classification_loss(training.label_smoothing)
     # XLA is slower than plain kernels on CPUs
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
     examples = examples.without_teacher()
@@ -67,19 +70,20 @@ def train_student(
 ) -> list[dict]:
     """Train a student that gives logits in place; returns its history, a row an epoch.
 
-    Distilled by `rule` from the teacher's logits among the examples, or alone where it is None: the same
+    Distilled by `rule` from what the teacher says among the examples, or alone where it is None: the same
     batches, schedule and budget both ways. The last weights are kept: the cosine ends at rate 0, and
     over a small val split the best epoch is a matter of luck (measured in docs/design.md). Raises
     `UserError` as `train_classifier` does.
     """
     settings = {**vars(rule), "options": dict(rule.options)} if rule else {"alpha": 1.0}
-    distiller = Distiller(student, **settings)
+    scale = None if examples.features is None else feature_scale(examples.features)
+    distiller = Distiller(student, feature_scale=scale, **settings)
     if not distiller.teacher_weight:
         examples = examples.without_teacher()
     distiller.compile(_optimizer(training, student, examples), jit_compile=False)
     return fit(
         distiller,
-        training_stream(examples, training.batch_size, seed),
+        training_stream(examples, training.batch_size, seed, training.unlabelled_share),
         training.epochs,
         phase="student",
         title=title,
@@ -90,6 +94,23 @@ def train_student(
     )
 
 
+def _classification_loss(smoothing: float) -> Callable[[Array, Array], Array]:
+    """The cross entropy of labels (N,) and logits (N, K), a part of each label spread over all classes.
+
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016 (arXiv 1512.00567).
+    """
+    if not smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def smoothed_cross_entropy(labels: Array, logits: Array) -> Array:
+        one_hot = keras.ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+        return keras.losses.categorical_crossentropy(
+            one_hot, logits, from_logits=True, label_smoothing=smoothing
+        )
+
+    return smoothed_cross_entropy
+
+
 def _optimizer(training: Training, model: keras.Model, examples: Examples) -> keras.optimizers.Optimizer:
     return build_optimizer(
         training.optimizer,
@@ -98,4 +119,5 @@ def _optimizer(training: Training, model: keras.Model, examples: Examples) -> ke
         steps_per_epoch(examples.views, training.batch_size) * training.epochs,
         warmup=training.warmup,
         weight_decay=training.weight_decay,
+        clipnorm=training.clipnorm,
     )

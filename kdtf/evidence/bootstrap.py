@@ -83,11 +83,16 @@ def compare(draws: Draws, probs_a: np.ndarray, probs_b: np.ndarray, labels: np.n
     from statsmodels.stats.contingency_tables import mcnemar
 
     a, b = is_right(probs_a, labels), is_right(probs_b, labels)
-    difference = draws.weights @ (b.astype(np.float32) - a) / draws.weights.sum(axis=1)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
     p = float(mcnemar(table, exact=True).pvalue)
-    return Comparison(interval(difference, draws.units), only_a, only_b, p)
+    return Comparison(paired_difference(draws, a, b), only_a, only_b, p)
+
+
+def paired_difference(draws: Draws, a: np.ndarray, b: np.ndarray) -> Interval:
+    """The difference in accuracy b - a of two models by the images that each has right, (N,) in 0..1."""
+    differences = draws.weights @ (b.astype(np.float32) - a) / draws.weights.sum(axis=1)  # (D,)
+    return interval(differences, draws.units)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -106,13 +111,13 @@ def in_words(name: str, difference: Interval, p: float) -> str:
     return f"{name}: no evidence of a difference ({points:+.1f} points, {certainty})."
 
 
-def gain_in_words(teacher: str, gain: Interval, seeds: int) -> str:
-    """A verdict on distilling from a teacher: the mean gain in accuracy over seeds, and its interval."""
+def gain_in_words(change: str, gain: Interval, seeds: int) -> str:
+    """A verdict on a `change` ("distilling from vgg16 against training alone"): its mean gain over seeds."""
     points, low, high = (100 * v for v in gain)
     finding = "no evidence of a difference"
     if gain.excludes_zero:
         finding = "a gain" if points > 0 else "a loss"
     return (
-        f"Over {seeds} seeds distilling from {teacher} against training alone: {finding} "
+        f"Over {seeds} seeds {change}: {finding} "
         f"({points:+.1f} points on average, {low:+.1f} to {high:+.1f})."
     )

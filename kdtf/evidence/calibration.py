@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..predictor import tempered
+from ..records import Agreement
 from .bootstrap import Draws, Interval, interval
 from .metrics import LEAST_PROB, accuracy, confidence_bins, is_right, ratio
 
@@ -96,6 +97,16 @@ def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
     full = count > 0
     means = [np.bincount(bins, values)[full] / count[full] for values in (confidence, right)]
     return Reliability(means[0], means[1], count[full])
+
+
+def class_agreement(
+    images: str, teacher: np.ndarray, student: np.ndarray, labels: np.ndarray | None = None
+) -> Agreement:
+    """Teacher and student on some images, by the classes (N,) that they name and the true ones, if known."""
+    teacher_right, student_right = (
+        None if labels is None else float((named == labels).mean()) for named in (teacher, student)
+    )
+    return Agreement(images, len(student), teacher_right, student_right, float((teacher == student).mean()))
 
 
 def agreement(student: np.ndarray, teacher: np.ndarray) -> dict[str, float]:

@@ -4,12 +4,17 @@ Test data never comes here.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..records import KERAS, GroundTruth, Predictions, TensorError
-from .metrics import accuracy
+import numpy as np
+
+from ..records import KERAS, FrontierFile, GroundTruth, Predictions, TensorError
+from .bootstrap import Draws, Interval, draw, interval, paired_difference
+from .metrics import accuracy, is_right, score
 
 MOST_LOST = 0.01  # val accuracy that int8 may lose before its worst layer is named
+MEMORISED = 0.98  # of the training images right, and as much above val: a teacher knows them by heart
+ABOVE_VAL = 0.03
 
 
 def val_order(accuracy: float, loss: float) -> tuple[float, float]:
@@ -24,6 +29,12 @@ def val_order(accuracy: float, loss: float) -> tuple[float, float]:
 def best_on_val(scores: Sequence[tuple[float, float]]) -> int:
     """Which of some (val accuracy, val loss) is best by `val_order`; the first among equals."""
     return max(range(len(scores)), key=lambda i: val_order(*scores[i]))
+
+
+def best_teacher(teachers: Sequence[Predictions], truth: GroundTruth) -> int:
+    """Which of some teachers is best on val by `val_order`; the first among equals."""
+    scores: list[Any] = [score(teacher.val_probs, truth.val) for teacher in teachers]
+    return best_on_val([(own["accuracy"], own["loss"]) for own in scores])
 
 
 def val_accuracy(predictions: Predictions, truth: GroundTruth) -> float:
@@ -42,13 +53,93 @@ def file_to_ship(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return min(files, key=lambda row: (-_as_in_csv(row["val_accuracy"]), _as_in_csv(row["size_kib"])))
 
 
+def smallest_good(files: Sequence[FrontierFile], truth: GroundTruth, seed: int) -> int:
+    """Which file to go on with: the smallest whose val accuracy is within the interval of the best one's.
+
+    Accuracies are means over seeds; the interval (95 %, bootstrap over val images) is of the best file, the
+    smallest of those that are equally good. So a small val, which cannot tell files apart, lets small files
+    win.
+    """
+    best = max(range(len(files)), key=lambda i: (val_interval(files[i], truth, seed).value, -files[i].kib))
+    least = val_interval(files[best], truth, seed).low
+    good = [i for i, file in enumerate(files) if val_interval(file, truth, seed).value >= least]
+    return min(good, key=lambda i: files[i].kib)
+
+
+def val_interval(file: FrontierFile, truth: GroundTruth, seed: int) -> Interval:
+    """The val accuracy of a file, the mean over its seeds, and its interval by bootstrap over images."""
+    draws = _val_draws(truth, seed)
+    right = [is_right(result.predictions.val_probs, truth.val) for result in file.files]
+    return interval(draws.weights @ np.mean(right, axis=0) / draws.weights.sum(axis=1), draws.units)
+
+
+def _val_draws(truth: GroundTruth, seed: int) -> Draws:
+    return draw(len(truth.val), rng=np.random.default_rng([seed, 0xF20]))
+
+
 def _as_in_csv(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def teacher_helps(teacher_val_accuracy: float, alone_val_accuracy: float) -> bool:
-    """Is a student likely to gain from a teacher? Only where that is better on val than the student alone."""
-    return teacher_val_accuracy > alone_val_accuracy
+class Outlook(NamedTuple):
+    """What distilling from a teacher is likely to do: its accuracy on val minus that of the student alone.
+
+    Only an interval that excludes zero tells: a clearly better teacher is likely to help, a worse one to
+    harm.
+    """
+
+    teacher: str
+    difference: Interval
+
+    @property
+    def harms(self) -> bool:
+        """Is the teacher worse than the student alone."""
+        return self.difference.high < 0
+
+    @property
+    def in_words(self) -> str:
+        """One sentence."""
+        points, low, high = (100 * v for v in self.difference)
+        place = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}" if points else "level with"
+        verdict = "that val cannot tell whether it helps"
+        if self.difference.excludes_zero:
+            verdict = "it is worse, and distilling is likely to harm"
+            if points > 0:
+                verdict = "it is clearly better, and distilling is likely to help"
+        ends = f"interval {low:+.1f} to {high:+.1f}"
+        return f"On val the teacher {self.teacher} is {place} the student alone ({ends}): {verdict}."
+
+
+def outlook(teacher: Predictions, alone: Predictions, truth: GroundTruth, seed: int) -> Outlook:
+    """What to expect of distilling from a teacher: see `Outlook`. By paired bootstrap over val images."""
+    ours, theirs = (is_right(model.val_probs, truth.val) for model in (teacher, alone))
+    return Outlook(teacher.teacher, paired_difference(_val_draws(truth, seed), theirs, ours))
+
+
+def memorised(right_on_train: float, right_on_val: float) -> bool:
+    """Does a teacher know its training images by heart, so that its labels say what the true ones say?
+
+    It does where it has `MEMORISED` of them right, and `ABOVE_VAL` more of them than of val.
+    """
+    rounding = 1e-9
+    above = right_on_train - right_on_val
+    return right_on_train >= MEMORISED - rounding and above >= ABOVE_VAL - rounding
+
+
+def memory_in_words(
+    teacher: str, right_on_train: float, right_on_val: float, *, unlabelled: bool
+) -> str | None:
+    """A warning of a teacher that has memorised its training images, None of any other.
+
+    With advice where it does not label `unlabelled` images too.
+    """
+    if not memorised(right_on_train, right_on_val):
+        return None
+    advice = "" if unlabelled else "; add unlabelled images (--unlabelled)"
+    return (
+        f"The teacher {teacher} is right on {right_on_train:.3f} of its training images and on "
+        f"{right_on_val:.3f} of val: its labels repeat yours{advice}."
+    )
 
 
 def worst_error(errors: Sequence[TensorError]) -> TensorError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..predictor import tempered
 from ..records import KERAS, FileEvidence, GroundTruth, Predictions
-from .bootstrap import Draws, Interval, compare, draw, gain_in_words, holm, in_words, interval
+from .bootstrap import Draws, compare, draw, holm, in_words, interval
 from .calibration import (
     Reliability,
     agreement,
@@ -22,6 +22,7 @@ from .calibration import (
     temperature,
     threshold_rule,
 )
+from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
 from .metrics import accuracy, is_right, ranked, scores, weighted_auc
 
 
@@ -115,7 +116,9 @@ def _comparison_rows(
     comparisons = [compare(subset.draws, a.test_probs[rows], b.test_probs[rows], labels) for a, b in compared]
     corrected = holm([comparison.p for comparison in comparisons])
     for (_, b), comparison, p in zip(compared, comparisons, corrected, strict=True):
-        subject = b.teacher if b.recipe == KERAS else f"{b.teacher} {b.recipe}"
+        subject = teacher_in_words(b.teacher)
+        if b.recipe != KERAS:
+            subject += f", {b.recipe}" if " " in subject else f" {b.recipe}"
         yield {
             **b.name,
             "question": question,
@@ -139,7 +142,8 @@ def _seeds(data: TestedModels) -> Iterator[dict[str, Any]]:
         for m in data.models:
             value = accuracy(m.test_probs[subset.rows], subset.labels)
             accuracies[m.teacher, m.model, m.recipe][m.seed] = value
-        alone = accuracies["alone", "alone", KERAS]
+        rows = _subset_gains(data, subset)
+        gains = {row["teacher"]: row for row in rows if row["question"] in AGAINST_ALONE}
         for (teacher, model, recipe), by_seed in accuracies.items():
             values = np.array(list(by_seed.values()))
             row = {
@@ -154,21 +158,20 @@ def _seeds(data: TestedModels) -> Iterator[dict[str, Any]]:
                 "highest": values.max(),
             }
             if model == "distilled" and recipe == KERAS and len(values) > 1:
-                gain, p = _mean_gain(np.array([by_seed[s] - alone[s] for s in by_seed]))
-                row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "gain_p": p}
-                row["verdict"] = gain_in_words(teacher, gain, len(values))
+                own = gains[teacher]
+                row |= {"gain": own["gain"], "gain_low": own["low"], "gain_high": own["high"]}
+                row |= {"gain_p": own["p"], "verdict": own["verdict"]}
             yield row
 
 
-def _mean_gain(gains: np.ndarray) -> tuple[Interval, float | None]:
-    """Mean of paired gains (S,), Student's t interval over seeds, p: does training again give it again?"""
-    from scipy.stats import ttest_1samp
+def _gains(data: TestedModels) -> Iterator[dict[str, Any]]:
+    """What distilling, unlabelled images and an ensemble add, on every subset."""
+    for subset in data.subsets:
+        yield from _subset_gains(data, subset)
 
-    if np.ptp(gains) == 0:  # the t test is undefined; the interval has no width
-        return Interval(*[float(gains[0])] * 3), None
-    test = ttest_1samp(gains, 0)
-    low, high = test.confidence_interval(0.95)
-    return Interval(float(gains.mean()), float(low), float(high)), float(test.pvalue)
+
+def _subset_gains(data: TestedModels, subset: Subset) -> Iterator[dict[str, Any]]:
+    return gain_rows(data.models, data.truth, subset.name, subset.rows, subset.draws)
 
 
 def _classes(data: TestedModels) -> Iterator[dict[str, Any]]:
@@ -208,6 +211,7 @@ TABLES = {
     "intervals": EvidenceTable("intervals.csv", _intervals),
     "comparisons": EvidenceTable("comparisons.csv", _comparisons),
     "seeds": EvidenceTable("seeds.csv", _seeds),
+    "gains": EvidenceTable("gains.csv", _gains),
     "classes": EvidenceTable("per_class.csv", _classes),
     "calibration": EvidenceTable("calibration.csv", _calibration),
 }

@@ -5,17 +5,17 @@ images are folded into the first kernel: its sum over the colours is what a grey
 channels would meet.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import re
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-from keras import layers
-
 from ..errors import require, require_known
+from ..lazy_keras import keras, layers
 from .cut_names import PREFIX, parts_of
-from .efficientnet_lite import STAGES, efficientnetlite0
-from .networks import as_application
+from .efficientnet_lite import STAGES
+from .registry import row_of
 from .seeding import initial_weights_from
 from .weights import WeightSource
 
@@ -25,31 +25,35 @@ MOBILE = (1 / 127.5, -1.0)  # pixels 0..255 to -1..1
 
 @dataclass(frozen=True)
 class Cuttable:
-    """A network that can be cut.
+    """A network of the registry of teachers that can be cut.
 
-    `build` takes `input_tensor`, `input_shape`, `weights` and, where there are several widths, `alpha`;
-    `width` is that of random weights, the smallest official one. `blocks` names the layer after each
-    block, of several names the first that there is. `scaling` is a factor and an offset of pixels 0..255.
+    `blocks` names the layer after each block, of several names the first that there is. `scaling` is a factor
+    and an offset of pixels 0..255; `width`, where there are several, that of random weights, the smallest
+    official one.
     """
 
-    build: Callable[..., keras.Model]
     blocks: tuple[tuple[str, ...], ...]
     scaling: tuple[float, float]
     width: float | None = None
 
 
-CUTTABLE = {  # by the name of the teacher whose weights fit
-    "mobilenet": Cuttable(
-        keras.applications.MobileNet, tuple((f"conv_pw_{i}_relu",) for i in range(1, 14)), MOBILE, 0.25
-    ),
+CUTTABLE = {  # by the name of the teacher
+    "mobilenet": Cuttable(tuple((f"conv_pw_{i}_relu",) for i in range(1, 14)), MOBILE, 0.25),
     "mobilenetv2": Cuttable(
-        keras.applications.MobileNetV2,
         tuple((f"block_{i}_add", f"block_{i}_project_BN") for i in range(1, 17)),
         MOBILE,
         0.35,
     ),
+    # The minimalistic form: ReLU, 3 x 3 kernels, no squeeze-and-excitation. XNNPACK has no int8 hard-swish:
+    # it takes the other form in pieces, five times as slowly, and that form's answers are further from float.
+    "mobilenetv3small": Cuttable(
+        tuple(
+            (f"expanded_conv{i}_add", f"expanded_conv{i}_project_bn")
+            for i in ("", *(f"_{i}" for i in range(1, 11)))
+        ),
+        MOBILE,
+    ),
     "efficientnetlite0": Cuttable(
-        as_application(efficientnetlite0),
         tuple((f"blocks.{i}.add", f"blocks.{i}._bn2") for i in range(sum(stage[0] for stage in STAGES))),
         (1 / 128, -127 / 128),
     ),
@@ -89,21 +93,29 @@ def build_trunk(network: str, block: int, shape: tuple[int, int, int], source: W
     require(
         min(shape[:2]) >= MIN_SIDE, "image side", f"at least {MIN_SIDE} px for {PREFIX}{network}", shape[:2]
     )
-    row = CUTTABLE[network]
+    row, build = CUTTABLE[network], row_of(network).build
     width: dict[str, Any] = {"alpha": row.width} if row.width else {}
 
     def colour(weights: str | None, **arguments: Any) -> keras.Model:
         width.update(arguments)  # a file of weights knows its width
-        return row.build(input_shape=(*shape[:2], 3), include_top=False, weights=weights, **width)
+        return build(input_shape=(*shape[:2], 3), include_top=False, weights=weights, **width)
 
     trained, pretrained, origin = source.load(network, colour)
     pixels = keras.Input(shape, name="pixels")
     scaled = layers.Rescaling(*row.scaling, name="scale")(pixels)
-    whole = row.build(input_tensor=scaled, input_shape=shape, include_top=False, weights=None, **width)
+    whole = build(input_tensor=scaled, input_shape=shape, include_top=False, weights=None, **width)
     _copy_weights(trained, whole)
+    _name_by_place(whole)
     names = {layer.name for layer in whole.layers}
     end = next(name for name in row.blocks[block - 1] if name in names)
     return Trunk(pixels, whole.get_layer(end).output, pretrained, origin)
+
+
+def _name_by_place(network: keras.Model) -> None:
+    """Number the ReLUs without a name of their own from 1, where Keras counts what was built before."""
+    unnamed = (layer for layer in network.layers if re.fullmatch(r"re_lu(_\d+)?", layer.name))
+    for number, layer in enumerate(unnamed, 1):
+        layer.name = f"relu_{number}"
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:

@@ -5,9 +5,11 @@ Made by EfficientNet's authors for devices (tensorflow/tpu, models/official/effi
 published weights, but for the underscore that those begin with.
 """
 
-import keras
+from __future__ import annotations
+
 import numpy as np
-from keras import KerasTensor, layers
+
+from ..lazy_keras import KerasTensor, keras, layers
 
 EPSILON = 1e-3  # of BatchNormalization
 # repeats, kernel, stride of the first, expansion, filters (Tan and Le 2019, arXiv 1905.11946, table 1)

@@ -3,11 +3,11 @@
 Channels last, no preprocessing and no head: `teachers` and `students` put those on.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-import keras
-from keras import KerasTensor, layers
-
+from ..lazy_keras import KerasTensor, keras, layers
 from .efficientnet_lite import efficientnetlite0, load_published
 
 

@@ -1,50 +1,48 @@
-"""The teachers, one row per name: all that goes with a network of Keras Applications.
+"""The teachers, one row per name: all that goes with a network of Keras Applications."""
 
-Keras is imported inside the functions: a misspelt name is told at once, not after its start-up.
-"""
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import require_known
-
-if TYPE_CHECKING:
-    from keras import KerasTensor as Tensor
-    from keras import Model as Network
-else:
-    Tensor = Network = object
+from ..lazy_keras import KerasTensor, keras, layers
+from . import networks
 
 
-def pooled(maps: Tensor) -> Tensor:
+def pooled(maps: KerasTensor) -> KerasTensor:
     """Global average pooling: maps (N, h, w, F) to features (N, F)."""
-    from keras import layers
-
     return layers.GlobalAveragePooling2D()(maps)
 
 
-def dense_head(features: Tensor, classes: int) -> Tensor:
+def dense_head(features: KerasTensor, classes: int) -> KerasTensor:
     """Dense 512 ReLU, dropout 0.5, Dense K: features (N, F) to logits (N, K)."""
-    from keras import layers
-
     x = layers.Dense(512, activation="relu")(features)
     x = layers.Dropout(0.5)(x)
     return layers.Dense(classes, name="logits")(x)
 
 
-def conv_head(maps: Tensor, classes: int) -> Tensor:
+def conv_head(maps: KerasTensor, classes: int) -> KerasTensor:
     """Dropout 0.5, Conv 512 3x3 ReLU, MaxPool 7x7 stride 1, Dense 64, Dense K: maps (N, h, w, F) to logits.
 
     Where the maps are smaller than 7 the window is as large as they are.
     """
-    from keras import layers
-
     x = layers.Dropout(0.5)(maps)
     x = layers.Conv2D(512, 3, padding="same", activation="relu")(x)
     x = layers.MaxPooling2D([min(7, side) for side in x.shape[1:3]], strides=1)(x)
     x = layers.Dense(64, activation="relu")(layers.Flatten()(x))
     return layers.Dense(classes, name="logits")(x)
+
+
+def linear_head(features: KerasTensor, classes: int, dropout: float) -> KerasTensor:
+    """Dropout, Dense K on features (N, F), or maps (N, h, w, F) that are pooled first, to logits (N, K)."""
+    x = pooled(features) if len(features.shape) == 4 else features
+    return layers.Dense(classes, name="logits")(layers.Dropout(dropout)(x))
+
+
+HEADS = {"linear": linear_head}  # beside "own", the head of a teacher's row
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,10 @@ class Teacher:
     `builder` is a class of `keras.applications`, or a function of `networks` in lower case; `module`
     the module of Keras with its `preprocess_input`. `files` maps the official names of its ImageNet
     weights (without top) to the builder arguments they were trained with; the first is the one Keras
-    downloads. `scaling`, a factor and an offset of pixels 0..255, stands for the module where there is
-    none. `published` says whether Keras has ImageNet weights for it. `neck` makes of the last
-    maps the features that are cached where the base is frozen, `head` of the features the logits.
-    `min_side` in pixels.
+    downloads. `arguments` are those of the builder that hold for all of them. `scaling`, a factor and an
+    offset of pixels 0..255, stands for the module where there is none. `published` says whether Keras has
+    ImageNet weights for it. `neck` makes of the last maps the features that are cached where the base is
+    frozen, `head` of the features the logits. `min_side` in pixels.
     """
 
     builder: str
@@ -67,21 +65,20 @@ class Teacher:
     aliases: tuple[str, ...] = ()
     published: bool = True
     scaling: tuple[float, float] | None = None
-    neck: Callable[[Tensor], Tensor] = pooled
-    head: Callable[[Tensor, int], Tensor] = dense_head
+    arguments: dict[str, Any] = field(default_factory=dict)
+    neck: Callable[[KerasTensor], KerasTensor] = pooled
+    head: Callable[[KerasTensor, int], KerasTensor] = dense_head
 
-    def build(self, **arguments: Any) -> Network:
+    def build(self, **arguments: Any) -> keras.Model:
         """The network itself, by the arguments of its builder."""
+        arguments = {**self.arguments, **arguments}
         if self.builder.islower():
-            networks = import_module("kdtf.models.networks")
             return networks.as_application(getattr(networks, self.builder))(**arguments)
-        return getattr(import_module("keras.applications"), self.builder)(**arguments)
+        return getattr(keras.applications, self.builder)(**arguments)
 
-    def preprocess(self, pixels: Tensor) -> Tensor:
+    def preprocess(self, pixels: KerasTensor) -> KerasTensor:
         """Pixels 0..255 as the network was trained to take them."""
         if self.scaling:
-            from keras import layers
-
             return layers.Rescaling(*self.scaling)(pixels)
         return import_module(f"keras.applications.{self.module}").preprocess_input(pixels)
 
@@ -116,6 +113,13 @@ TEACHERS = {
         "MobileNetV2",
         "mobilenet_v2",
         {f"mobilenet_v2_{_TF}_{a}_224_no_top.h5": {"alpha": float(a)} for a in _ALPHAS_V2},
+    ),
+    # the minimalistic form, which int8 suits; the other one is keras:MobileNetV3Small
+    "mobilenetv3small": Teacher(
+        "MobileNetV3Small",
+        "mobilenet",
+        {"weights_mobilenet_v3_small_minimalistic_224_1.0_float_no_top_v2.h5": {}},
+        arguments={"minimalistic": True, "include_preprocessing": False},
     ),
     "efficientnetb0": Teacher("EfficientNetB0", "efficientnet", {"efficientnetb0_notop.h5": {}}),
     "densenet-conv": Teacher(
@@ -158,7 +162,7 @@ def row_of(name: str) -> Teacher:
     """
     if not name.startswith(GENERIC):
         return TEACHERS[name]
-    applications, builder = import_module("keras.applications"), name.removeprefix(GENERIC)
+    applications, builder = keras.applications, name.removeprefix(GENERIC)
     classes = [n for n in dir(applications) if n[0].isupper()]
     require_known("--teachers keras:", builder, classes)
     module = getattr(applications, builder).__module__.rpartition(".")[2]

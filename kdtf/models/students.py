@@ -5,6 +5,8 @@ Every layer has a name of its own: Keras would number them by how many it has ma
 student would be called otherwise in another run.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import zipfile
@@ -12,10 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-from keras import layers
-
 from ..errors import UserError, require, require_known
+from ..lazy_keras import keras, layers
 from ..records import StudentNetwork
 from . import networks
 from .cut_names import PREFIX, is_cut

@@ -6,7 +6,8 @@ array it is given and is easily applied twice. Builds only: `distill` fits.
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .registry import Teacher, row_of
+from ..records import TeacherHead
+from .registry import HEADS, Teacher, row_of
 from .seeding import initial_weights_from
 from .weights import WeightSource
 
@@ -75,13 +76,19 @@ def build_base(
     return Base(keras.Model(pixels, features, name=name), pretrained, origin)
 
 
-def build_head(name: str, features: tuple[int, ...], classes: int, seed: int = 0) -> "keras.Model":
-    """The head of the network `name`: features of shape (N, *features) to logits (N, K)."""
+def build_head(
+    name: str, features: tuple[int, ...], classes: int, seed: int = 0, head: TeacherHead | None = None
+) -> "keras.Model":
+    """A head for the network `name`, its own by default: features (N, *features) to logits (N, K)."""
     import keras
 
     inputs = keras.Input(features, name="features")
     with initial_weights_from(seed):
-        return keras.Model(inputs, row_of(name).head(inputs, classes), name="head")
+        if head is None or head.name == "own":
+            logits = row_of(name).head(inputs, classes)
+        else:
+            logits = HEADS[head.name](inputs, classes, head.dropout)
+        return keras.Model(inputs, logits, name="head")
 
 
 def with_head(base: "keras.Model", head: "keras.Model") -> "keras.Model":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.dataset import UNLABELLED_SPLIT
 from ..data.load import load
 from ..errors import require
 from ..files import file_digest
@@ -12,8 +13,9 @@ from ..predictor import to_image
 from ..progress import Progress
 from .formats import layouts
 from .images import Picture
-from .plan import Item, Plan
+from .plan import Item, Plan, unlabelled_split
 from .settings import PrepareConfig
+from .unlabelled import chosen_files, instead_note
 
 
 def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Progress) -> Plan:
@@ -32,11 +34,15 @@ def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Pr
     for note in data.notes:
         progress.say(note)
     splits = {}
-    for name, split in data.splits.items():
+    own = {UNLABELLED_SPLIT: data.unlabelled} if data.unlabelled else {}
+    if own and settings.unlabelled is not None:
+        progress.say(instead_note(len(own.pop(UNLABELLED_SPLIT).labels)))
+    for name, split in (data.splits | own).items():
         reads = [partial(_picture, split.pixels, i, sha) for i in range(len(split.pixels))]
         pairs = zip(split.labels.tolist(), reads, strict=True)
         splits[name] = [Item(source.name, label, None, read) for label, read in pairs]
-    return Plan(data.classes, splits)
+    files, ignored = chosen_files({}, settings, progress)
+    return Plan(data.classes, splits | unlabelled_split(files, {}, settings), dict(ignored))
 
 
 def _picture(pixels: np.ndarray, row: int, sha: str) -> Picture:

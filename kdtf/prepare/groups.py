@@ -2,41 +2,51 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError, require
 
 
-def by_name(files: Iterable[str], pattern: str) -> tuple[dict[str, str], int]:
-    """({file: group}, files that do not match): group 1 of the pattern, or all of it where it has none.
+def by_name(files: Sequence[str], pattern: str) -> dict[str, str]:
+    """{file: group} of those that match: group 1 of the pattern, or all of it where it has none.
 
-    Searched in the name without its folders. A file that does not match is a group of its own, called by
-    its path, which no name can be. Raises `UserError` where none matches.
+    Searched in the name without its folders. Raises `UserError` where none matches.
     """
-    regex, group_of, unmatched = re.compile(pattern), {}, 0
+    regex, group_of = re.compile(pattern), {}
     for file in files:
         match = regex.search(PurePosixPath(file).name)
         group = match and match[1 if regex.groups else 0]
-        unmatched += not group
-        group_of[file] = group or file
-    example = PurePosixPath(next(iter(group_of))).name
-    rule = f"found in file names such as {example!r}"
-    require(unmatched < len(group_of), "--group-regex", rule, pattern)
-    return group_of, unmatched
+        if group:
+            group_of[file] = group
+    rule = f"found in file names such as {PurePosixPath(files[0]).name!r}"
+    require(group_of, "--group-regex", rule, pattern)
+    return group_of
 
 
-def by_table(files: Iterable[str], table: Path) -> dict[str, str]:
-    """{file: group} from a CSV file with columns file (path in the source, or bare name) and group.
+def read_table(table: Path) -> dict[str, str]:
+    """{path in the source, or bare name: group} from a CSV file with columns file and group.
 
-    Raises `UserError` where it cannot be read, lacks a file, names one twice, or by a bare name of several.
+    Raises `UserError` where it cannot be read or has two groups for a file.
     """
     rows: dict[str, str] = {}
     for file, group in _read_rows(table):
         name = PurePosixPath(file).as_posix()
         require(rows.get(name, group) == group, f"the group of {file!r} in {table.name}", "one", group)
         rows[name] = group
-    files = list(files)
+    return rows
+
+
+def names_any(files: Iterable[str], rows: dict[str, str]) -> bool:
+    """Whether a table has a row for any of `files`."""
+    return any(file in rows or PurePosixPath(file).name in rows for file in files)
+
+
+def by_table(files: Sequence[str], rows: dict[str, str], table: str) -> dict[str, str]:
+    """{file: group} by the rows of a table of that name.
+
+    Raises `UserError` where it lacks a file, or has it by a bare name that several files have.
+    """
     by_bare_name: dict[str, list[str]] = {}
     for file in files:
         by_bare_name.setdefault(PurePosixPath(file).name, []).append(file)
@@ -46,7 +56,7 @@ def by_table(files: Iterable[str], table: Path) -> dict[str, str]:
         known = file in rows or name in rows
         require(known, "--groups", "a table with a row for each image", f"none for {file!r}")
         rule = "paths in the source where several files have one name"
-        require(file in rows or len(by_bare_name[name]) == 1, f"files in {table.name}", rule, name)
+        require(file in rows or len(by_bare_name[name]) == 1, f"files in {table}", rule, name)
         group_of[file] = rows.get(file) or rows[name]
     return group_of
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__
-from ..config import section_dict
+from ..data.dataset import UNLABELLED_SPLIT
 from ..data.provenance import MADE_BY, PROVENANCE
 from ..errors import require
 from ..files import file_digest
 from ..predictor import BITS_12
 from ..progress import Progress
+from ..sections import section_dict
 from ..versions import versions
 from .archive import plan_archive
 from .output import NAMES, check_places, staged
@@ -42,7 +43,7 @@ def prepare(source: Path, settings: PrepareConfig, progress: Progress) -> Summar
     Raises `UserError`, and then leaves that folder as it was.
     """
     source, out = Path(source), Path(settings.out)
-    check_places(source, out)
+    check_places(source, out, None if settings.unlabelled is None else Path(settings.unlabelled))
     with warnings.catch_warnings(), staged(out) as folder:
         # Set once, in this thread. pydicom's warnings quote headers, and a header holds the patient; a
         # bomb of Pillow's is refused by its size, and a class too rare for scikit-learn by `cut`.
@@ -98,11 +99,13 @@ def _provenance(
     for name in ("out", "workers"):  # neither changes a byte
         del values[name]
     values["groups"] = settings.groups and Path(settings.groups).name
-    splits = {}
+    values["unlabelled"] = settings.unlabelled and printable(Path(settings.unlabelled).resolve().name)
+    splits: dict[str, dict] = {}
     for split, own in rows.items():
         counts = Counter(row.label for row in own)
-        by_class = {name: counts[k] for k, name in enumerate(plan.classes)}
-        splits[split] = {"images": len(own), "classes": by_class}
+        splits[split] = {"images": len(own)}
+        if split != UNLABELLED_SPLIT:
+            splits[split]["classes"] = {name: counts[k] for k, name in enumerate(plan.classes)}
     return {
         "made_by": MADE_BY,
         "source": printable(source.resolve().name),

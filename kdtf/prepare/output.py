@@ -13,24 +13,35 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..data.arrays import FILE_NAMES
-from ..data.dataset import SPLITS
+from ..data.dataset import SPLITS, UNLABELLED_SPLIT
 from ..data.provenance import MADE_BY, PROVENANCE
 from ..errors import require
 from ..files import disk_errors
 
 PATTERNS = (*FILE_NAMES.values(), "files_{}.csv")
 # SYNTHETIC.txt is never made here: beside real images it would call them a phantom
-NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(s) for s in SPLITS for pattern in PATTERNS))
+PARTS = (*SPLITS, UNLABELLED_SPLIT)
+NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(part) for part in PARTS for pattern in PATTERNS))
 
 
-def check_places(source: Path, out: Path) -> None:
-    """Raise `UserError` unless `source` is there and neither of the two is inside the other."""
+def check_places(source: Path, out: Path, unlabelled: Path | None) -> None:
+    """Raise `UserError` unless what is read is there and no place is inside another."""
     require(
         source.exists(), "the source", "a folder of images or an .npz file", str(source), "Nothing is there."
     )
-    inner, outer = source.resolve(), out.resolve()
-    apart = not (inner.is_relative_to(outer) or outer.is_relative_to(inner))
-    require(apart, "--out", "outside the source, and the source outside --out", str(out))
+    require(_apart(source, out), "--out", "outside the source, and the source outside --out", str(out))
+    if unlabelled is None:
+        return
+    require(unlabelled.is_dir(), "--unlabelled", "a folder of images", str(unlabelled))
+    for name, place in (("the source", source), ("--out", out)):
+        rule = f"outside {name}, and {name} outside --unlabelled"
+        hint = "A folder unlabelled/ at the top of the source is read without it." * (place is source)
+        require(_apart(unlabelled, place), "--unlabelled", rule, str(unlabelled), hint)
+
+
+def _apart(first: Path, second: Path) -> bool:
+    inner, outer = first.resolve(), second.resolve()
+    return not (inner.is_relative_to(outer) or outer.is_relative_to(inner))
 
 
 @contextmanager

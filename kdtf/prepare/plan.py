@@ -4,14 +4,14 @@ Reads no pixel. Everything that is wrong with the folder as such is said here, b
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..data.dataset import SPLITS
+from ..data.dataset import SPLITS, UNLABELLED, UNLABELLED_SPLIT
 from ..errors import UserError, require
 from ..progress import Progress
 from . import groups
@@ -20,6 +20,7 @@ from .images import Picture
 from .listing import ELSEWHERE, Listing, list_source
 from .settings import PrepareConfig
 from .split import cut
+from .unlabelled import Files, chosen_files, set_apart
 
 FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -29,7 +30,7 @@ class Item:
     """One image to come."""
 
     file: str  # relative to the source
-    label: int
+    label: int  # `UNLABELLED` where there is none
     group: str | None
     read: Callable[[], Picture]  # raises `Unusable`
 
@@ -39,13 +40,13 @@ class Plan:
     """The classes of a source, and of each split its images in the order of the rows to come."""
 
     classes: tuple[str, ...]
-    splits: dict[str, list[Item]]  # train and test, and val where there is one
+    splits: dict[str, list[Item]]  # train and test, and val and unlabelled where they are
     ignored: dict[str, int] = field(default_factory=dict)  # {reason: number of files left out}
 
 
 def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Plan:
     """The plan of a folder of images. Raises `UserError`."""
-    listing = list_source(source)
+    listing, own = set_apart(source, list_source(source))
     nothing = f"no image in {str(source)!r}. {listing.ignored_note()}".strip()
     require(listing.images, "the source", layouts(), nothing)
     tops = _split_folders(listing.folders)
@@ -59,9 +60,10 @@ def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Pl
         require(names[folder] in classes, f"class {names[folder]!r} of {split}", rule, "no such folder", hint)
     nothing = f"no image in the folders of classes. {listing.ignored_note()}"
     require(places, "the source", layouts(), nothing)
+    others, ignored = chosen_files(own, settings, progress)
     for name in sorted({listing.images[file] for file in places}):
         require_library(name)
-    group_of = _groups(places, settings, progress)
+    group_of = _groups(places, others, settings, progress)
     order = sorted(places, key=lambda file: (names[places[file][1]], file))
     items = [
         Item(
@@ -72,12 +74,27 @@ def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Pl
         )
         for file in order
     ]
+    listing.ignored += ignored
     if note := listing.ignored_note():
         progress.say(note)
     split_of = {file: split for file, (split, _) in places.items()}
     has_splits = None not in split_of.values()
     splits = _own_splits(items, split_of, progress) if has_splits else _cut(items, classes, settings)
+    splits |= unlabelled_split(others, group_of, settings)
     return Plan(classes, splits, dict(sorted((+listing.ignored).items())))
+
+
+def unlabelled_split(
+    files: Files, group_of: dict[str, str], settings: PrepareConfig
+) -> dict[str, list[Item]]:
+    """{"unlabelled": images in the order of their names}, or {} where there are none. Raises `UserError`."""
+    for name in sorted({name for _, name in files.values()}):
+        require_library(name)
+    items = [
+        Item(file, UNLABELLED, group_of.get(file), partial(FORMATS[name].read, path, settings.window))
+        for file, (path, name) in sorted(files.items())
+    ]
+    return {UNLABELLED_SPLIT: items} if items else {}
 
 
 # Layout
@@ -144,12 +161,27 @@ def _short_hint(folders: list[Place], settings: PrepareConfig) -> str:
 # Groups and splits
 
 
-def _groups(files: Iterable[str], settings: PrepareConfig, progress: Progress) -> dict[str, str]:
+def _groups(
+    files: Collection[str], others: Collection[str], settings: PrepareConfig, progress: Progress
+) -> dict[str, str]:
+    """{file: group} of labelled `files` and unlabelled `others`, without those whose groups are unknown."""
     if settings.groups is not None:
-        return groups.by_table(files, Path(settings.groups))
+        table = Path(settings.groups)
+        rows = groups.read_table(table)
+        covered = groups.names_any(others, rows)
+        if others and not covered:
+            progress.warn("No unlabelled image is in the table of --groups: their groups are unknown.")
+        return groups.by_table([*files, *(others if covered else ())], rows, table.name)
     if settings.group_regex is None:
         return {}
-    group_of, unmatched = groups.by_name(files, settings.group_regex)
+    matched = groups.by_name([*files, *others], settings.group_regex)
+    group_of: dict[str, str] = {}
+    for what, own in (("labelled", files), ("unlabelled", others)):  # one pattern need not fit both
+        if own and not any(file in matched for file in own):
+            progress.warn(f"No {what} image matches --group-regex: their groups are unknown.")
+            continue
+        group_of |= {file: matched.get(file, file) for file in own}  # a path, which no name can be
+    unmatched = sum(file not in matched for file in group_of)
     if unmatched:
         counts = f"{unmatched} of {len(group_of)} files"
         progress.say(f"{counts} do not match --group-regex: each is a group of its own.")

@@ -4,8 +4,9 @@ import math
 import re
 from dataclasses import dataclass
 
-from ..config import SIDES, Section, flag, option
+from ..config import SIDES
 from ..errors import UserError, require
+from ..sections import Section, flag, option
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,7 @@ class PrepareConfig(Section):
     """prepare: a folder of images, DICOM files or an .npz file becomes the arrays a run reads"""
 
     out: str = option("FData", "folder that takes the arrays", "DIR")
+    unlabelled: str | None = option(None, "folder of images without labels [unlabelled/ of SOURCE]", "FOLDER")
     size: int = option(32, "side of the square images", "PX")
     teacher_size: int | None = option(None, "side of a second, larger copy for the teacher [none]", "PX")
     keep_aspect: bool = option(False, "pad with black to a square instead of stretching")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.arrays import FILE_NAMES
+from ..data.dataset import UNLABELLED, UNLABELLED_SPLIT
 from ..errors import UserError
 from ..predictor import Unusable
 from .images import square
@@ -133,8 +134,10 @@ class Writer:
         self.skipped.append({"file": printable(item.file), "reason": str(reason)})
 
     def _write_rest(self, split: str, rows: list[Row]) -> None:
-        """Labels, groups where they are known, and the table of what every row is."""
-        np.save(self.folder / FILE_NAMES["y"].format(split), np.array([row.label for row in rows], np.int64))
+        """Labels and groups where they are known, and the table of what every row is."""
+        if split != UNLABELLED_SPLIT:
+            labels = np.array([row.label for row in rows], np.int64)
+            np.save(self.folder / FILE_NAMES["y"].format(split), labels)
         if rows and rows[0].group is not None:
             groups = np.array([printable(row.group or "") for row in rows])
             np.save(self.folder / FILE_NAMES["groups"].format(split), groups)
@@ -143,7 +146,8 @@ class Writer:
             table.writerow(("row", "file", "class", "group", "sha256"))
             for i, row in enumerate(rows):
                 name, group = printable(row.file), printable(row.group or "")
-                table.writerow((i, name, self.classes[row.label], group, row.sha256))
+                class_name = "" if row.label == UNLABELLED else self.classes[row.label]
+                table.writerow((i, name, class_name, group, row.sha256))
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+SENTENCE = 60  # characters from which on a text may take several lines
+
 
 class Cell(NamedTuple):
     """A cell that reads as `text` and sorts by `value`."""
@@ -35,6 +37,8 @@ def html_table(frame: pd.DataFrame, *, folded: str = "") -> dict:
     """A frame, whose cells may be `Cell`s; with `folded` it waits behind this line to click."""
     kinds = {c: "number" if pd.api.types.is_numeric_dtype(frame[c]) else "text" for c in frame}
     kinds |= {c: "number" for c in frame if any(isinstance(v, Cell) for v in frame[c])}
+    texts = {c: [v for v in frame[c] if isinstance(v, str)] for c in frame}
+    kinds |= {c: "text wrap" for c, own in texts.items() if max(map(len, own), default=0) > SENTENCE}
     rows = [[_plain_cell(v) for v in row] for row in frame.itertuples(index=False)]
     return {"folded": folded, "columns": [{"name": c, "kind": k} for c, k in kinds.items()], "rows": rows}
 

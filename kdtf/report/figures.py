@@ -4,6 +4,7 @@ Colours are Okabe and Ito's colour-blind safe set (2008).
 """
 
 import io
+import textwrap
 from typing import NamedTuple
 
 import matplotlib
@@ -16,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ..evidence.calibration import Reliability
-from ..records import KERAS
+from ..evidence.gains import source_of
+from ..records import KERAS, WITH_UNLABELLED
 from ..tflite.recipes import RECIPES
 
 
@@ -33,6 +35,13 @@ MODELS = {
     "distilled": ModelStyle("student distilled", "#009E73"),
     "baseline": ModelStyle("baseline", "#CC79A7"),
 }
+UNLABELLED = ModelStyle("distilled with unlabelled images", "#56B4E9")  # a kind of student of its own here
+FRONTIER_COSTS = {
+    "kib": "file, KiB",
+    "kmacs": "multiply-accumulates, thousands",
+    "latency_ms": "one image, one thread, ms",
+}
+LETTERS = 11  # of a title to an inch: a longer one takes several lines
 SYNTHETIC = "Synthetic phantom images: not patient data"
 
 
@@ -83,6 +92,12 @@ class Accuracies(NamedTuple):
     intervals: dict[tuple[str, str], tuple[float, float]]
 
 
+class Frontier(NamedTuple):
+    """Rows of `frontier.csv`."""
+
+    rows: list[dict]
+
+
 def png(figure: Figure) -> bytes:
     """A figure as PNG bytes, without the date that would make two equal runs differ."""
     out = io.BytesIO()
@@ -93,6 +108,7 @@ def png(figure: Figure) -> bytes:
 def titled(title: str, synthetic: bool, size: tuple[float, float]) -> Figure:
     """An empty figure, size in inches, that says under its title when the images are synthetic."""
     figure = Figure(figsize=size, layout="constrained", dpi=110)
+    title = textwrap.fill(title, int(LETTERS * size[0]), break_on_hyphens=False)
     figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
     return figure
 
@@ -246,7 +262,7 @@ def draw_pareto(record: Accuracies, *, synthetic: bool = False) -> Figure:
         axis.axhspan(*record.intervals["alone", "alone"], color=MODELS["alone"].colour, alpha=0.15, lw=0)
         for row in rows:
             above = 2 + (row["model"] == "alone")  # the one all others are compared with
-            look = {"marker": _mark(row["recipe"]), "color": MODELS[row["model"]].colour}
+            look = {"marker": _mark(row["recipe"]), "color": style_of(row["teacher"], row["model"]).colour}
             axis.scatter(row[column], row["accuracy"], s=46, alpha=0.75, zorder=above, **look)
         axis.set_xscale("log")
         spread = max(row[column] for row in rows) / min(row[column] for row in rows)
@@ -254,17 +270,23 @@ def draw_pareto(record: Accuracies, *, synthetic: bool = False) -> Figure:
         axis.xaxis.set_major_formatter("{x:,g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         _finish(axis, label, "accuracy" if column == "size_kib" else "")
-    handles = _pareto_legend(axes[0], {row["model"] for row in rows}, {row["recipe"] for row in rows})
+    styles = {style_of(row["teacher"], row["model"]) for row in rows}
+    handles = _pareto_legend(axes[0], styles, {row["recipe"] for row in rows})
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
     return figure
 
 
-def _pareto_legend(axis: Axes, models: set[str], recipes: set[str]) -> list:
+def style_of(teacher: str, model: str) -> ModelStyle:
+    """How the model of a row of a table is drawn."""
+    return MODELS[model] if teacher == source_of(teacher) else UNLABELLED
+
+
+def _pareto_legend(axis: Axes, styles: set[ModelStyle], recipes: set[str]) -> list:
     """A coloured point for each kind of model, a grey mark for each recipe."""
     coloured = [
         axis.scatter([], [], color=style.colour, label=style.label)
-        for model, style in MODELS.items()
-        if model in models
+        for style in (*MODELS.values(), UNLABELLED)
+        if style in styles
     ]
     marked = [
         axis.scatter([], [], color="#555555", marker=_mark(recipe), label=recipe)
@@ -275,30 +297,64 @@ def _pareto_legend(axis: Axes, models: set[str], recipes: set[str]) -> list:
 
 
 def draw_comparison(record: Accuracies, *, synthetic: bool = False) -> Figure:
-    """Test accuracy of teacher and distilled student per teacher; student alone and baseline as lines.
+    """Test accuracy of teacher and distilled students per teacher; student alone and baseline as lines.
 
     The intervals are whiskers of the bars and bands around the lines.
     """
     rows, intervals = record.rows, record.intervals
     teachers = [row["teacher"] for row in rows if row["model"] == "teacher"]
     value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == KERAS}
-    figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 1.1 * len(teachers), 4.4))
+    kinds = [("", "teacher"), ("", "distilled"), (WITH_UNLABELLED, "distilled")]
+    kinds = [kind for kind in kinds if {(t + kind[0], kind[1]) for t in teachers} & value.keys()]
+    figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 0.55 * len(kinds) * len(teachers), 4.4))
     for model in ("alone", "baseline"):
         height, (label, colour) = value.get((model, model)), MODELS[model]
         if height is not None:
             axis.axhspan(*intervals[model, model], color=colour, alpha=0.15, lw=0)
             axis.axhline(height, color=colour, lw=2, label=f"{label} ({height:.3f})")
-    places = np.arange(len(teachers))
-    for offset, model in ((-0.2, "teacher"), (0.2, "distilled")):
-        heights = np.array([value[t, model] for t in teachers])
-        ends = np.array([intervals[t, model] for t in teachers]).T  # (2, teachers)
-        label, colour = MODELS[model]
-        bars = axis.bar(places + offset, heights, 0.38, color=colour, label=label)
-        axis.errorbar(places + offset, heights, np.abs(ends - heights), fmt="none", color="black", capsize=3)
-        axis.bar_label(bars, fmt="%.3f", label_type="center", fontsize=8, color="white", fontweight="bold")
-    axis.set_xticks(places, teachers)
+    width = 0.8 / len(kinds)
+    for i, (ending, model) in enumerate(kinds):
+        names = {at: (t + ending, model) for at, t in enumerate(teachers) if (t + ending, model) in value}
+        heights = np.array([value[name] for name in names.values()])
+        ends = np.array([intervals[name] for name in names.values()]).T  # (2, bars)
+        label, colour = style_of(*next(iter(names.values())))
+        places = np.array(list(names)) + (i - (len(kinds) - 1) / 2) * width
+        axis.bar(places, heights, width - 0.02, color=colour, label=label)
+        axis.errorbar(places, heights, np.abs(ends - heights), fmt="none", color="black", capsize=3)
+        for place, height in zip(places, heights, strict=True):  # at the foot, below the whiskers
+            ink = "black" if ending else "white"
+            axis.text(place, 0.02, f"{height:.3f}", ha="center", fontsize=8, color=ink, fontweight="bold")
+    axis.set_xticks(range(len(teachers)), teachers)
     axis.set_ylim(0, 1.08)
     _finish(axis, "teacher", "accuracy, 95 % interval")
     axis.grid(visible=False, axis="x")
     figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, 1 + len(teachers)))
+    return figure
+
+
+def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
+    """Accuracy on test with its interval against size, work and time; ringed: the file that was chosen."""
+    rows = record.rows
+    costs = {column: label for column, label in FRONTIER_COSTS.items() if rows[0][column] is not None}
+    title = "What small networks reach: accuracy on test, 95 % intervals"
+    figure, axes = _figure(title, synthetic, (4.6 * len(costs), 4.6), len(costs))
+    for axis, (column, label) in zip(axes, costs.items(), strict=True):
+        for row in rows:
+            ends = np.array([[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]])
+            look = {"color": MODELS[row["model"]].colour, "alpha": 0.8, "markersize": 6, "capsize": 2}
+            axis.errorbar(row[column], row["accuracy"], np.maximum(ends, 0), fmt="o", lw=1, **look)
+            if row["chosen"]:
+                ring = {"s": 170, "facecolors": "none", "edgecolors": "black", "linewidths": 1.6}
+                axis.scatter(row[column], row["accuracy"], zorder=4, **ring)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:,g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        _finish(axis, label, "accuracy" if column == "kib" else "")
+    models = dict.fromkeys(row["model"] for row in rows)
+    handles = [axes[0].scatter([], [], color=MODELS[m].colour, label=MODELS[m].label) for m in models]
+    ring = {"facecolors": "none", "edgecolors": "black", "s": 80, "label": "goes on with"}
+    figure.legend(
+        handles=[*handles, axes[0].scatter([], [], **ring)], loc="outside lower center", ncols=4, fontsize=8
+    )
     return figure

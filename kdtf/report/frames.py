@@ -8,10 +8,20 @@ import pandas as pd
 from ..evidence.metrics import METRICS
 from ..evidence.tables import TABLES as EVIDENCE
 from ..records import KERAS
-from .cells import interval_cell, points_cell
+from .cells import Cell, html_table, html_tables, interval_cell, points_cell
 from .figures import MODELS
 
-CSV = {"summary": "summary.csv", "audit": "audit.csv"}  # and those of evidence
+CSV = {  # and those of evidence
+    "summary": "summary.csv",
+    "audit": "audit.csv",
+    "agreement": "agreement.csv",
+    "frontier": "frontier.csv",
+}
+FRONTIER_SCORES = {
+    "accuracy on val": ("val_accuracy", "val_low", "val_high"),
+    "on test": ("accuracy", "low", "high"),
+    "without copies": ("clean_accuracy", "clean_low", "clean_high"),
+}
 ERRORS = "_quantization_error.csv"  # ends the name of each student's
 NAME = ["teacher", "model", "recipe", "seed"]
 Tables = dict[str, pd.DataFrame]  # by the names of `CSV` and of `evidence.tables.TABLES`
@@ -77,16 +87,66 @@ def comparisons(tables: Tables) -> pd.DataFrame:
     return frame
 
 
+def gains(tables: Tables) -> pd.DataFrame:
+    """What distilling, unlabelled images and an ensemble added, in points and in words."""
+    rows = tables["gains"]
+    frame = rows[["question", "teacher", "images"]].copy()
+    values = zip(rows.gain, rows.low, rows.high, strict=True)
+    frame["points, interval"] = [points_cell(*row) for row in values]
+    over = zip(rows.seeds, rows.interval_over, strict=True)
+    frame["over"] = [f"{count} {name}" if name == "seeds" else name for count, name in over]
+    frame["p"] = rows.p
+    frame["finding"] = [verdict.split(" (")[0] + "." for verdict in rows.verdict]
+    return frame
+
+
+def agreement(tables: Tables) -> pd.DataFrame:
+    """A row for each teacher's student: parts that the teacher gets right, and where both name one class."""
+    rows = tables["agreement"]
+    parts = {"teacher right": "teacher_right", "agree": "agreement"}
+    frame = pd.DataFrame({"teacher": rows.teacher.unique()})
+    for label, column in parts.items():
+        for images in rows.images.unique():
+            values = rows[rows.images == images].set_index("teacher")[column]
+            frame[f"{label}, {images}"] = frame.teacher.map(values)
+    return frame.dropna(axis=1, how="all")
+
+
+def gain_tables(tables: Tables) -> list[dict]:
+    """What is known of where a gain comes from, as the page's template wants it; earlier runs have none."""
+    own = html_tables(gains(tables), images="all") if "gains" in tables else []
+    return [*own, html_table(agreement(tables))] if "agreement" in tables else own
+
+
+def frontier(tables: Tables) -> pd.DataFrame:
+    """Every file that was compared, the smallest first, with what it costs; none of one network alone."""
+    if "frontier" not in tables:
+        return pd.DataFrame()
+    rows = tables["frontier"]
+    frame = rows[["network", "side", "teacher"]].copy()
+    frame["model"] = _labels(rows.model)
+    frame["KiB"] = [Cell(f"{value:.1f}", value) for value in rows.kib]
+    frame["thousand MACs"] = rows.kmacs
+    frame["arena, KiB"] = [Cell(f"{value:.0f}", value) for value in rows.arena_kib]
+    frame["ms/image"] = rows.latency_ms
+    for label, columns in FRONTIER_SCORES.items():
+        values = zip(*(rows[column] for column in columns), strict=True)
+        frame[label] = [f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in values]
+    frame["val in the best's interval"] = rows.within.map({1: "yes", 0: "no"})
+    frame["chosen"] = rows.chosen.map({1: "yes", 0: ""})
+    return frame.dropna(axis=1, how="all")
+
+
 def seeds(tables: Tables) -> pd.DataFrame:
-    """Accuracies over repeated seeds, and what distilling gained."""
+    """Accuracies over repeated seeds; what distilling gained, where no table of its own says so."""
     rows = tables["seeds"]
     frame = rows[["teacher", "model", "recipe", "images", "seeds", "mean", "standard_deviation"]].copy()
     frame["model"] = _labels(rows.model)
     ends = zip(rows.lowest, rows.highest, strict=True)
     frame["lowest to highest"] = [f"{low:.3f} to {high:.3f}" for low, high in ends]
-    if "gain" in rows:
-        gains = zip(rows.gain, rows.gain_low, rows.gain_high, strict=True)
-        frame["gain over alone, points"] = [points_cell(*row) for row in gains]
+    if "gain" in rows and "gains" not in tables:
+        values = zip(rows.gain, rows.gain_low, rows.gain_high, strict=True)
+        frame["gain over alone, points"] = [points_cell(*row) for row in values]
         frame["p"] = rows.gain_p
     return frame.rename(columns={"standard_deviation": "standard deviation"})
 

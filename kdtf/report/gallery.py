@@ -16,10 +16,13 @@ from matplotlib.figure import Figure
 
 from ..data.copies import Pair
 from ..data.dataset import Dataset
+from ..evidence.gains import source_of, teacher_in_words
 from ..evidence.metrics import confusion
 from ..evidence.tables import example_images, ranking_curves, reliability_diagram
-from ..records import KERAS
+from ..records import ENSEMBLE, KERAS
 from . import figures, images
+from .frontier import frontier_record
+from .gains import draw_gains, gains_record
 from .subjects import AuditSubject, RunSubject, StudentSubject, Study, TeacherSubject
 from .tables import quantization_error_rows
 
@@ -47,20 +50,31 @@ class Picture:
 def student_in_words(teacher: str) -> str:
     """The student that `teacher` stands for in file names and tables, as the subject of a sentence."""
     undistilled = {"alone": "The student trained alone", "baseline": "The baseline"}
-    return undistilled.get(teacher, f"The student distilled from {teacher}")
+    return undistilled.get(teacher, f"The student distilled from {teacher_in_words(teacher)}")
+
+
+def _name(teacher: str) -> str:
+    """What students that a table calls `teacher` learn from, as a title begins with it."""
+    return teacher_in_words(teacher).removeprefix("the ")
 
 
 def _title(subject: TeacherSubject | StudentSubject) -> str:
     teacher, kind = subject.predictions.teacher, subject.predictions.model
     if isinstance(subject, TeacherSubject):
-        return f"teacher {teacher}, {subject.teacher.weights}"
+        return f"teacher {_teacher_title(subject)}"
     if kind == "distilled":
-        return f"student of {teacher}, {subject.student.teacher_weights}"
+        return f"student of {teacher_in_words(teacher)}, {_origin(teacher, subject.student.teacher_weights)}"
     return figures.MODELS[kind].label
 
 
 def _teacher_title(subject: TeacherSubject) -> str:
-    return f"{subject.predictions.teacher}, {subject.teacher.weights}"
+    teacher = subject.predictions.teacher
+    return f"{teacher}, {_origin(teacher, subject.teacher.weights)}"
+
+
+def _origin(teacher: str, weights: str | None) -> str:
+    """Where a teacher's weights came from; of an ensemble without its members, which fill a line."""
+    return str(weights).partition(":")[0] if source_of(teacher) == ENSEMBLE else str(weights)
 
 
 def _all_curves(subject: TeacherSubject) -> figures.Curves:
@@ -100,7 +114,9 @@ def _examples(subject: TeacherSubject | StudentSubject) -> images.Examples:
     return images.Examples(title, verdicts)
 
 
-def _gradcam(subject: TeacherSubject) -> images.GradCam:
+def _gradcam(subject: TeacherSubject) -> images.GradCam | None:
+    if subject.attention is None:
+        return None
     probs = {kind: subject.models[kind].predictions.test_probs for kind in ("teacher", "distilled", "alone")}
     chosen, heat = subject.attention
     rows = [
@@ -126,7 +142,7 @@ def _reliability(subject: TeacherSubject) -> figures.ReliabilityCurves:
 
 def _quantization_errors(subject: StudentSubject) -> figures.QuantizationErrors | None:
     rows = quantization_error_rows(subject)
-    return figures.QuantizationErrors(subject.predictions.teacher, rows) if rows else None
+    return figures.QuantizationErrors(_name(subject.predictions.teacher), rows) if rows else None
 
 
 def _accuracies(subject: RunSubject) -> figures.Accuracies:
@@ -145,9 +161,8 @@ def _copies(kind: str, subject: AuditSubject) -> images.ContactSheet | None:
 def _copy(pair: Pair, data: Dataset) -> images.Copies:
     pixels, captions = [], []
     for split, i in (pair.first, pair.second):
-        part = getattr(data, split)
-        pixels.append(part.teacher_pixels[i])
-        captions.append(f"{split} {i}\n{data.classes[part.labels[i]]}")
+        pixels.append(getattr(data, split).teacher_pixels[i])
+        captions.append(f"{split} {i}\n{data.class_name(split, i)}")
     relation = (
         "two labels" if pair.conflict else "across splits" if pair.first[0] != pair.second[0] else "one split"
     )
@@ -158,6 +173,12 @@ TEACHER, STUDENT, RUN, AUDIT = (TeacherSubject,), (StudentSubject,), (RunSubject
 COURSES = "accuracy and cross entropy over the epochs"
 MISTAKES = "test images, its surest mistakes first."
 GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
+    Picture("frontier.png", RUN, "frontier",
+            "Accuracy on test of every file compared against its bytes, its work and its time.",
+            frontier_record, figures.draw_frontier),
+    Picture("gains.png", RUN, "gains",
+            "What distilling added to accuracy on test, points with 95 % intervals; left of zero it harmed. "
+            "Squares: on the images without a copy in train or val.", gains_record, draw_gains),
     Picture("comparison.png", RUN, "models",
             "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line.",
             _accuracies, figures.draw_comparison),
@@ -232,7 +253,7 @@ def caption(name: str, picture: Picture) -> str:
     """What the file of a picture shows, for readers and for screen readers."""
     fields = _fields(picture.file, name) or {}
     if "teacher" in fields:
-        fields["student"] = student_in_words(fields["teacher"])
+        fields |= {"student": student_in_words(fields["teacher"]), "teacher": _name(fields["teacher"])}
     if "model" in fields:
         teacher, _, kind = fields["model"].rpartition("_")
         words = {"teacher": f"The teacher {teacher}", "student": student_in_words(teacher)}

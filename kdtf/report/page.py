@@ -7,22 +7,28 @@ again without TensorFlow and without `work/`. Computes no score and decides noth
 import base64
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from .. import __version__
-from ..config import Config, flag
+from ..config import Config
 from ..errors import UserError
 from ..evidence.bootstrap import Interval, gain_in_words
 from ..evidence.choose import file_to_ship
+from ..evidence.gains import against_alone
 from ..evidence.metrics import METRICS
 from ..records import KERAS
+from ..sections import flag
 from . import frames
 from .cells import html_table, html_tables, percent
 from .frames import NAME, Tables, interval_of
+from .frontier import frontier_in_words
 from .gallery import PictureFile, picture_files, student_in_words
 
+BEST_ON_VAL = "Chosen by accuracy on val, the smaller file among equals"
+SMALLEST_GOOD = "The smallest of the files compared whose accuracy on val is within the interval of the best"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -47,7 +53,7 @@ def render(results: Path) -> str:
         synthetic=data["synthetic"],
         answer=answer(tables, shipped_file(tables, manifest)),
         warnings=manifest["warnings"],
-        sections=sections(tables, results, names, manifest["config"]["run"]["seed"]),
+        sections=sections(tables, results, names, manifest),
         command=command(manifest["config"]),
         digest=data["digest"],
         images=", ".join(f"{name} {count} images" for name, count in images.items()),
@@ -94,20 +100,28 @@ def answer(tables: Tables, file: pd.Series) -> dict:
     name = f"{file.teacher}_Student_{file.recipe}.tflite"
     return {
         "headline": f"Ship {name}: {student[0].lower()}{student[1:]}, recipe {file.recipe}.",
-        "sure": " ".join([text + ".", *gain, *gains_over_seeds(tables["seeds"])]),
+        "sure": " ".join([text + ".", *gain, *gains_over_seeds(tables, file.teacher)]),
         "facts": [{"name": name, "value": value} for name, value in facts.items() if value],
+        "rule": SMALLEST_GOOD if "frontier" in tables else BEST_ON_VAL,
     }
 
 
-def gains_over_seeds(seeds: pd.DataFrame) -> list[str]:
-    """Over repeated seeds, in words: what distilling from each teacher gained on average."""
+def gains_over_seeds(tables: Tables, name: str) -> list[str]:
+    """Over repeated seeds, in words: what the students that tables call `name` gained on average.
+
+    Of a run without `gains.csv`: what those of every teacher gained.
+    """
+    if "gains" in tables:
+        rows = tables["gains"]
+        return rows[(rows.images == "all") & (rows.teacher == name) & (rows.seeds > 1)].verdict.tolist()
+    seeds = tables["seeds"]
     if "gain" not in seeds:
         return []
     rows = seeds[(seeds.images == "all") & seeds.gain.notna()]
     if "verdict" in rows:
         return rows.verdict.tolist()
     return [  # of kdtf 0.1.0
-        gain_in_words(row.teacher, Interval(row.gain, row.gain_low, row.gain_high), row.seeds)
+        gain_in_words(against_alone(row.teacher), Interval(row.gain, row.gain_low, row.gain_high), row.seeds)
         for row in rows.itertuples()
     ]
 
@@ -116,18 +130,28 @@ def _ends(interval: pd.Series) -> str:
     return f"{percent(interval.low)} to {percent(interval.high)} %"
 
 
-def sections(tables: Tables, results: Path, names: list[str], seed: int) -> list[dict]:
+def sections(tables: Tables, results: Path, names: list[str], manifest: dict) -> list[dict]:
     """The page's sections, in the order a reader asks for them: tables, and the pictures of the gallery.
 
-    `names` are the files of the run. Tables open with the rows of the first `seed`.
+    `names` are the files of the run. Tables open with the rows of the first seed.
     """
+    seed = manifest["config"]["run"]["seed"]
     again = html_tables(frames.seeds(tables), recipe=KERAS, images="all")
-    outline = [
+    expected = [text for text in manifest.get("expectations", ()) if text not in manifest["warnings"]]
+    compared = frames.frontier(tables)
+    outline: list[tuple] = [
+        ("frontier", "What small networks reach", frontier_in_words(
+            tables["frontier"].to_dict("records"), manifest["data"]["images"]["val"]
+        ) if len(compared) else "", [html_table(compared)] if len(compared) else []),
+        ("gains", "Where the gain comes from", "Students of one seed and network, paired on the same test "
+         "images: what teachers, unlabelled images and an ensemble added, in points of accuracy. Then the "
+         "part of images that each teacher gets right, and on which its student names the same class.",
+         frames.gain_tables(tables), [manifest.get("budget"), *expected]),
         ("models", "Every model", "Accuracy on test with its 95 % interval, and on the images without a copy "
          f"in train or val; a click on a heading sorts. {frames.weight_origins(tables)}",
          [html_table(frames.models(tables))]),
-        ("seeds", "Trained again", "Accuracy over repeated seeds; the gain with Student's t interval over "
-         "seeds.", again if tables["seeds"].seeds.max() > 1 else []),
+        ("seeds", "Trained again", "Accuracy over repeated seeds.",
+         again if tables["seeds"].seeds.max() > 1 else []),
         ("comparisons", "What differs from what", "Paired on the same test images: difference in accuracy "
          "with its bootstrap interval, McNemar's exact test, p corrected by Holm within each question.",
          html_tables(frames.comparisons(tables), seed=seed, images="all")),
@@ -149,16 +173,24 @@ def sections(tables: Tables, results: Path, names: list[str], seed: int) -> list
          [html_table(frames.audit(tables), folded="All findings")]),
     ]  # fmt: skip
     pictures = picture_files(results, names)
-    filled = [_section(*heading, pictures) for heading in outline]
+    filled = [_section(pictures, *heading) for heading in outline]
     return [section for section in filled if section["tables"] or section["pictures"] or section["folded"]]
 
 
-def _section(name: str, title: str, text: str, tables: list[dict], pictures: list[PictureFile]) -> dict:
+def _section(
+    pictures: list[PictureFile],
+    name: str,
+    title: str,
+    text: str,
+    tables: list[dict],
+    notes: Sequence[str | None] = (),
+) -> dict:
     own = [file for file in pictures if file.picture.section == name]
     return {
         "id": name,
         "title": title,
         "text": text,
+        "notes": [note for note in notes if note],
         "tables": tables,
         "pictures": [_embedded(file) for file in own if not file.picture.folded],
         "folded": [_embedded(file) for file in own if file.picture.folded],

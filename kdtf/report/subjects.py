@@ -13,7 +13,17 @@ import numpy as np
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..evidence import tables
-from ..records import Attention, FileResult, GroundTruth, Predictions, StudentResult, TeacherResult
+from ..evidence.calibration import class_agreement
+from ..evidence.gains import source_of
+from ..records import (
+    Attention,
+    FileResult,
+    FrontierFile,
+    GroundTruth,
+    Predictions,
+    StudentResult,
+    TeacherResult,
+)
 from .summary import Result, summary_row
 
 
@@ -61,9 +71,9 @@ class TeacherSubject(_StudySubject):
 
     teacher: TeacherResult
     alone: StudentResult
-    distilled: StudentResult
+    distilled: StudentResult | None  # None where the run distils from another teacher alone
     baseline: StudentResult | None
-    attention: Attention
+    attention: Attention | None  # None of a teacher that is a mean of several
     tuning: tuple[dict, ...] = ()
 
     @property
@@ -79,8 +89,9 @@ class TeacherSubject(_StudySubject):
     @property
     def models(self) -> dict[str, TeacherResult | StudentResult]:
         """{kind: model} of the teacher and the students."""
+        distilled = {"distilled": self.distilled} if self.distilled else {}
         baseline = {"baseline": self.baseline} if self.baseline else {}
-        return {"teacher": self.teacher, "alone": self.alone, "distilled": self.distilled, **baseline}
+        return {"teacher": self.teacher, "alone": self.alone, **distilled, **baseline}
 
 
 @dataclass(frozen=True)
@@ -115,9 +126,10 @@ class FileSubject(_StudySubject):
 
 @dataclass(frozen=True)
 class RunSubject(_StudySubject):
-    """All finished models of all seeds, in the order of the tables."""
+    """All finished models of all seeds, in the order of the tables; the files of all networks compared."""
 
     models: tuple[Result, ...]
+    frontier: tuple[FrontierFile, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
@@ -133,6 +145,23 @@ class RunSubject(_StudySubject):
     def summary(self) -> list[dict]:
         """The rows of `summary.csv`: those of the first seed."""
         return [row for row in self.rows if row["seed"] == self.study.seed]
+
+    @cached_property
+    def agreement(self) -> list[dict]:
+        """The rows of `agreement.csv`: the distilled students of the first seed and their teachers."""
+        truth, rows = self.study.truth, []
+        results = {(r.predictions.teacher, r.predictions.model): r for r in reversed(self.models)}
+        for result in self.models:
+            if not isinstance(result, StudentResult) or not result.agreement:
+                continue
+            name, student = result.predictions.teacher, result.predictions
+            teacher = results[source_of(name), "teacher"].predictions  # of its first seed
+            rows += [{"teacher": name, **own._asdict()} for own in result.agreement]
+            for split in ("val", "test"):
+                theirs, ours = (getattr(m, f"{split}_probs").argmax(axis=1) for m in (teacher, student))
+                own = class_agreement(split, theirs, ours, getattr(truth, split))
+                rows.append({"teacher": name, **own._asdict()})
+        return rows
 
     @cached_property
     def evidence(self) -> dict[str, list[dict]]:

@@ -13,8 +13,9 @@ from ..data.copies import Pair
 from ..data.dataset import Dataset
 from ..evidence.choose import worst_error
 from ..evidence.metrics import METRICS, classification_report, confusion
-from ..records import KERAS, TensorError
+from ..records import KERAS, Agreement, TensorError
 from .figures import MODELS
+from .frontier import frontier_rows
 from .subjects import AuditSubject, FileSubject, RunSubject, StudentSubject, TeacherSubject
 
 MODEL_COLUMNS = {
@@ -23,6 +24,7 @@ MODEL_COLUMNS = {
     "train_seconds": "Training, s",
 }
 ERROR_COLUMNS = ("recipe", *TensorError._fields, "worst")
+AGREEMENT_COLUMNS = ("teacher", *Agreement._fields)
 AUDIT_COLUMNS = ("check", "split", "other", "name", "count", "of", "value")
 PAIR_COLUMNS = (
     "kind", "split", "index", "class", "other", "other_index", "other_class", "correlation", "conflict",
@@ -77,8 +79,8 @@ def quantization_error_rows(subject: StudentSubject) -> list[dict]:
     return rows
 
 
-def _teacher_history(subject: TeacherSubject) -> list[dict]:
-    return _with_origin(subject.teacher.history, subject.teacher.weights)
+def _teacher_history(subject: TeacherSubject) -> list[dict] | None:
+    return _with_origin(subject.teacher.history, subject.teacher.weights) or None
 
 
 def _distilled_history(subject: StudentSubject) -> list[dict] | None:
@@ -137,9 +139,7 @@ def _pairs(subject: AuditSubject) -> list[dict]:
 
 
 def _pair_row(pair: Pair, data: Dataset) -> dict:
-    ends = [
-        (split, i, data.classes[getattr(data, split).labels[i]]) for split, i in (pair.first, pair.second)
-    ]
+    ends = [(split, i, data.class_name(split, i)) for split, i in (pair.first, pair.second)]
     cells = (pair.kind, *ends[0], *ends[1], pair.correlation, int(pair.conflict))
     return dict(zip(PAIR_COLUMNS, cells, strict=True))
 
@@ -160,6 +160,8 @@ TABLES: tuple[Table, ...] = (
     Table("runs.csv", (RunSubject,), lambda subject: subject.rows),
     Table("summary.csv", (RunSubject,), lambda subject: subject.summary),
     Table("TinyEvalRes_Quant.csv", (RunSubject,), _files),
+    Table("agreement.csv", (RunSubject,), lambda subject: subject.agreement, AGREEMENT_COLUMNS),
+    Table("frontier.csv", (RunSubject,), frontier_rows),
     Table("audit.csv", (AuditSubject,), lambda subject: subject.audit.rows, AUDIT_COLUMNS),
     Table("audit_pairs.csv", (AuditSubject,), _pairs, PAIR_COLUMNS),
 )

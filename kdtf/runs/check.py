@@ -6,56 +6,93 @@ What can be looked up without Keras, which takes seconds to start, comes first.
 from pathlib import Path
 
 from ..config import Config
+from ..data.dataset import Dataset
+from ..distill.losses import LOSSES, check_rule
+from ..distill.optim import OPTIMIZERS, SCHEDULES
 from ..errors import require, require_known
 from ..files import file_digest
 from ..models.cut_names import is_cut, parts_of
-from ..models.registry import canonical
+from ..models.registry import HEADS, canonical
+from ..models.students import STUDENTS, check_student, is_chain
 from ..models.weights import WeightSource
 from ..records import Rule
 from ..tflite.recipes import RECIPES, recipes_of_run
 
 
 def check_names(config: Config) -> None:
-    """Raise `UserError` for a teacher, a weights file or a recipe that is not there. Starts no TensorFlow."""
-    source = WeightSource(config.teacher.weights)
-    for name in config.teacher.teachers:
-        if not name.startswith("keras:"):  # a class of Keras: `check_networks` asks Keras
-            source.path(canonical(name))
-    selectable = [name for name, row in RECIPES.items() if row.selectable]
-    for recipe in config.quantize.recipes:
-        require_known("--recipes", recipe, selectable)
+    """Raise `UserError` for a name or file that is not there, or a student that cannot be fine-tuned.
 
-
-def check_networks(config: Config) -> None:
-    """Raise `UserError` for a name or file that is not there, or a network that cannot be fine-tuned.
-
-    Starts TensorFlow.
+    Starts no TensorFlow, and leaves to `check_networks` what only Keras knows.
     """
-    from ..distill.losses import LOSSES, check_rule
-    from ..distill.optim import OPTIMIZERS, SCHEDULES
-    from ..models.students import STUDENTS, check_student, is_chain
-    from ..tflite import qat
-
-    student, teacher, distil = config.student, config.teacher, config.distil
-    names = (
-        ("--loss", distil.loss, LOSSES),
+    source, distil = WeightSource(config.teacher.weights), config.distil
+    own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
+    others = {name for name in config.teacher.teachers if name.startswith("keras:")}
+    for name in own:
+        source.path(name)
+    require_known("--head", config.teacher.head, ("own", *HEADS))
+    for flag, name in _students(config):
+        check_student(name, flag)
+    for network in _cut_networks(config):
+        source.path(network)
+    student, teacher = config.student, config.teacher
+    for flag, name, registry in (
         ("--optimizer", student.optimizer, OPTIMIZERS),
         ("--schedule", student.schedule, SCHEDULES),
         ("--teacher-optimizer", teacher.teacher_optimizer, OPTIMIZERS),
         ("--teacher-schedule", teacher.teacher_schedule, SCHEDULES),
-    )
-    for flag, name, registry in names:
+    ):
         require_known(flag, name, registry)
-    check_student(student.student)
-    check_student(student.baseline or student.student, "--baseline")
-    weight_files(config)
+    require_known("--loss", distil.loss, LOSSES)
     check_rule(Rule(distil.alpha, distil.temperature, distil.loss, distil.options()))
-    recipes = recipes_of_run(config.quantize.recipes, config.quantize.compress)
-    if any(RECIPES[recipe].tuning for recipe in recipes):
-        qat.libraries()
+    fits = not (config.teacher.ensemble and LOSSES[distil.loss].takes_features)
+    rule = "a loss on logits alone with --ensemble, whose teachers have no features in common"
+    require(fits, "--loss", rule, distil.loss)
+    selectable = [name for name, row in RECIPES.items() if row.selectable]
+    for recipe in config.quantize.recipes:
+        require_known("--recipes", recipe, selectable)
+    count = len({*own, *others}) * (config.evidence.seeds if config.evidence.teacher_seeds else 1)
+    require(not config.teacher.ensemble or count > 1, "--ensemble", "of at least two teachers", count)
+    if _are_tuned(config):
         chains = [name for name, row in STUDENTS.items() if row.chain]
-        for name in filter(None, (student.student, student.baseline)):
-            require(is_chain(name), "--student", f"one of {', '.join(chains)} for fine-tuned files", name)
+        for flag, name in _students(config):
+            require(is_chain(name), flag, f"one of {', '.join(chains)} for fine-tuned files", name)
+
+
+def check_networks(config: Config) -> None:
+    """Raise `UserError` for a `keras:NAME` that is not there, its weights file, or packages that are missing.
+
+    Starts TensorFlow.
+    """
+    from ..tflite import qat
+
+    weight_files(config)
+    if _are_tuned(config):
+        qat.libraries()
+
+
+def check_sides(config: Config, data: Dataset) -> None:
+    """Raise `UserError` where a student would see more than the images hold. Starts no TensorFlow."""
+    height, width = data.train.teacher_pixels.shape[1:3]
+    for side in config.student.sides:
+        require(side <= min(height, width), "--sides", f"at most the images' {min(height, width)} px", side)
+
+
+def _students(config: Config) -> list[tuple[str, str]]:
+    """(setting, name) of the students of a run."""
+    student = config.student
+    names = [("--students", own) for own in student.students] or [("--student", student.student)]
+    return [*names, *([("--baseline", student.baseline)] if student.baseline else [])]
+
+
+def _cut_networks(config: Config) -> list[str]:
+    """The networks that students are cut from."""
+    return [parts_of(name)[0] for _, name in _students(config) if is_cut(name)]
+
+
+def _are_tuned(config: Config) -> bool:
+    """Whether students are fine-tuned for any of the files."""
+    recipes = recipes_of_run(config.quantize.recipes, config.quantize.compress)
+    return any(RECIPES[recipe].tuning for recipe in recipes)
 
 
 def teachers_of(config: Config) -> tuple[str, ...]:
@@ -69,9 +106,8 @@ def weight_files(config: Config) -> dict[str, Path | None]:
     Raises `UserError` where a folder lacks the file of a network.
     """
     source = WeightSource(config.teacher.weights)
-    students = filter(None, (config.student.student, config.student.baseline))
-    cut = (parts_of(name)[0] for name in students if is_cut(name))
-    return {name: source.path(name) for name in dict.fromkeys((*teachers_of(config), *cut))}
+    networks = dict.fromkeys((*teachers_of(config), *_cut_networks(config)))
+    return {name: source.path(name) for name in networks}
 
 
 def weight_digests(config: Config) -> dict[str, str | None]:
@@ -81,6 +117,4 @@ def weight_digests(config: Config) -> dict[str, str | None]:
 
 def loss_options(config: Config) -> tuple[tuple[str, float], ...]:
     """Every parameter of the loss's own with its value: those that were set, and the others' defaults."""
-    from ..distill.losses import LOSSES
-
     return tuple({**LOSSES[config.distil.loss].options, **dict(config.distil.options())}.items())

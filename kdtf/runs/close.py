@@ -1,5 +1,6 @@
 """What people read: the report of a student, of a teacher, of the whole run; cards, manifest, page."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from ..config import Config
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..evidence import choose
+from ..evidence.gains import teacher_in_words
 from ..evidence.metrics import score
 from ..evidence.tables import file_evidence, subsets
 from ..progress import Progress
@@ -23,8 +25,9 @@ from ..tflite.card import build_card
 from ..versions import versions
 from .data import read_datasheet
 from .fitted import MEASURED
+from .frontier import frontier_files
 from .kinds import PACKAGES
-from .plan import known
+from .planner import known
 from .records import Group, Plan
 from .results import read_files, read_student, read_teacher
 from .stages import MODEL, read_attention
@@ -52,10 +55,29 @@ class Closing:
             min_sensitivity=config.evidence.min_sensitivity,
             timings=not config.run.deterministic,
         )
+        self.budget = _budget(config, data)
         self.has_copies = bool(audit.has_copy["test"].any())
+        self.outlooks: dict[str, choose.Outlook] = {}  # of every teacher
         self.reports: dict[str, Path] = {}  # their stages
         self.teachers: dict[str, list[TeacherResult]] = {}
         self.students: dict[str, list[tuple[StudentResult, Files]]] = {}
+
+    def expect(self, plan: Plan, finished: set[str]) -> None:
+        """Say of every teacher, once it and the student alone are evaluated, what distilling may do."""
+        if not plan.groups:
+            return
+        alone = plan.groups[0].students[0]
+        for group in plan.groups:
+            if not group.teachers or group.name in self.outlooks:
+                continue
+            evaluations = (alone.evaluation, group.teachers[0].evaluation)
+            if not all(task and task.folder in finished for task in evaluations):
+                continue
+            teacher = read_teacher(group.teachers[0], self.store).predictions
+            student = read_student(alone, self.store, None).predictions
+            outlook = choose.outlook(teacher, student, self.study.truth, self.study.seed)
+            self.outlooks[group.name] = outlook
+            (self.progress.warn if outlook.harms else self.progress.say)(outlook.in_words)
 
     def report(self, plan: Plan, task: Task) -> None:
         """Write the report that a task asks for, unless it stands as it was written."""
@@ -67,6 +89,7 @@ class Closing:
         sheet = read_datasheet(self.store.work / plan.datasheet.folder)
         if group.teachers:
             self._report_teacher(group, task, sheet)
+            self._warn_of_memory(group, unlabelled=plan.unlabelled is not None)
         else:
             student, files = self.students[group.name][0]
             self._written(task, lambda: self._student_files(student, files, sheet))
@@ -75,9 +98,10 @@ class Closing:
         """The finished models of a group, and what their reader must be warned of."""
         teachers = [read_teacher(tasks, self.store) for tasks in group.teachers]
         self.teachers[group.name] = teachers
+        sources = self.teachers[group.source] if group.source else teachers
         students = []
         for i, tasks in enumerate(group.students):
-            weights = teachers[i % len(teachers)].weights if teachers else None
+            weights = sources[i % len(sources)].weights if sources else None
             student = read_student(tasks, self.store, weights)
             files = read_files(tasks, student, self.store)
             self._warn_of_int8(student, files)
@@ -96,15 +120,16 @@ class Closing:
             advice = f"With that layer in float, int8-mixed loses {left:.1f}."
         name = student.predictions
         self.progress.warn(
-            f"{name.teacher}, seed {name.seed}: int8 loses {100 * lost:.1f} points on val. Furthest off is "
-            f"the output of {worst.layer} ({worst.snr_db:.0f} dB). {advice}"
+            f"{teacher_in_words(name.teacher)}, seed {name.seed}: int8 loses {100 * lost:.1f} points on val. "
+            f"Furthest off is the output of {worst.layer} ({worst.snr_db:.0f} dB). {advice}"
         )
 
     def _val_accuracy(self, result: TeacherResult | StudentResult | FileResult) -> float:
         return choose.val_accuracy(result.predictions, self.study.truth)
 
     def _report_teacher(self, group: Group, task: Task, sheet: DataSheet) -> None:
-        teacher, (distilled, files) = self.teachers[group.name][0], self.students[group.name][0]
+        teacher, students = self.teachers[group.name][0], self.students[group.name]
+        distilled, files = students[0] if students else (None, {})
         alone = self.students["alone"][0][0]
         baseline = self.students["baseline"][0][0] if "baseline" in self.students else None
         subject = TeacherSubject(
@@ -113,21 +138,25 @@ class Closing:
             alone,
             distilled,
             baseline,
-            read_attention(self.store.work / known(group.attention).folder),
+            read_attention(self.store.work / group.attention.folder) if group.attention else None,
             tuple(tuning_rows(group, self.store, self.data)),
         )
 
         def write() -> None:
             write_teacher_report(subject, self.store)
-            self._student_files(distilled, files, sheet)
+            if distilled:
+                self._student_files(distilled, files, sheet)
 
         self._written(task, write)
-        ours, theirs = self._val_accuracy(teacher), self._val_accuracy(alone)
-        if not choose.teacher_helps(ours, theirs):
-            self.progress.warn(
-                f"The teacher {group.name} scores {ours:.3f} on val and the student trained alone "
-                f"{theirs:.3f}: distilling from it is unlikely to help."
-            )
+
+    def _warn_of_memory(self, group: Group, *, unlabelled: bool) -> None:
+        """Say that a teacher has memorised its training images."""
+        on_val = self._val_accuracy(self.teachers[group.name][0])
+        for student, _ in self.students[group.name][:1]:
+            on_train = known(student.agreement[0].teacher_right)
+            warning = choose.memory_in_words(group.name, on_train, on_val, unlabelled=unlabelled)
+            if warning:
+                self.progress.warn(warning)
 
     def _student_files(self, student: StudentResult, files: Files, sheet: DataSheet) -> None:
         """Everything about one student: tables, pictures, the network itself, its files with their cards."""
@@ -159,17 +188,26 @@ class Closing:
 
     def _report_run(self, plan: Plan, task: Task) -> None:
         """The tables over all models, the manifest and the page."""
-        subject = RunSubject(self.study, tuple(self.results()))
+        files = tuple(file for _, file in frontier_files(plan.frontier, self.store))
+        subject = RunSubject(self.study, tuple(self.results()), files)
         self._written(task, lambda: write_run_report(subject, self.store))
         self.rows = subject.summary
+        self.ship = self._file_to_ship(subject)
         self._write_manifest(plan, subject)
         self.store.write("report.html", render(self.store.root))
+
+    def _file_to_ship(self, subject: RunSubject) -> dict[str, Any]:
+        """The row of the `.tflite` to ship: the smallest good one where several networks were compared."""
+        if not subject.frontier:
+            return choose.file_to_ship(subject.summary)
+        best = subject.frontier[choose.smallest_good(subject.frontier, self.study.truth, self.study.seed)]
+        name = best.files[0].predictions.name
+        return next(row for row in subject.summary if name.items() <= row.items())
 
     def _write_manifest(self, plan: Plan, subject: RunSubject) -> None:
         """`manifest.json`: settings, data, versions, warnings, the student to ship, stages, outputs."""
         data, store = self.data, self.store
         store.outputs.pop("manifest.json", None)
-        ship = choose.file_to_ship(subject.summary)
         weights = {
             row["teacher"]: row["teacher_weights"] for row in subject.summary if row["model"] == "teacher"
         }
@@ -188,8 +226,10 @@ class Closing:
                 },
                 "teacher_weights": weights,
                 "versions": versions(PACKAGES),
+                "budget": self.budget,
+                "expectations": [outlook.in_words for outlook in self.outlooks.values()],
                 "warnings": self.progress.warnings,
-                "ship": {name: ship[name] for name in ("teacher", "model", "recipe", "seed")},
+                "ship": {name: self.ship[name] for name in ("teacher", "model", "recipe", "seed")},
                 "stages": self._stage_notes(plan.tasks()),
                 "outputs": dict(sorted(store.outputs.items())),
             },
@@ -209,6 +249,15 @@ class Closing:
             if needed.kind.endswith("-evaluation")
         ]
         self.reports[task.name] = self.store.written(task, make, reads).path
+
+
+def _budget(config: Config, data: Dataset) -> str:
+    """What every student of a run is trained on, in words."""
+    epochs, images = config.student.epochs, len(data.train.labels)
+    steps = epochs * math.ceil(images / config.student.batch_size)
+    more = ", with unlabelled images or without" if data.unlabelled and config.distil.unlabelled_share else ""
+    seen = f"Every student sees {epochs * images:,} images in {steps:,} steps"
+    return f"{seen}, with a teacher or without{more}."
 
 
 def int8_loss(student: StudentResult, files: Files, data: Dataset) -> float:

@@ -13,28 +13,33 @@ from ..config import Config
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..data.provenance import prepared
-from ..evidence import choose
 from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
-from ..records import FileResult, Rule, StudentResult, TeacherResult
+from ..records import FileResult, StudentResult, TeacherResult
 from ..report.subjects import AuditSubject, data_name
 from ..report.write import write_audit_report
 from ..stage_folders import read_note
 from ..store import Store
 from ..versions import versions
-from .close import Closing, int8_loss, tuning_rows
+from .check import loss_options, teachers_of, weight_digests
+from .close import Closing
 from .data import read_audit
 from .kinds import PACKAGES
+from .outcomes import learned
 from .perform import perform
-from .plan import audit_task, known, plan
-from .records import Facts, Group, Plan, StudentTasks
-from .results import read_files, read_student
+from .plan import audit_task, plan
+from .records import Facts
 from .stages import read_cut, read_origin
 
 if TYPE_CHECKING:
     import pandas
 
 EARLIER_STAGES = "work/ holds stages of an earlier kdtf, which are not used: --fresh removes them."
+ENOUGH_FOR_TEACHERS = 96  # px; ImageNet's weights were trained at 224
+SMALL_TEACHERS = (
+    "Teachers see {side} px, and their pretrained weights were trained at 224: they could use larger images "
+    "(prepare with --teacher-size 128), or at least enlarged ones (--teacher-size {enough})."
+)
 OTHER_VERSIONS = (
     "Warning: Finished stages were made with {}; what depends on that is made again. --accept-versions goes "
     "on from them."
@@ -71,6 +76,7 @@ def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
         installed,
         (),
         synthetic=data.synthetic,
+        unlabelled=data.unlabelled_digest,
         prepared=prepared(Path(data.source)),
     )
 
@@ -97,8 +103,6 @@ def run_tasks(
     packages: Mapping[str, str],
 ) -> RunResult:
     """The whole run on audited data, by settings that were checked. Raises `UserError`."""
-    from .check import loss_options, teachers_of, weight_digests
-
     facts = replace(
         data_facts(data, packages),
         loss_options=loss_options(config),
@@ -106,14 +110,17 @@ def run_tasks(
         weight_files=weight_digests(config),
     )
     closing = Closing(config, data, audit, store, progress)
+    progress.say(closing.budget)
     finished: set[str] = set()
+    advice = size_advice(config, data)
     while True:
         current = plan(config, facts)
+        closing.expect(current, finished)
         task = next((task for task in current.tasks() if task.folder not in finished), None)
         if task is None:
             models, rows = tuple(closing.results()), closing.rows
-            ship, warnings = choose.file_to_ship(rows), tuple(progress.warnings)
-            return RunResult(store.root, data.synthetic, models, rows, ship, warnings)
+            warnings = tuple(progress.warnings)
+            return RunResult(store.root, data.synthetic, models, rows, closing.ship, warnings)
         if task.kind.endswith("-report"):
             closing.report(current, task)
         else:
@@ -121,58 +128,23 @@ def run_tasks(
         if task.kind == "cut":
             cost = read_cut(store.work / task.folder)
             progress.say(f"The student is {cost.name}: {cost.kib:.1f} KiB in int8.")
-        if task.kind == "origin" and read_origin(store.work / task.folder).weights == NOT_DOWNLOADED:
-            progress.warn(OFFLINE)
+        if task.kind == "origin":
+            origin = read_origin(store.work / task.folder)
+            if origin.weights == NOT_DOWNLOADED:
+                progress.warn(OFFLINE)
+            if origin.pretrained and advice:
+                progress.say(advice)
+                advice = None
         finished.add(task.folder)
         facts = learned(config, facts, current, finished, store, data)
 
 
-def learned(
-    config: Config, facts: Facts, current: Plan, finished: set[str], store: Store, data: Dataset
-) -> Facts:
-    """The facts with what finished tasks found out: origins, rules chosen on val, layers that int8 hurts."""
-    origins, rules, layers = dict(facts.origins), dict(facts.rules), dict(facts.lossy_layers)
-    cuts = {
-        name: read_cut(store.work / task.folder).name
-        for name, task in current.cuts.items()
-        if task.folder in finished
-    }
-    for group in current.groups:
-        for teacher in group.teachers:
-            if (group.name, teacher.seed) not in origins and teacher.origin.folder in finished:
-                origins[group.name, teacher.seed] = read_origin(store.work / teacher.origin.folder)
-        if group.candidates and group.name not in rules and _all_finished(group, finished):
-            rules[group.name] = _best_rule(group, store, data)
-        for student in group.students:
-            at = (group.name, student.seed)
-            if config.quantize.mixed and at not in layers and _measured(student, finished):
-                layers[at] = _lossy_layer(student, store, data)
-    return replace(facts, origins=origins, rules=rules, cuts=cuts, lossy_layers=layers)
-
-
-def _all_finished(group: Group, finished: set[str]) -> bool:
-    return all(own.evaluation.folder in finished for own in group.candidates)
-
-
-def _best_rule(group: Group, store: Store, data: Dataset) -> Rule:
-    """Of the rules tried on the teacher's seed, the best on val."""
-    rows = tuning_rows(group, store, data)
-    best = choose.best_on_val([(row["val_accuracy"], row["val_loss"]) for row in rows])
-    return known(group.candidates[best].rule)
-
-
-def _measured(student: StudentTasks, finished: set[str]) -> bool:
-    """Whether a student and its int8 file, if it has one, have been evaluated."""
-    evaluations = [student.evaluation, *(student.files[r][1] for r in ("int8",) if r in student.files)]
-    return all(task.folder in finished for task in evaluations)
-
-
-def _lossy_layer(student: StudentTasks, store: Store, data: Dataset) -> str | None:
-    """The tensor to keep in float, where int8 lost more than it may on val."""
-    result = read_student(student, store, None)
-    int8 = replace(student, files={r: student.files[r] for r in ("int8",) if r in student.files})
-    files = read_files(int8, result, store)
-    return choose.worst_error(files["int8"].errors).tensor if int8_loss(result, files, data) else None
+def size_advice(config: Config, data: Dataset) -> str | None:
+    """What to do where pretrained teachers see less than they could use; None where they do not."""
+    side = max(data.train.teacher_pixels.shape[1:3])
+    if max(side, config.teacher.teacher_size or 0) >= ENOUGH_FOR_TEACHERS:
+        return None
+    return SMALL_TEACHERS.format(side=side, enough=ENOUGH_FOR_TEACHERS)
 
 
 def chosen_versions(config: Config, store: Store, progress: Progress) -> dict[str, str]:

@@ -5,18 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from ..data.pixels import Side, pixels_at, student_shape
 from ..models.cut_names import parts_of
 from ..models.students import load_student, without_softmax
 from ..models.weights import WeightSource
 from ..native_log import native_noise
 from ..predictor import Predictor
-from ..records import Budget, Calibration, Tuning, WeightsChoice
+from ..records import Budget, RepresentativeViews, Tuning, WeightsChoice
 from ..tflite import qat
 from ..tflite.budget import longest_cut
 from ..tflite.card import runnable_card
-from ..tflite.quantize import calibration_images, file_facts, float32_file, float32_of, quantize
+from ..tflite.quantize import file_facts, float32_file, float32_of, quantize, representative_images
 from ..tflite.tensors import errors
-from .data import stored_views
+from .data import views_of
 from .fitted import write_measured
 from .perform import Workspace
 from .stages import MODEL, write_cut, write_file
@@ -26,11 +27,11 @@ ERROR_IMAGES = 64  # of val, over which the tensors of two files are compared
 SOURCE = "source.tflite"
 
 
-def choose_cut(space: Workspace, name: str, budget: Budget, weights: WeightsChoice) -> None:
+def choose_cut(space: Workspace, name: str, side: int | None, budget: Budget, weights: WeightsChoice) -> None:
     """The block after which a network is cut: as late as the budget of its int8 file allows."""
     data, network = space.data, parts_of(name)[0]
     with native_noise(), space.progress.bar(f"{name}: weighing cuts", 1) as advance:
-        shape = data.train.pixels.shape[1:]
+        shape = student_shape(data.train, side)
         cost = longest_cut(network, shape, len(data.classes), budget, WeightSource(weights.source))
         advance(1)
     write_cut(space.folder, cost)
@@ -48,14 +49,15 @@ def make_file(
     space: Workspace,
     recipe: str,
     row: dict[str, Any],
-    calibration: Calibration | None,
+    representative: RepresentativeViews | None,
     in_float: str | None,
+    side: int | None,
 ) -> None:
     """The file of a recipe; `in_float` names the output of the operator that stays in float."""
     with native_noise(), space.progress.bar(f"{space.title}.tflite", 1) as advance:
         source = (space.inputs["conversion"] / SOURCE).read_bytes()
-        images = _images(space, calibration, space.data.train.pixels.shape[1:])
-        _write(space, recipe, source, quantize(source, recipe, images, in_float), [])
+        images = _images(space, representative, side)
+        _write(space, recipe, source, quantize(source, recipe, images, in_float), [], side)
         advance(1)
 
 
@@ -63,17 +65,17 @@ def make_tuned_file(
     space: Workspace,
     recipe: str,
     row: dict[str, Any],
-    calibration: Calibration | None,
+    representative: RepresentativeViews | None,
     tuning: Tuning,
     seed: int,
 ) -> None:
     """The file of a recipe for which the student is fine-tuned first, by the loss it was trained with."""
     student = load_student(space.inputs["student"])
-    shape = student.input.shape[1:]
-    images = _images(space, calibration, shape)
+    side = student.input.shape[1:3]
+    images = _images(space, representative, side)
     tuned = qat.fine_tune(
         without_softmax(student),
-        examples_for(space),
+        examples_for(space, side),
         tuning,
         images=images,
         seed=seed,
@@ -81,8 +83,8 @@ def make_tuned_file(
         progress=space.progress,
     )
     with native_noise(), space.progress.bar(f"{space.title}.tflite", 1) as advance:
-        source = float32_file(tuned.probs, shape)
-        _write(space, recipe, source, quantize(source, recipe, images), tuned.history)
+        source = float32_file(tuned.probs, student.input.shape[1:])
+        _write(space, recipe, source, quantize(source, recipe, images), tuned.history, side)
         advance(1)
 
 
@@ -90,24 +92,33 @@ def evaluate(space: Workspace, runs: int) -> None:
     """What a file says of val and test, through the interpreter and the lines that devices use."""
     with native_noise():
         predictor = Predictor(space.inputs["file"] / MODEL)
-    write_measured(space.folder, predictor, space.data.val.pixels, space.data.test.pixels, runs)
+    val, test = (pixels_at(own, predictor.shape[:2]) for own in (space.data.val, space.data.test))
+    write_measured(space.folder, predictor, val, test, runs)
 
 
-def _images(space: Workspace, calibration: Calibration | None, shape: tuple[int, ...]) -> np.ndarray:
-    """What a recipe is calibrated on: training views, black and white; the latter two where it is not."""
-    if calibration is None:
-        return calibration_images(np.zeros((1, 0, *shape), np.uint8), 0, 0)
-    return calibration_images(stored_views(space).pixels, calibration.images, calibration.seed)
+def _images(space: Workspace, representative: RepresentativeViews | None, side: int | None) -> np.ndarray:
+    """What sets the ranges of a recipe: training views, black and white; the latter two if it needs none."""
+    if representative is None:
+        shape = student_shape(space.data.train, side)
+        return representative_images(np.zeros((1, 0, *shape), np.uint8), 0, 0)
+    views = views_of(space).at_side(side)
+    return representative_images(views, representative.images, representative.seed)
 
 
 def _write(
-    space: Workspace, recipe: str, source: bytes, content: bytes, history: list[dict[str, Any]]
+    space: Workspace,
+    recipe: str,
+    source: bytes,
+    content: bytes,
+    history: list[dict[str, Any]],
+    side: Side,
 ) -> None:
     """A `.tflite` with what is known of it, and how far it is from its float `source`."""
     data, folder = space.data, space.folder
     facts = file_facts(content, recipe)
     (folder / MODEL).write_bytes(content)
-    card = runnable_card(facts, len(data.classes), data.train.pixels.shape[1:])
+    card = runnable_card(facts, len(data.classes), student_shape(data.train, side))
     (folder / MODEL).with_suffix(".json").write_text(json.dumps(card))
-    rows = errors(source, content, data.val.pixels[:ERROR_IMAGES]) if content != source else []
+    images = pixels_at(data.val, side)[:ERROR_IMAGES]
+    rows = errors(source, content, images) if content != source else []
     write_file(folder, facts, history, rows)

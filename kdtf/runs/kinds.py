@@ -44,20 +44,26 @@ class Kind:
 
 
 KINDS = {
-    "phantom": Kind("data.draw_phantom", DRAWN),
-    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), reads_data=True),
+    "phantom": Kind("data.draw_phantom", DRAWN, version=2),  # 2: with unlabelled images
+    # 2: and of unlabelled images
+    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=2, reads_data=True),
     "datasheet": Kind("data.describe", DRAWN, reads_data=True),
-    "views": Kind("data.draw_all_views", DRAWN, reads_data=True),
+    "views": Kind("data.draw_train_views", DRAWN, version=2, reads_data=True),  # 2: or computed
+    "unlabelled-views": Kind("data.draw_unlabelled_views", DRAWN, reads_data=True),
     "origin": Kind("teacher.find_origin", TRAINED, reads_data=True),
     "features": Kind("teacher.extract_features", TRAINED, reads_data=True, trains=True),
     "head": Kind("teacher.train_head", TRAINED, reads_data=True, trains=True),
     # 2: with the fused batch normalization
     "whole": Kind("teacher.train_whole", TRAINED, version=2, reads_data=True, trains=True),
     "labels": Kind("teacher.label_views", TRAINED, reads_data=True, trains=True),
+    "unlabelled-labels": Kind("teacher.label_unlabelled", TRAINED, reads_data=True, trains=True),
+    "ensemble-labels": Kind("ensemble.label_views", ("numpy", "scipy")),
+    "ensemble-evaluation": Kind("ensemble.evaluate", ("numpy",)),
     "teacher-evaluation": Kind("teacher.evaluate", TRAINED, reads_data=True, trains=True),
     "cut": Kind("files.choose_cut", (*CONVERTED, "keras"), reads_data=True),
     "student": Kind("student.train", TRAINED, version=2, reads_data=True, trains=True),
     "student-evaluation": Kind("student.evaluate", TRAINED, reads_data=True, trains=True),
+    "agreement": Kind("agreement.compare", TRAINED, reads_data=True, trains=True),
     "attention": Kind("teacher.explain", TRAINED, reads_data=True, trains=True),
     "conversion": Kind("files.convert", CONVERTED),
     "file": Kind("files.make_file", CONVERTED, reads_data=True),

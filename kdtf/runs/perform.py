@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, Split
 from ..errors import require
 from ..progress import Progress
 from ..store import Stage, Store
@@ -38,6 +38,13 @@ class Workspace:
         if self.dataset is None:
             raise LookupError("A task that reads images must be of a kind with `reads_data` in `KINDS`.")
         return self.dataset
+
+    @property
+    def unlabelled(self) -> Split:
+        """The images without labels. Raises `LookupError` where there are none."""
+        if self.data.unlabelled is None:
+            raise LookupError("A task on unlabelled images must be given a data set that has some.")
+        return self.data.unlabelled
 
 
 def perform(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..records import Rule
 from ..tasks import Task
@@ -16,6 +16,16 @@ class Origin:
     pretrained: bool
 
 
+class Candidate(NamedTuple):
+    """What a run may be about: the network of its students and the side of their input in px.
+
+    A `side` of None is that of the data's own arrays.
+    """
+
+    network: str
+    side: int | None = None
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a plan depends on beside the settings: what is known at its start, and what tasks found out."""
@@ -25,32 +35,39 @@ class Facts:
     classes: tuple[str, ...]
     versions: Mapping[str, str]  # of the packages of `kinds.PACKAGES`
     teachers: tuple[str, ...]  # by their names in the registry
+    unlabelled: str = ""  # digest of the images without labels, "" where there are none to learn from
     synthetic: bool = False
     prepared: Mapping[str, Any] = field(default_factory=dict)  # how `prepare` made the images, where it did
     loss_options: tuple[tuple[str, float], ...] = ()  # of the loss, its defaults where they are not set
     weight_files: Mapping[str, str | None] = field(default_factory=dict)  # sha256 by network
     origins: Mapping[tuple[str, int], Origin] = field(default_factory=dict)  # by teacher and seed
+    best_teacher: str | None = None  # on val, where students are to be distilled from that alone
     rules: Mapping[str, Rule] = field(default_factory=dict)  # chosen on val, by teacher
-    cuts: Mapping[str, str] = field(default_factory=dict)  # cut:NETWORK to cut:NETWORK:BLOCK
-    lossy_layers: Mapping[tuple[str, int], str | None] = field(default_factory=dict)  # by student and seed
+    cuts: Mapping[Candidate, str] = field(default_factory=dict)  # cut:NETWORK to cut:NETWORK:BLOCK
+    lossy_layers: Mapping[str, str | None] = field(default_factory=dict)  # by the key of a student
+    candidate: Candidate | None = None  # the one chosen on val, where there are several
 
 
 @dataclass(frozen=True)
 class TeacherTasks:
-    """The tasks of one teacher from one seed; `labels` is None while its origin is not known."""
+    """The tasks of one teacher from one seed; `labels` is None while its origin is not known.
+
+    One with `members` is their mean: it has no origin and no training of its own.
+    """
 
     name: str
     seed: int
-    origin: Task
+    origin: Task | None = None
     training: tuple[Task, ...] = ()  # those whose time is its training time; the last holds its weights
     labels: Task | None = None
     evaluation: Task | None = None
+    unlabelled_labels: Task | None = None
+    members: "tuple[TeacherTasks, ...]" = ()
 
     def tasks(self) -> Iterator[Task]:
         """In the order in which they are done."""
-        yield self.origin
-        yield from self.training
-        yield from (task for task in (self.labels, self.evaluation) if task)
+        own = (self.origin, *self.training, self.labels, self.unlabelled_labels, self.evaluation)
+        yield from (task for task in own if task)
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,7 @@ class StudentTasks:
     evaluation: Task
     conversion: Task | None = None
     files: Mapping[str, tuple[Task, Task]] = field(default_factory=dict)  # {recipe: (file, evaluation)}
+    agreement: Task | None = None  # with its teacher, of the first seed
     complete: bool = True  # False while it is not known whether a file with a float layer is wanted
 
     def tasks(self) -> Iterator[Task]:
@@ -76,6 +94,8 @@ class StudentTasks:
             yield self.conversion
         for pair in self.files.values():
             yield from pair
+        if self.agreement:
+            yield self.agreement
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,7 @@ class Group:
     students: tuple[StudentTasks, ...] = ()
     attention: Task | None = None
     report: Task | None = None  # None while some of its tasks are not known yet
+    source: str | None = None  # the group with the teachers of the students, where it is another one
 
     def tasks(self) -> Iterator[Task]:
         """In the order in which they are done, without the report."""
@@ -106,13 +127,27 @@ class Plan:
     audit: Task
     datasheet: Task
     views: Task
-    cuts: Mapping[str, Task]  # the choice of a block for every cut:NETWORK that has none
+    cuts: Mapping[Candidate, Task]  # the choice of a block for every cut:NETWORK that has none
     groups: tuple[Group, ...]
     report: Task | None  # over all groups, None while one of them is not complete
+    unlabelled: Task | None = None  # the views of images without labels
+    # groups of every candidate, where there are several: without reports, to choose by
+    frontier: Mapping[Candidate, tuple[Group, ...]] = field(default_factory=dict)
+
+    def all_groups(self) -> Iterator[Group]:
+        """The groups of the run, and those of all candidates."""
+        yield from self.groups
+        for groups in self.frontier.values():
+            yield from groups
 
     def tasks(self) -> Iterator[Task]:
         """Every task in the order in which it is done, reports among them."""
         yield from (self.audit, self.datasheet, self.views, *self.cuts.values())
+        if self.unlabelled:
+            yield self.unlabelled
+        for groups in self.frontier.values():
+            for group in groups:
+                yield from group.tasks()
         for group in self.groups:
             yield from group.tasks()
             if group.report:

@@ -8,15 +8,18 @@ from ..records import KERAS, FileResult, StudentResult, TeacherResult
 from ..stage_folders import read_note
 from ..store import Store
 from ..tasks import Task, plain
+from .agreement import read_agreement
 from .fitted import Fitted, read_fitted, read_predictions
-from .plan import known
+from .planner import known
 from .records import StudentTasks, TeacherTasks
 from .stages import read_file, read_origin
 
 
 def read_teacher(tasks: TeacherTasks, store: Store) -> TeacherResult:
-    """A finished teacher."""
-    origin = read_origin(_folder(tasks.origin, store))
+    """A finished teacher, or the mean of several."""
+    if tasks.members:
+        return _read_ensemble(tasks, store)
+    origin = read_origin(_folder(known(tasks.origin), store))
     fitted = read_fitted(_folder(tasks.training[-1], store)) if tasks.training else Fitted(None, None, [])
     evaluation = _folder(known(tasks.evaluation), store)
     return TeacherResult(
@@ -28,6 +31,22 @@ def read_teacher(tasks: TeacherTasks, store: Store) -> TeacherResult:
         size_kib=fitted.size_kib,
         train_seconds=sum(_seconds(task, store) for task in tasks.training),
         history=fitted.history,
+    )
+
+
+def _read_ensemble(tasks: TeacherTasks, store: Store) -> TeacherResult:
+    members = [read_teacher(own, store) for own in tasks.members]
+    names = dict.fromkeys(f"{own.predictions.teacher} ({own.weights})" for own in members)
+    evaluation = _folder(known(tasks.evaluation), store)
+    return TeacherResult(
+        predictions=read_predictions(evaluation, tasks.name, "teacher", KERAS, tasks.seed),
+        key=known(tasks.labels).key,
+        weights=f"the mean of {len(members)}: {', '.join(names)}",
+        pretrained=all(own.pretrained for own in members),
+        parameters=sum(own.parameters or 0 for own in members),
+        size_kib=sum(own.size_kib or 0 for own in members),
+        train_seconds=sum(own.train_seconds for own in members),
+        history=[],
     )
 
 
@@ -50,6 +69,7 @@ def read_student(tasks: StudentTasks, store: Store, teacher_weights: str | None)
         size_kib=known(fitted.size_kib),
         train_seconds=_seconds(tasks.student, store),
         history=fitted.history,
+        agreement=read_agreement(_folder(tasks.agreement, store)) if tasks.agreement else (),
     )
 
 

@@ -16,7 +16,7 @@ from ..native_log import native_noise, set_environment
 from ..progress import Progress
 from ..store import Store
 from ..versions import versions
-from .check import check_names, check_networks
+from .check import check_names, check_networks, check_sides
 from .engine import RunResult, audit_data, chosen_versions, run_tasks
 from .kinds import PACKAGES
 from .perform import perform
@@ -50,7 +50,14 @@ def open_data(config: Config, store: Store, progress: Progress) -> Dataset:
     """The data the settings name, checked, or the demo's phantom; says what loading decided."""
     settings, seed = config.data, config.run.seed
     path = draw_demo(store, progress, seed) if settings.demo else Path(settings.data)
-    source = DataSource(path, settings.class_names, settings.image_size, settings.val_fraction, seed)
+    source = DataSource(
+        path,
+        settings.class_names,
+        settings.image_size,
+        settings.val_fraction,
+        seed,
+        settings.unlabelled,
+    )
     with disk_errors(store.root), progress.bar("checking images", 1) as advance:
         data = open_source(source, store.work, lambda done, total: advance(done / total))
     for note in data.notes:
@@ -65,6 +72,7 @@ def settings_of(data: Dataset, *, strict: bool) -> DataConfig:
         return DataConfig(data="", strict=strict)
     return DataConfig(
         data=str(source.path),
+        unlabelled=None if source.unlabelled is None else str(source.unlabelled),
         class_names=source.class_names,
         image_size=source.image_size,
         val_fraction=source.val_fraction,
@@ -152,6 +160,7 @@ def run_config(config: Config, progress: Progress, data: Dataset | None = None) 
         config = replace(config, data=settings_of(data, strict=config.data.strict))
     with open_store(config.run, progress) as store:
         data = data or open_data(config, store, progress)
+        check_sides(config, data)
         with tensorflow_runtime(config.run):
             check_networks(config)  # before anything is forgotten: bad settings leave all as it was
             if config.run.fresh:

@@ -1,42 +1,54 @@
 """The tasks of one student: its training, alone or distilled, and what it says of val and test."""
 
+from typing import Any
+
 import numpy as np
 
-from ..distill.batches import Examples
+from ..data.pixels import Side, pixels_at, student_shape
+from ..distill.batches import Examples, UnlabelledExamples
 from ..distill.inference import inference_of
+from ..distill.losses import LOSSES
 from ..distill.train import train_student
 from ..files import make_room
 from ..models.students import exported, load_student, new_student, save_undated
 from ..models.weights import WeightSource
 from ..records import Rule, StudentNetwork, Training
 from ..stage_folders import CHECKPOINT
-from .data import stored_views
+from .data import views_of
 from .fitted import Fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
-from .stages import LOGITS, VAL_LOGITS, write_origin
+from .stages import LOGITS, write_origin
+from .teacher import FEATURES, OF_VAL
 
 
-def examples_for(space: Workspace) -> Examples:
-    """Views, labels and val of a student, and the teacher's logits where there is a teacher."""
+def examples_for(space: Workspace, side: Side, features: bool = False) -> Examples:
+    """Views, labels and val of a student with an input of this side, and a teacher's logits if it has one.
+
+    With `features` the teacher's too.
+    """
     data, labels = space.data, space.inputs.get("labels")
-    logits = {}
+    names = {"logits": LOGITS, **({"features": FEATURES} if features else {})}
+    teacher: dict[str, Any] = {}
     if labels:
-        logits = {
-            "logits": np.load(labels / LOGITS, mmap_mode="r"),
-            "val_logits": np.load(labels / VAL_LOGITS),
-        }
-    views = stored_views(space).pixels
-    return Examples(views, data.train.labels, data.val.pixels, data.val.labels, **logits)
+        teacher = {name: np.load(labels / file, mmap_mode="r") for name, file in names.items()}
+        teacher |= {f"val_{name}": np.load(labels / OF_VAL[file]) for name, file in names.items()}
+    unlabelled = space.inputs.get("unlabelled_labels")
+    if unlabelled:
+        own = {name: np.load(unlabelled / file, mmap_mode="r") for name, file in names.items()}
+        others = views_of(space, "unlabelled_views").at_side(side)
+        teacher["unlabelled"] = UnlabelledExamples(others, **own)
+    views = views_of(space).at_side(side)
+    return Examples(views, data.train.labels, pixels_at(data.val, side), data.val.labels, **teacher)
 
 
 def train(space: Workspace, network: StudentNetwork, training: Training, rule: Rule | None) -> None:
     """A student distilled by `rule` from the teacher among the inputs, or trained alone where it is None."""
-    examples = examples_for(space)
+    on_features = rule is not None and LOSSES[rule.loss].takes_features
+    examples = examples_for(space, network.side, on_features)
     source = WeightSource(network.weights.source)
-    student, weights, pretrained = new_student(
-        network, examples.views.shape[2:], len(space.data.classes), source
-    )
+    shape = student_shape(space.data.train, network.side)
+    student, weights, pretrained = new_student(network, shape, len(space.data.classes), source)
     history = train_student(
         student,
         examples,
@@ -58,5 +70,6 @@ def train(space: Workspace, network: StudentNetwork, training: Training, rule: R
 
 def evaluate(space: Workspace, runs: int) -> None:
     """What the student says of val and test."""
-    predict = inference_of(load_student(space.inputs["student"]))
-    write_measured(space.folder, predict, space.data.val.pixels, space.data.test.pixels, runs)
+    student = load_student(space.inputs["student"])
+    val, test = (pixels_at(own, student.input.shape[1:3]) for own in (space.data.val, space.data.test))
+    write_measured(space.folder, inference_of(student), val, test, runs)

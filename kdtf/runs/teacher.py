@@ -11,9 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..data.pixels import pixels_at
+from ..data.views import ViewArray
 from ..distill.batches import Examples
 from ..distill.fit import WHOLE
-from ..distill.inference import infer_views, inference_of
+from ..distill.hints import as_vectors, with_features
+from ..distill.inference import infer_views, inference_of, inferences_of
 from ..distill.train import train_classifier
 from ..errors import require
 from ..evidence.metrics import softmax
@@ -25,7 +28,7 @@ from ..models.teachers import Base, build_base, build_head, with_head
 from ..models.weights import NOT_DOWNLOADED, WeightSource
 from ..records import Attention, TeacherNetwork, Training
 from ..stage_folders import CHECKPOINT
-from .data import read_audit, stored_views
+from .data import read_audit, views_of
 from .fitted import Fitted, read_fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
@@ -33,6 +36,7 @@ from .stages import LOGITS, VAL_LOGITS, write_attention, write_origin
 
 WEIGHTS = "teacher.weights.h5"
 FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"
+OF_VAL = {LOGITS: VAL_LOGITS, FEATURES: VAL_FEATURES}
 
 
 @cache
@@ -57,10 +61,9 @@ def find_origin(space: Workspace, network: TeacherNetwork) -> None:
 
 def extract_features(space: Workspace, network: TeacherNetwork) -> None:
     """What the frozen base makes of every view (V, N, F) and of val (n, F)."""
-    features_of = inference_of(_build(space, network).model)
-    views = stored_views(space).teacher_pixels
-    infer_views(features_of, views, space.folder / FEATURES, space.progress, f"{network.name}: features")
-    np.save(space.folder / VAL_FEATURES, features_of(space.data.val.teacher_pixels))
+    base = _build(space, network).model
+    views, val = views_of(space).teacher_pixels, space.data.val.teacher_pixels
+    _write_outputs(space, base, [FEATURES], views, val, f"{network.name}: features")
 
 
 def train_head(space: Workspace, network: TeacherNetwork, training: Training) -> None:
@@ -95,7 +98,7 @@ def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -
     history = train_classifier(
         whole,
         Examples(
-            stored_views(space).teacher_pixels,
+            views_of(space).teacher_pixels,
             data.train.labels,
             data.val.teacher_pixels,
             data.val.labels,
@@ -112,19 +115,49 @@ def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -
     _write(space.folder, whole, [*earlier, *later])
 
 
-def label_views(space: Workspace, network: TeacherNetwork) -> None:
-    """Logits over every view and of val; the frozen base's features spare another pass through it."""
+def label_views(space: Workspace, network: TeacherNetwork, features: bool = False) -> None:
+    """Logits over every view and of val, and with `features` what the head makes them of, pooled.
+
+    The frozen base's features spare another pass through it.
+    """
     head, whole = _network(space, network, space.inputs.get("trained"))
-    features = space.inputs.get("features")
-    if features:
-        logits_of = inference_of(head)
-        views, val = np.load(features / FEATURES, mmap_mode="r"), np.load(features / VAL_FEATURES)
+    frozen = space.inputs.get("features")
+    if frozen:
+        model = keras.Model(head.input, [as_vectors(head.input), head.output]) if features else head
+        views, val = np.load(frozen / FEATURES, mmap_mode="r"), np.load(frozen / VAL_FEATURES)
     else:
-        logits_of = inference_of(whole)
-        views, val = stored_views(space).teacher_pixels, space.data.val.teacher_pixels
-    title = f"{network.name}: labelling views"
-    infer_views(logits_of, views, space.folder / LOGITS, space.progress, title)
-    np.save(space.folder / VAL_LOGITS, logits_of(val))
+        model = with_features(whole) if features else whole
+        views, val = views_of(space).teacher_pixels, space.data.val.teacher_pixels
+    _write_outputs(space, model, _labels(features), views, val, f"{network.name}: labelling views")
+
+
+def label_unlabelled(space: Workspace, network: TeacherNetwork, features: bool = False) -> None:
+    """Logits over every view of the unlabelled images (V, U, K), and with `features` those (V, U, F)."""
+    whole = _network(space, network, space.inputs.get("trained"))[1]
+    model = with_features(whole) if features else whole
+    title = f"{network.name}: labelling unlabelled images"
+    _write_outputs(space, model, _labels(features), views_of(space).teacher_pixels, None, title)
+
+
+def _labels(features: bool) -> list[str]:
+    """The files of a teacher's labels."""
+    return [FEATURES, LOGITS] if features else [LOGITS]
+
+
+def _write_outputs(
+    space: Workspace,
+    model: keras.Model,
+    names: list[str],
+    views: ViewArray,
+    val: np.ndarray | None,
+    title: str,
+) -> None:
+    """What a model gives for every view, and for val where that is given: a file for each of its outputs."""
+    inferences = inferences_of(model)
+    infer_views(inferences, views, [space.folder / name for name in names], space.progress, title)
+    if val is not None:
+        for name, values in zip(names, inferences(val), strict=True):
+            np.save(space.folder / OF_VAL[name], values)
 
 
 def evaluate(space: Workspace, network: TeacherNetwork, runs: int) -> None:
@@ -147,7 +180,7 @@ def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -
         advance(1)
         for model in ("distilled", "alone"):
             student = without_softmax(load_student(space.inputs[model]))
-            maps[model] = heat(student, data.test.pixels[chosen])
+            maps[model] = heat(student, pixels_at(data.test, student.input.shape[1:3])[chosen])
             advance(len(maps))
     write_attention(space.folder, Attention(chosen, maps))
 
@@ -179,7 +212,9 @@ def _network(
 ) -> tuple[keras.Model, keras.Model]:
     """(head, whole teacher): as they start, or with the weights in the folder of a finished stage."""
     base = _build(space, network).model
-    head = build_head(network.name, base.output.shape[1:], len(space.data.classes), network.seed)
+    head = build_head(
+        network.name, base.output.shape[1:], len(space.data.classes), network.seed, network.head
+    )
     whole = with_head(base, head)
     if trained:
         whole.load_weights(trained / WEIGHTS)

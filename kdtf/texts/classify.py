@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import section_dict
 from ..evidence.bootstrap import Draws, Interval, compare, draw, in_words, interval
 from ..evidence.calibration import operating_point
 from ..evidence.metrics import confusion, scores
@@ -17,6 +16,7 @@ from ..files import file_digest
 from ..progress import Progress
 from ..report.figures import Confusion, draw_confusion, png
 from ..report.tables import confusion_rows, prediction_rows
+from ..sections import section_dict
 from ..store import Store
 from ..versions import versions
 from .corpus import Corpus, TextConfig, read_corpus

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Section, flag, option
 from ..errors import UserError, require
+from ..sections import Section, flag, option
 
 MOST_CHARACTERS = 100_000  # of one field; the longest of OpenI's 3,955 reports has 1,412
 PLACEHOLDER = "xxxx"  # stands for a removed word in de-identified reports

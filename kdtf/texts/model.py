@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..config import section_dict
 from ..errors import UserError, require
+from ..sections import section_dict
 from .corpus import TextConfig, words
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ..models.students import exported, load_student, save_undated
 from ..models.weights import WeightSource
 from ..records import Budget, CutCost
 from .bench import Graph
-from .quantize import calibration_images, float32_of, quantize
+from .quantize import float32_of, quantize, representative_images
 
 NOISE = 8  # images
 
@@ -31,7 +31,7 @@ def cost_of_cut(
             if weight.name in ("beta", "bias"):
                 weight.assign(np.full(weight.shape, 0.1))
     noise = np.random.default_rng(0).integers(0, 256, (1, NOISE, *shape), dtype=np.uint8)
-    images = calibration_images(noise, NOISE, 0)  # black and white alone leave channels without a range
+    images = representative_images(noise, NOISE, 0)  # black and white alone leave channels without a range
     with TemporaryDirectory() as folder:  # as a run does it: the names of tensors take room too
         save_undated(exported(student), Path(folder, "student.keras"))
         file = quantize(float32_of(load_student(Path(folder))), "int8", images)

@@ -17,6 +17,7 @@ from ..records import DataSheet, FileEvidence, FileFacts, FileResult, Rule
 from .recipes import RECIPES
 
 FORMAT = 2  # 1: cards that held the settings of a whole run instead of those of the file
+RECIPE_FIELDS = {"representative": "calibration"}  # settings that cards call otherwise, as users do
 INTENDED_USE = "Research only. Not a medical device; not for diagnosis."
 T = TypeVar("T")
 
@@ -43,7 +44,8 @@ class Making:
     """How a file was made: its teacher, network, loss, training, recipe, data and packages.
 
     `weights` says where the student's began, `teacher_weights` where its teacher's; `distillation` is None
-    for a student trained without a teacher; `recipe` holds the calibration and the fine-tuning of the file.
+    for a student trained without a teacher; `recipe` holds the representative views of the file, as
+    `calibration`, and its fine-tuning.
     """
 
     teacher: str
@@ -194,7 +196,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         seed=student.predictions.seed,
         distillation=_distillation(student.rule),
         training=student.training,
-        recipe=file.made_with,
+        recipe={RECIPE_FIELDS.get(name, name): value for name, value in file.made_with.items()},
         versions={**student.versions, **file.versions},
     )
     return Card(

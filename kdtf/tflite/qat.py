@@ -6,13 +6,16 @@ back as a plain float network: `quantize` makes the file, by the recipe it has f
 """
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.context import context
 
 from ..distill.batches import Examples, view_batches
 from ..distill.losses import LOSSES, cross_entropy
@@ -42,7 +45,8 @@ def libraries() -> tuple[ModuleType, ModuleType]:
             import tf_keras
     except ImportError as error:
         raise UserError(
-            f"int8-qat and --compress need tf-keras and tensorflow-model-optimization. {error}."
+            "int8-qat and --compress need tf-keras and tensorflow-model-optimization: install kdtf with its "
+            f"extra 'qat'. {error}."
         ) from None
     finally:
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
@@ -126,40 +130,53 @@ def fine_tune(
     """A finished student fine-tuned over the views (V, N, H, W, C) of `examples` by one of the `METHODS`.
 
     With the loss it was trained with: distilled from the teacher's logits among the examples, or on the
-    labels without. `images` (n, H, W, C) float32 set the first ranges of int8. The student is not
+    labels without. The copy's features are not looked at: of a loss on features the part on logits is left,
+    `kd` of `fitnet`. `images` (n, H, W, C) float32 set the first ranges of int8. The student is not
     changed; the last weights are kept. Raises `UserError` where the loss does not stay finite.
     """
     tf_keras, _ = libraries()
-    # dropout and the first centroids; tf_keras has no seed but the process's
-    tf_keras.utils.set_random_seed(seed)
-    copy, scale = tf_keras_copy(student), _scale(student)
-    # Adam moves every weight by about the rate: trained as it is, on pixels 0..255, the first kernel
-    # would be lost in a few steps
-    _multiply_first(copy, 1 / scale)
-    stream, steps = view_batches(
-        examples.views,
-        examples.labels,
-        batch_size=tuning.batch_size,
-        seed=seed,
-        logits=examples.logits,
-    )
-    prepared = METHODS[tuning.method](copy, tuning, steps * tuning.epochs, images * scale)
-    rate = tf_keras.optimizers.schedules.CosineDecay(tuning.rate, steps * tuning.epochs)
-    prepared.model.compile(tf_keras.optimizers.Adam(rate), _loss(tuning.rule), metrics=[_accuracy])
-    with progress.bar(title, tuning.epochs) as advance:
-        bar = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
-        history = prepared.model.fit(
-            stream.map(lambda x, y: _target(x, y, scale)),
-            epochs=tuning.epochs,
-            steps_per_epoch=steps,
-            validation_data=_validation_arrays(examples, scale),
-            callbacks=[bar, *prepared.callbacks],
-            verbose=0,
-        ).history
-    rows = _history_rows(history, tuning)
-    tuned = prepared.plain()
-    _multiply_first(tuned, scale)
+    with _seeded(seed):  # dropout and the first centroids
+        copy, scale = tf_keras_copy(student), _scale(student)
+        # Adam moves every weight by about the rate: trained as it is, on pixels 0..255, the first kernel
+        # would be lost in a few steps
+        _multiply_first(copy, 1 / scale)
+        stream, steps = view_batches(examples, batch_size=tuning.batch_size, seed=seed)
+        prepared = METHODS[tuning.method](copy, tuning, steps * tuning.epochs, images * scale)
+        rate = tf_keras.optimizers.schedules.CosineDecay(tuning.rate, steps * tuning.epochs)
+        prepared.model.compile(tf_keras.optimizers.Adam(rate), _loss(tuning.rule), metrics=[_accuracy])
+        with progress.bar(title, tuning.epochs) as advance:
+            bar = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
+            history = prepared.model.fit(
+                stream.map(lambda x, y: _target(x, y, scale)),
+                epochs=tuning.epochs,
+                steps_per_epoch=steps,
+                validation_data=_validation_arrays(examples, scale),
+                callbacks=[bar, *prepared.callbacks],
+                verbose=0,
+            ).history
+        rows = _history_rows(history, tuning)
+        tuned = prepared.plain()
+        _multiply_first(tuned, scale)
     return TunedStudent(lambda pixels: tf.nn.softmax(tuned(pixels, training=False)), rows)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """In this block tf_keras and tfmot draw from `seed`: they know no generators but those of the process.
+
+    Those are TensorFlow's and tf_keras' own, whose states have no public name. They are put back afterwards.
+    """
+    tf_keras, _ = libraries()
+    eager, own = context(), tf_keras.src.backend._SEED_GENERATOR
+    process_seed, drawn = eager._seed, getattr(eager, "_rng", None)
+    generator = getattr(own, "generator", None)
+    tf.random.set_seed(seed)
+    own.generator = random.Random(seed)
+    try:
+        yield
+    finally:
+        tf.random.set_seed(process_seed)  # forgets what was drawn so far from that seed
+        eager._rng, own.generator = drawn, generator
 
 
 def _history_rows(history: dict[str, list[float]], tuning: Tuning) -> list[dict]:
@@ -176,7 +193,7 @@ def _history_rows(history: dict[str, list[float]], tuning: Tuning) -> list[dict]
 
 
 def _loss(rule: Rule | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`Distiller`'s loss for targets of `_target`, logits (N, K): the same functions of `losses`."""
+    """`Distiller`'s loss for targets of `_target`, logits (N, K), without hints, by `losses` too."""
 
     def loss(target: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         labels, teacher = target[:, 0], target[:, 1:]  # (N,), (N, K) or nothing
@@ -231,7 +248,7 @@ def _quantization_aware(copy: Any, tuning: Tuning, steps: int, images: np.ndarra
     """int8 in the loop: weights and activations rounded on the way forward (Jacob et al. 2018).
 
     tfmot's ranges of activations are moving averages (0.999) from -6..6, which a few hundred steps
-    never bring home: they start at the ranges of the calibration images. Dense kernels are rounded
+    never bring home: they start at the ranges of the representative images. Dense kernels are rounded
     per tensor here and per channel in the file, which is finer.
     """
     tf_keras, tfmot = libraries()

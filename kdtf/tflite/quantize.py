@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ..data.views import ViewArray
 from ..errors import UserError
 from ..records import FileFacts
 from .compact import compact
@@ -34,11 +35,11 @@ Ranges = dict[str, dict[str, np.ndarray]]  # {tensor: {"min", "max"}}
 LEAST_RANGE = np.float32(1e-5)
 
 
-def calibration_images(views: np.ndarray, count: int, seed: int) -> np.ndarray:
+def representative_images(views: ViewArray, count: int, seed: int) -> np.ndarray:
     """`count` views out of (V, N, H, W, C), one black and one white image: (count + 2, H, W, C) float32.
 
     Black and white make the input range exactly 0..255, scale 1.0: without them pixels brighter than
-    the brightest calibration image would saturate silently.
+    the brightest representative image would saturate silently.
     """
     total = views.shape[0] * views.shape[1]
     chosen = np.sort(np.random.default_rng([seed, 0xCA1]).choice(total, min(count, total), replace=False))
@@ -86,7 +87,7 @@ def convert(student: keras.Model, recipe: str, images: np.ndarray) -> bytes:
 def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None = None) -> bytes:
     """A float32 `.tflite` by one of the recipes.
 
-    `images` (N, H, W, C) float32 in 0..255 calibrate recipes that need it; `int8` takes and gives
+    `images` (N, H, W, C) float32 in 0..255 set the ranges of recipes that need them; `int8` takes and gives
     uint8, with input scale 1.0 and zero point 0. The operator whose output is named `in_float` stays
     in float. Raises `UserError` where LiteRT has no kernel for the student in these types.
     """
@@ -95,7 +96,7 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
         return model
     from litert_quantizer.quantizer import Quantizer  # 1 s, and of no use to those who only train
 
-    extremes = _calibrated(row, model, images) if row.calibrated else None
+    extremes = _static_ranges(row, model, images) if row.static_range else None
     if extremes and row.activations == "int8":
         model = _with_fitting_biases(model, extremes)
     rules = _rules(row, model, images)
@@ -116,8 +117,8 @@ def quantize(model: bytes, recipe: str, images: np.ndarray, in_float: str | None
     return quantized
 
 
-def _calibrated(row: Recipe, model: bytes, images: np.ndarray) -> Ranges:
-    """Extremes of the tensors of a float `.tflite` over the calibration images."""
+def _static_ranges(row: Recipe, model: bytes, images: np.ndarray) -> Ranges:
+    """Extremes of the tensors of a float `.tflite` over the representative images."""
     extremes = {tensor: _wide_enough(ends) for tensor, ends in ranges(model, images).items()}
     if row.activations == "int16":
         # LiteRT's int16 ADD takes scales that are powers of two for its old fixed-point format, and then

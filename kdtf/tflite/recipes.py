@@ -20,8 +20,8 @@ class Recipe:
     mark: str = "P"
 
     @property
-    def calibrated(self) -> bool:
-        """Do its ranges come from calibration images."""
+    def static_range(self) -> bool:
+        """Are the ranges of its activations set beforehand, by representative images."""
         return self.activations.startswith("int")
 
     @property

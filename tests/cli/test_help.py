@@ -12,8 +12,9 @@ from kdtf.cli.arguments import PRESETS, preset_line, preset_names
 from kdtf.cli.commands import COMMANDS
 from kdtf.cli.entry import main
 from kdtf.cli.run import RUN_COMMANDS
-from kdtf.config import Config, DataConfig, flag
+from kdtf.config import Config, DataConfig
 from kdtf.prepare.fetch import INSTRUCTIONS, SOURCES
+from kdtf.sections import flag
 
 ROOT = Path(__file__).parents[2]
 FLAGS = {flag(f.name) for section in fields(Config) for f in fields(getattr(Config(), section.name))}

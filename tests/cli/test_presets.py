@@ -9,8 +9,6 @@ import keras
 import pandas as pd
 import pytest
 from keras import layers
-from matplotlib.figure import Figure
-from PIL import Image
 
 from kdtf.cli.arguments import PRESETS, preset_names, read_config
 from kdtf.cli.entry import main
@@ -48,14 +46,6 @@ def shallow(monkeypatch):
     monkeypatch.setattr(Teacher, "build", lambda row, input_shape, weights, **unused: build(input_shape))
     for name, row in STUDENTS.items():
         monkeypatch.setitem(STUDENTS, name, replace(row, build=small_student))
-
-
-@pytest.fixture
-def blank(monkeypatch):
-    """Pictures of one pixel: no preset changes how they are drawn, which takes longer than all the rest."""
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, out, **unused: Image.new("L", (1, 1)).save(out, "png")
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """What the audit finds in data with planted faults, in its rows and in words."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from PIL import Image
 from kdtf.cli.entry import main
 from kdtf.data.audit import CLEAN, Audit, audit, shortcut_accuracy
 from kdtf.data.copies import NEAR
-from kdtf.data.dataset import Dataset, Split
+from kdtf.data.dataset import UNLABELLED, Dataset, Split
 from kdtf.data.load import load
 
 
@@ -209,3 +210,118 @@ def test_an_image_is_in_one_of_the_worst_pairs_at_most_and_conflicts_come_first(
     assert ends[2:] == [(("train", 0), ("train", 2)), (("train", 4), ("train", 6))]
     assert len([pair for pair in report.pairs if pair.kind == "exact"]) == 8
     assert report.worst("exact", 1) == worst[:1] and report.worst("near", 12) == []
+
+
+# Unlabelled images
+
+
+@pytest.fixture
+def leaky(clean):
+    """30 unlabelled images: 0 is test 5 exactly, 1 nearly val 2, 2 is train 7; patient of test: 3 and 4."""
+    pixels = texture(np.random.default_rng(8), 30)
+    pixels[0], pixels[2] = clean["test"].pixels[5], clean["train"].pixels[7]
+    noise = np.random.default_rng(1).integers(-6, 7, pixels[1].shape)
+    pixels[1] = np.clip(clean["val"].pixels[2].astype(int) + noise, 0, 255)
+    groups = np.array([f"u{i}" for i in range(30)], "U6")
+    groups[[0, 3, 4]], groups[5] = "shared", "t1"
+    names = {"train": [f"t{i}" for i in range(60)], "test": ["shared", *(f"e{i}" for i in range(39))]}
+    splits = {
+        n: part(s.pixels, s.labels, np.array(names[n]) if n in names else None) for n, s in clean.items()
+    }
+    return replace(dataset(splits), unlabelled=part(pixels, np.full(30, UNLABELLED), groups))
+
+
+def test_unlabelled_images_of_val_and_test_are_left_out(leaky):
+    report = audit(leaky)
+    assert report.unlabelled_rows.dtype == np.int64
+    assert report.unlabelled_rows.tolist() == [2, *range(5, 30)]  # what train has may stay
+    sentence = (
+        "4 of the 30 unlabelled images are copies of val or test images or of groups (patients) in val "
+    )
+    assert report.verdict == [CLEAN, sentence + "or test and are left out."]
+    assert not report.leaks and not report.findings
+    expected = {
+        ("unlabelled images", ""): 30,
+        ("exact copies among unlabelled images", "train"): 1,
+        ("exact copies among unlabelled images", "val"): 0,
+        ("exact copies among unlabelled images", "test"): 1,
+        ("near copies among unlabelled images", "train"): 0,
+        ("near copies among unlabelled images", "val"): 1,
+        ("near copies among unlabelled images", "test"): 0,
+        ("groups among unlabelled images", "train"): 1,
+        ("groups among unlabelled images", "test"): 3,
+        ("unlabelled images used", ""): 26,
+    }
+    own = [row for row in report.rows if row["split"] == "unlabelled"]
+    assert {(row["check"], row["other"]): row["count"] for row in own} == expected
+    assert all(row["of"] == 30 for row in own[1:])
+    ends = [(pair.kind, pair.first, pair.second, pair.conflict) for pair in report.pairs]
+    assert ends == [
+        ("exact", ("test", 5), ("unlabelled", 0), False),
+        ("near", ("val", 2), ("unlabelled", 1), False),
+    ]
+
+
+def test_what_is_said_of_the_labelled_images_stays(leaky, clean):
+    alone, both = audit(replace(leaky, unlabelled=None)), audit(leaky)
+    assert both.rows[: len(alone.rows)] == alone.rows and both.verdict[:1] == alone.verdict
+    assert alone.unlabelled_rows.tolist() == [] and alone.unlabelled_rows.dtype == np.int64
+    bad = replace(leaky, test=part(clean["train"].pixels[:40], clean["train"].labels[:40]))
+    report = audit(bad)
+    assert report.findings and report.leaks and report.verdict[-1].endswith("are left out.")
+    assert [pair.second[0] for pair in report.worst("exact", 60)][
+        -1
+    ] == "test"  # one pair an image, 40 of test
+
+
+def test_images_that_do_not_leak_are_all_used_and_nothing_is_said(clean):
+    images = part(texture(np.random.default_rng(8), 5), np.full(5, UNLABELLED))
+    report = audit(replace(dataset(clean), unlabelled=images))
+    assert report.verdict == [CLEAN] and report.unlabelled_rows.tolist() == [0, 1, 2, 3, 4]
+    assert not any(row["check"].startswith("groups among") for row in report.rows)
+
+
+@pytest.mark.parametrize(
+    "column, words", [(0, "copies of val or test images"), (1, "of groups (patients) in")]
+)
+def test_one_reason_to_leave_out_is_named_alone(leaky, column, words):
+    own = leaky.unlabelled
+    rows = slice(3, None) if column else slice(0, 2)
+    groups = own.groups[rows] if column else None
+    few = part(own.pixels[rows], own.labels[rows], groups)
+    (_, sentence) = audit(replace(leaky, unlabelled=few)).verdict
+    assert sentence.startswith(f"2 of the {len(few.labels)} unlabelled images are {words}")
+    assert " or of " not in sentence
+
+
+def test_the_rows_come_back_from_json(leaky):
+    fresh = audit(leaky)
+    again = Audit.from_json(json.loads(json.dumps(fresh.to_json())), leaky)
+    assert np.array_equal(again.unlabelled_rows, fresh.unlabelled_rows)
+    assert again.unlabelled_rows.dtype == np.int64 and again.to_json() == fresh.to_json()
+    assert again.pairs == fresh.pairs
+
+
+def test_progress_counts_all_images(leaky):
+    reports = []
+    audit(leaky, lambda *counts: reports.append(counts))
+    assert reports == [(100, 150), (150, 150)]
+
+
+def test_the_command_lists_and_shows_pairs_with_unlabelled_images(leaky, tmp_path, capfd):
+    folder = save(tmp_path / "data", leaky.splits)
+    np.save(tmp_path / "more.npy", leaky.unlabelled.pixels)
+    argv = ["audit", "--data", str(folder), "--unlabelled", str(tmp_path / "more.npy")]
+    assert main([*argv, "--results", str(tmp_path / "r"), "--strict"]) == 0
+    shown = capfd.readouterr()
+    assert "2 of the 30 unlabelled images are copies of val or test images and are left out." in (
+        shown.out + shown.err
+    )
+    pairs = pd.read_csv(tmp_path / "r" / "audit_pairs.csv", keep_default_na=False)
+    assert pairs[["kind", "split", "index", "other", "other_index", "conflict"]].to_numpy().tolist() == [
+        ["exact", "test", 5, "unlabelled", 0, 0],
+        ["near", "val", 2, "unlabelled", 1, 0],
+    ]
+    assert pairs.other_class.tolist() == ["", ""]
+    for kind in ("exact", "near"):
+        assert (tmp_path / "r" / f"audit_{kind}_copies.png").read_bytes().startswith(b"\x89PNG")

@@ -1,11 +1,23 @@
 """Pairs of copies: all of them, by both definitions, in a fixed order."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from kdtf.data import copies as module
-from kdtf.data.copies import NEAR, Pair, exact_pairs, find_copies, near_pairs, pixel_digest, thumbnail
+from kdtf.data.copies import (
+    NEAR,
+    Pair,
+    exact_pairs,
+    find_copies,
+    find_copies_among,
+    near_pairs,
+    near_pairs_between,
+    pixel_digest,
+    thumbnail,
+)
 
 
 def unit(images):
@@ -89,3 +101,32 @@ def test_all_pairs_count_and_the_first_are_listed(monkeypatch):
     digests, thumbs = [b"same"] * 5, np.zeros((5, 4096), "float32")
     exact = find_copies(digests, thumbs, np.array([0, 0, 0, 0, 1]), np.zeros(5, int))["exact"]
     assert [pair.second[1] for pair in exact.pairs] == [1, 2, 3, 4] and exact.conflicts == 4
+
+
+@pytest.mark.parametrize("block", [3, 2048])
+def test_pairs_between_two_sets_are_those_of_both_together(monkeypatch, block):
+    monkeypatch.setattr(module, "BLOCK", block)
+    rng = np.random.default_rng(4)
+    base = rng.integers(0, 256, (20, 64, 64)).astype("float64")
+    rows = unit(base[rng.integers(0, 20, 50)] + rng.normal(0, 4, (50, 64, 64)))
+    first, second = rows[:30], rows[30:]
+    wanted = {(i, j - 30) for i, j, _ in near_pairs(rows) if i < 30 <= j}
+    pairs = list(near_pairs_between(first, second))
+    assert {pair[:2] for pair in pairs} == wanted and len(pairs) == len(wanted) > 5
+
+
+@pytest.mark.parametrize("ends", [(0, 4), (0, 1, 2, 4), (0, 3, 4)])
+def test_copies_of_unlabelled_images_do_not_depend_on_the_blocks(ends):
+    """Labelled: rows 0, 1 train, 2 val, 3 test. Unlabelled: 0 is train 1, 1 nearly val 0, 2 is test 0."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 64, 64)).astype("float64")
+    images[4], images[6] = images[1], images[3]
+    images[5] = images[2] + rng.normal(0, 3, (64, 64))
+    digests, thumbs = [pixel_digest(image) for image in images], unit(images)
+    blocks = [(digests[a + 4 : b + 4], thumbs[a + 4 : b + 4]) for a, b in pairwise(ends)]
+    copies = find_copies_among(digests[:4], thumbs[:4], np.array([0, 0, 1, 2]), blocks)
+    assert np.argwhere(copies["exact"].in_split).tolist() == [[0, 0], [2, 2]]
+    assert np.argwhere(copies["near"].in_split).tolist() == [[1, 1]]
+    assert copies["exact"].pairs == [Pair("exact", ("test", 0), ("unlabelled", 2), 1.0, False)]
+    (near,) = copies["near"].pairs
+    assert (near.first, near.second) == (("val", 0), ("unlabelled", 1)) and NEAR <= near.correlation < 1

@@ -66,6 +66,24 @@ def test_no_patient_is_in_two_splits_or_two_classes(folder):
     assert all(len(set(labels[groups == name])) == 1 for name in names)
 
 
+def test_unlabelled_images_are_of_other_patients_and_leave_the_rest_as_it_was(folder, tmp_path):
+    from kdtf.data.load import load
+
+    phantom.write(tmp_path / "more", **COUNTS, unlabelled=60)
+    before = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.*")}
+    after = {p.relative_to(tmp_path / "more"): p.read_bytes() for p in (tmp_path / "more").rglob("*.*")}
+    names = {"X_unlabelled.npy", "groups_unlabelled.npy", "teacher/X_unlabelled.npy"}
+    assert {str(path) for path in after.keys() - before.keys()} == names
+    assert all(after[path] == before[path] for path in before)
+    data = load(tmp_path / "more", tmp_path)
+    own = data.unlabelled
+    assert own.pixels.shape == (60, 32, 32, 1) and own.teacher_pixels.shape == (60, 64, 64, 1)
+    assert not set(own.groups) & set().union(*(split.groups for split in data.splits.values()))
+    assert len(np.unique(own.pixels.reshape(60, -1), axis=0)) == 60
+    assert np.unique(own.groups, return_counts=True)[1].tolist() == [3] * 20
+    assert "60 unlabelled images (groups known)." in data.notes
+
+
 def test_no_image_comes_twice(folder):
     images = np.concatenate([read(folder, f"X_{split}") for split in COUNTS])
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
@@ -110,6 +128,7 @@ def test_a_door_for_the_pipeline_and_no_half_file(folder, tmp_path):
     ("settings", "message"),
     [
         ({"train": 3}, "train must be at least 4 images, one a class. Got 3."),
+        ({"unlabelled": 2}, "unlabelled must be at least 4 images, one a class. Got 2."),
         ({"side": 96}, "side must be from 8 px to the teacher's 64. Got 96."),
     ],
 )

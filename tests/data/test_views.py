@@ -6,7 +6,7 @@ from kdtf.data import views as module
 from kdtf.data.dataset import Split
 from kdtf.data.load import load
 from kdtf.data.pixels import resize
-from kdtf.data.views import Views, draw_views, read_views
+from kdtf.data.views import Views, computed_views, draw_views, read_views
 from kdtf.errors import UserError
 
 STILL = ViewConfig(flip=False, shift=0, rotate=0, zoom=0, brightness=0, contrast=0)
@@ -22,8 +22,9 @@ def split_of(shape=(5, 16, 16, 3), teacher_side=None):
 
 
 def drawn(split, out, seed=0, **policy) -> Views:
-    draw_views(split, out, seed=seed, policy=ViewConfig(**policy))
-    return read_views(out)
+    views = computed_views(split, seed=seed, policy=ViewConfig(**policy))
+    draw_views(views, out)
+    return read_views(out, views)
 
 
 @pytest.mark.parametrize("shape", [(5, 16, 16, 3), (5, 16, 16, 1), (5, 12, 20, 3), (1, 20, 12, 1)])
@@ -77,6 +78,17 @@ def warped(pixels, policy, **draws):
     names = ("flip", "x", "y", "angle", "zoom", "brightness", "contrast")
     row = [draws.get(name, 0.5) for name in names]
     return module._warp(pixels, np.array([row] * len(pixels)), policy)
+
+
+@pytest.mark.parametrize("side, shape", [(8, (8, 8)), ((6, 10), (6, 10)), (None, (16, 16)), (16, (16, 16))])
+def test_the_student_may_look_at_another_side(side, shape):
+    views = computed_views(split_of(teacher_side=24), seed=0, policy=ViewConfig(views=3))
+    other, rows = views.at_side(side), np.array([3, 1])
+    assert other.shape == (3, 5, *shape, 3)
+    if shape == (16, 16):
+        assert other is views.pixels
+    else:
+        assert np.array_equal(other[1, rows], resize(views.teacher_pixels[1, rows], shape))
 
 
 def test_a_policy_that_allows_nothing_changes_nothing():
@@ -139,22 +151,50 @@ def test_half_of_the_views_are_mirrored(tmp_path):
 
 def test_progress_counts_every_image_of_both_copies(tmp_path):
     reports, split = [], split_of(teacher_side=24)
-    draw_views(
-        split,
-        tmp_path / "v.npy",
-        policy=ViewConfig(views=3),
-        seed=0,
-        progress=lambda *counts: reports.append(counts),
-    )
+    views = computed_views(split, seed=0, policy=ViewConfig(views=3))
+    draw_views(views, tmp_path / "v.npy", progress=lambda *counts: reports.append(counts))
     assert reports[-1] == (30, 30) and reports == sorted(reports)
 
 
-def test_reading_maps_what_was_written_and_needs_neither_seed_nor_policy(tmp_path):
-    first = drawn(split_of(teacher_side=24), tmp_path / "v.npy", 4, views=2)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    again = read_views(tmp_path / "v.npy")
-    assert np.array_equal(again.pixels, first.pixels) and before == {p: p.stat().st_mtime_ns for p in before}
-    assert np.array_equal(again.teacher_pixels, first.teacher_pixels)
+@pytest.mark.parametrize("teacher_side", [None, 24])
+def test_computed_views_are_the_stored_ones_byte_for_byte(tmp_path, teacher_side):
+    split = split_of((9, 16, 16, 3), teacher_side)
+    computed = computed_views(split, seed=4, policy=ViewConfig(views=4))
+    draw_views(computed, tmp_path / "v.npy")
+    stored, rng = read_views(tmp_path / "v.npy", computed), np.random.default_rng(0)
+    for one, other in zip(
+        (computed.pixels, computed.teacher_pixels), (stored.pixels, stored.teacher_pixels), strict=True
+    ):
+        assert isinstance(other, np.memmap) and one.shape == other.shape
+        assert np.array_equal(one[2, :], other[2]) and np.array_equal(one[0, 3:5], other[0, 3:5])
+        for _ in range(5):  # any view of any image, in any order, one twice
+            views, images = rng.integers(4, size=12), rng.integers(9, size=12)
+            assert np.array_equal(one[views, images], other[views, images])
+
+
+def test_an_image_of_some_rows_has_the_views_it_has_among_all():
+    split, policy = split_of(), ViewConfig(views=3)
+    rows = np.array([4, 1])
+    some = computed_views(split, seed=2, policy=policy, rows=rows).pixels
+    assert some.shape == (3, 2, 16, 16, 3)
+    assert np.array_equal(some[1, :], computed_views(split, seed=2, policy=policy).pixels[1, rows])
+
+
+def test_a_view_is_made_of_the_numbers_of_its_seed_view_and_image():
+    rows, views = np.array([3, 0, 3, 17]), np.array([1, 2, 2, 1])
+    whole = {v: np.random.default_rng([5, v]).random((20, 7)) for v in (1, 2)}
+    assert np.array_equal(
+        module._draws(5, views, rows), [whole[v][r] for v, r in zip(views, rows, strict=True)]
+    )
+
+
+def test_the_student_alone_may_be_stored(tmp_path):
+    computed = computed_views(split_of(teacher_side=24), seed=0, policy=ViewConfig(views=2))
+    draw_views(computed, tmp_path / "v.npy", teacher=False)
+    views = read_views(tmp_path / "v.npy", computed)
+    assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]
+    assert np.array_equal(views.pixels[1], computed.pixels[1, :])
+    assert views.teacher_pixels is computed.teacher_pixels
 
 
 def test_views_drawn_again_in_one_place_are_those_of_the_last_images(tmp_path):
@@ -164,9 +204,12 @@ def test_views_drawn_again_in_one_place_are_those_of_the_last_images(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]
 
 
-def test_views_that_are_not_there_are_named(tmp_path):
+def test_views_that_are_not_stored_are_computed_and_harmed_ones_named(tmp_path):
+    computed = computed_views(split_of(), seed=0, policy=ViewConfig(views=2))
+    assert read_views(tmp_path / "v.npy", computed) is computed
+    (tmp_path / "v.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match=r"v\.npy must be a readable \.npy file of numbers"):
-        read_views(tmp_path / "v.npy")
+        read_views(tmp_path / "v.npy", computed)
 
 
 def test_an_interrupted_drawing_leaves_no_file(tmp_path):
@@ -174,7 +217,8 @@ def test_an_interrupted_drawing_leaves_no_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        draw_views(split_of(), tmp_path / "v.npy", policy=ViewConfig(views=3), seed=0, progress=interrupt)
+        views = computed_views(split_of(), seed=0, policy=ViewConfig(views=3))
+        draw_views(views, tmp_path / "v.npy", progress=interrupt)
     assert not list(tmp_path.iterdir())
 
 

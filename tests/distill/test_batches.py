@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kdtf.data.dataset import UNLABELLED
 from kdtf.distill.batches import (
     Examples,
+    UnlabelledExamples,
     steps_per_epoch,
     training_stream,
     validation_batches,
@@ -26,7 +28,7 @@ def arrays(stream, count):
 def test_every_image_comes_once_an_epoch_and_every_view_equally_often():
     count, images = 3, 10
     views = (100 * np.arange(count)[:, None] + np.arange(images)[None])[..., None].astype(np.uint8)
-    stream, steps = view_batches(views, np.arange(images), batch_size=4, seed=0)
+    stream, steps = view_batches(Examples(views, np.arange(images), views[0], None), batch_size=4, seed=0)
     assert steps == 3
     batches = stream.take(steps * count).as_numpy_iterator()
     values = []
@@ -43,7 +45,7 @@ def test_every_image_comes_once_an_epoch_and_every_view_equally_often():
 
 def test_a_view_comes_with_its_own_logits_and_the_order_is_seeded():
     def batch(seed):
-        stream, _ = view_batches(VIEWS, np.arange(6), batch_size=6, seed=seed, logits=LOGITS)
+        stream, _ = view_batches(EXAMPLES, batch_size=6, seed=seed)
         return next(stream.as_numpy_iterator())
 
     x, _ = batch(0)
@@ -64,6 +66,64 @@ def test_a_stream_goes_on_anywhere_as_if_it_had_come_there(epoch, step):
         assert np.array_equal(a, b)
 
 
+def test_unlabelled_images_take_their_share_of_every_batch_and_the_budget_stays():
+    views = VIEWS.astype(int)[..., None].repeat(1, -1)
+    others = UnlabelledExamples(255 - VIEWS[:, :5], -LOGITS[:, :5])
+    stream, steps = view_batches(
+        EXAMPLES._replace(unlabelled=others), batch_size=4, seed=0, unlabelled_share=0.5
+    )
+    assert steps == steps_per_epoch(views, 4) == 2
+    batches = list(stream.take(6 * steps).as_numpy_iterator())
+    assert [len(y) for _, y in batches] == [4, 2] * 6  # as many images as without them
+    assert [sum(y == UNLABELLED) for _, y in batches] == [2, 1] * 6
+    labelled = np.concatenate([y[y != UNLABELLED] for _, y in batches])
+    assert sorted(labelled) == sorted(list(range(6)) * 3)  # each image as often as the others
+    for x, y in batches:
+        without = y == UNLABELLED
+        assert np.array_equal(x["teacher_logits"][~without], x["pixels"][~without, :2] * 10)
+        assert np.array_equal(x["teacher_logits"][without], (x["pixels"][without, :2] - 255) * 10)
+
+
+@pytest.mark.parametrize("epoch, step", [(0, 1), (2, 0), (3, 2)])
+def test_a_stream_with_unlabelled_images_goes_on_anywhere(epoch, step):
+    examples = EXAMPLES._replace(unlabelled=UnlabelledExamples(VIEWS[:, :5], LOGITS[:, :5]))
+    stream = training_stream(examples, batch_size=2, seed=5, unlabelled_share=0.5)
+    whole, steps = stream((0, 0))
+    later, position = arrays(stream((epoch, step))[0], 4), 3 * (epoch * steps + step)
+    for a, b in zip(arrays(whole, position // 3 + 4)[position:], later, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_features_come_with_their_view_of_unlabelled_images_too():
+    features = VIEWS[..., 1:].astype("float16") / 2
+    others = UnlabelledExamples(255 - VIEWS, -LOGITS, -features)
+    examples = EXAMPLES._replace(features=features, val_features=features[1], unlabelled=others)
+    stream, steps = view_batches(examples, batch_size=4, seed=0, unlabelled_share=0.5)
+    for x, y in stream.take(3 * steps).as_numpy_iterator():
+        signed = np.where((y == UNLABELLED)[:, None], x["pixels"] - 255, x["pixels"])
+        assert x["teacher_features"].dtype == np.float32
+        assert np.array_equal(x["teacher_features"] * 2, signed[:, 1:])
+    inputs, _ = next(validation_batches(examples, batch_size=6).as_numpy_iterator())
+    assert np.array_equal(inputs["teacher_features"], features[1].astype("float32"))
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_a_batch_may_be_of_unlabelled_images_alone(share):
+    examples = EXAMPLES._replace(unlabelled=UnlabelledExamples(VIEWS, LOGITS))
+    stream, steps = view_batches(examples, batch_size=5, seed=0, unlabelled_share=share)  # 5 and 1
+    batches = list(stream.take(2 * steps).as_numpy_iterator())
+    assert [len(y) for _, y in batches] == [5, 1] * 2
+    assert [sum(y == UNLABELLED) for _, y in batches] == [round(share * 5), 1] * 2
+
+
+def test_without_a_share_unlabelled_images_change_nothing():
+    examples = EXAMPLES._replace(unlabelled=UnlabelledExamples(VIEWS, LOGITS))
+    plain, mixed = (
+        arrays(training_stream(own, batch_size=4, seed=1)((0, 0))[0], 5) for own in (EXAMPLES, examples)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(plain, mixed, strict=True))
+
+
 def test_validation_keeps_the_order():
     batches = validation_batches(EXAMPLES.without_teacher(), batch_size=4)
     x, y = (np.concatenate(part) for part in zip(*batches.as_numpy_iterator(), strict=True))
@@ -77,6 +137,8 @@ def test_validation_brings_the_teachers_logits_where_there_are_some():
 
 
 def test_without_teacher_leaves_the_images():
-    plain = EXAMPLES.without_teacher()
+    plain = EXAMPLES._replace(features=LOGITS, val_features=LOGITS[0]).without_teacher()
+    assert plain.features is None and plain.val_features is None
     assert plain.logits is None and plain.val_logits is None and EXAMPLES.logits is LOGITS
+    assert EXAMPLES._replace(unlabelled=UnlabelledExamples(VIEWS, LOGITS)).without_teacher() == plain
     assert plain.views is VIEWS and plain.val_inputs is EXAMPLES.val_inputs

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trainings import LOGITS, same, student, teacher, undisturbed
+from trainings import LOGITS, hinted_student, same, student, teacher, undisturbed
 
 from kdtf.distill.checkpoint import Checkpoint
 from kdtf.errors import UserError
@@ -30,7 +30,7 @@ def kill(monkeypatch):
     return lambda n: left.__setitem__(0, n)
 
 
-@pytest.mark.parametrize("train", [student, teacher])
+@pytest.mark.parametrize("train", [student, hinted_student, teacher])
 @pytest.mark.parametrize("batches", [(1,), (3,), (4,), (6, 3), (11,)])
 def test_it_goes_on_where_it_was_killed(train, batches, kill, tmp_path):
     for n in batches:
@@ -68,3 +68,12 @@ def test_a_lost_loss_leaves_no_lost_state(tmp_path, kill):
 def test_nothing_else_is_left_beside_the_state(kill, tmp_path):
     student(tmp_path / "state.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_the_projector_is_in_the_state_and_not_in_the_student(tmp_path):
+    weights, rows = hinted_student(tmp_path / "state.npz")
+    with np.load(tmp_path / "state.npz") as state:
+        shapes = [state[name].shape for name in state.files if name.startswith("v")]
+    assert shapes.count((256, 5)) == 3  # its kernel and what Adam knows of it
+    assert [w.shape for w in weights] == [w.shape for w in undisturbed(student)[0]]
+    assert {"hint", "val_hint"} <= rows[0].keys() and "hint" not in undisturbed(student)[1][0]

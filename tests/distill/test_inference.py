@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdtf.distill.inference import infer_views, inference_of
+from kdtf.distill.inference import infer_views, inference_of, inferences_of
 from kdtf.progress import Progress
 
 RNG = np.random.default_rng(0)
@@ -20,6 +20,23 @@ def test_a_function_of_arrays_gives_what_the_model_gives_whatever_the_length():
 
 def test_the_outputs_for_views_are_stored_view_by_view(tmp_path):
     views = RNG.integers(0, 256, (3, 5, 2), dtype=np.uint8)
-    stored = infer_views(lambda x: x.astype("float32") * 2, views, tmp_path / "l.npy", Progress(), "")
-    assert isinstance(stored, np.memmap) and np.array_equal(stored, views.astype("float32") * 2)
-    assert np.array_equal(np.load(tmp_path / "l.npy"), stored)
+    paths = [tmp_path / "double.npy", tmp_path / "sum.npy"]
+
+    def inferences(x):
+        return [x.astype("float32") * 2, x.sum(1, keepdims=True)]
+
+    infer_views(inferences, views, paths, Progress(), "")
+    double, total = (np.load(path, mmap_mode="r") for path in paths)
+    assert double.dtype == total.dtype == np.float32
+    assert np.array_equal(double, views.astype("float32") * 2)
+    assert np.array_equal(total, views.sum(-1, keepdims=True))
+
+
+def test_every_output_of_a_network_is_a_list_of_its_own():
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(4)(inputs)
+    model = keras.Model(inputs, [x, keras.layers.Dense(2)(x)])
+    pixels = RNG.normal(size=(7, 3)).astype("float32")
+    outputs = inferences_of(model, batch_size=3)(pixels)
+    for values, expected in zip(outputs, model.predict(pixels, verbose=0), strict=True):
+        assert np.allclose(values, expected, atol=1e-6)

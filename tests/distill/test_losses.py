@@ -6,7 +6,16 @@ import pytest
 import tensorflow as tf
 
 from kdtf.distill.distiller import Distiller
-from kdtf.distill.losses import LOSSES, cross_entropy, dist_loss, dkd_loss, kd_loss, soft_cross_entropy
+from kdtf.distill.losses import (
+    LOSSES,
+    cross_entropy,
+    dist_loss,
+    dkd_loss,
+    feature_distance,
+    fitnet_loss,
+    kd_loss,
+    soft_cross_entropy,
+)
 from kdtf.records import Rule
 
 Z = np.array([[2.0, -1.0, 0.5], [0.5, 0.5, 0.0]], "float32")
@@ -105,7 +114,7 @@ def test_soft_cross_entropy_known_value():  # teacher (1/2, 1/2), student (3/4, 
 def test_alpha_means_what_each_row_says():
     assert LOSSES["kd"].teacher_weight(0.1) == pytest.approx(0.9)  # alpha is the label's
     assert LOSSES["soft-ce"].teacher_weight(0.1) == pytest.approx(0.1)  # alpha is the teacher's
-    for name in ("dkd", "dist", "logit-mse"):
+    for name in ("dkd", "dist", "logit-mse", "fitnet"):
         assert LOSSES[name].teacher_weight(0.1) == pytest.approx(0.9)
 
 
@@ -137,7 +146,7 @@ def by_definition(name, z, w, labels, temperature, options=()):
     if name == "soft-ce":
         return -(softmax(w) * np.log(softmax(z))).sum(1)
     q, p = softmax(z / temperature), softmax(w / temperature)
-    if name == "kd":
+    if name in ("kd", "fitnet"):  # without features
         return temperature**2 * (p * np.log(p / q)).sum(1)
     beta = options.get("beta", {"dkd": 8.0, "dist": 1.0}[name])
     if name == "dist":
@@ -284,3 +293,27 @@ def test_logit_mse_ignores_temperature_and_no_shift():
         signal("logit-mse", Z, W, temperature=1.0), signal("logit-mse", Z, W, temperature=9)
     )
     assert np.allclose(signal("logit-mse", Z + 2, Z), 4, rtol=1e-5)
+
+
+def test_feature_distance_known_value():
+    assert np.allclose(feature_distance(np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([[0.0, 4.0]])), [2.5, 8])
+
+
+@pytest.mark.parametrize("options, hint", [({}, 5.0), ({"hint": 0.5}, 0.5), ({"hint": 0.0}, 0.0)])
+def test_fitnet_adds_a_hint_to_kd(options, hint):
+    distance, rule = np.array([0.25, 2.0], "float32"), Rule(0.3, 4.0, "fitnet", tuple(options.items()))
+    hard, kd, _ = formula("kd", 0.3, 4.0)
+    terms = LOSSES["fitnet"].terms(Z, LABELS, W, rule, distance)
+    assert np.allclose(terms.distillation, kd + hint * distance, rtol=1e-5)
+    assert np.allclose(terms.mixture, 0.3 * hard + 0.7 * (kd + hint * distance), rtol=1e-5)
+
+
+def test_a_distance_reaches_no_loss_on_logits_alone():
+    for name, row in LOSSES.items():
+        if not row.takes_features:
+            terms = row.terms(Z, LABELS, W, Rule(0.5, 2.0, name), np.full(2, np.nan))
+            assert np.allclose(terms.distillation, signal(name, Z, W))
+
+
+def test_fitnet_without_features_is_kd():
+    assert np.array_equal(fitnet_loss(Z, W, 3.0, hint=9.0), kd_loss(Z, W, 3.0))

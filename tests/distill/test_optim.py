@@ -32,11 +32,23 @@ def test_every_optimizer_moves_against_the_gradient_and_decays_weights_when_told
     moved = {}
     for decay in (0.0, 0.5):
         weight = keras.Variable(np.array([1.0, 1.0], "float32"))
-        optimizer = build_optimizer(name, "constant", 0.1, 10, weight_decay=decay)
+        optimizer = build_optimizer(name, "constant", 0.1, 10, warmup=0.0, weight_decay=decay)
         optimizer.apply([keras.ops.convert_to_tensor([1.0, 0.0])], [weight])
         moved[decay] = np.asarray(weight)
     assert moved[0.0][0] < 1 and moved[0.0][1] == pytest.approx(1)
     assert moved[0.5][1] == pytest.approx(1 - 0.1 * 0.5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_gradient_is_clipped_where_it_is_asked_for(name):
+    moved = {}
+    for clipnorm, gradient in ((None, [0.3, 0.4]), (0.5, [3.0, 4.0]), (5.0, [0.3, 0.4])):
+        weight = keras.Variable(np.zeros(2, "float32"))
+        optimizer = build_optimizer(name, "constant", 0.1, 10, warmup=0.0, clipnorm=clipnorm)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+        moved[clipnorm] = np.asarray(weight)
+    assert moved[0.5] == pytest.approx(moved[None], rel=1e-5)  # [3, 4] is clipped to [0.3, 0.4]
+    assert moved[5.0] == pytest.approx(moved[None], rel=1e-5)
 
 
 def test_the_rate_follows_the_schedule():

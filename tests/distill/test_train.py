@@ -1,17 +1,19 @@
 """Fitting by recipe: a head, a whole classifier, a student alone and one distilled."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
-from kdtf.distill.batches import Examples
+from kdtf.distill.batches import Examples, UnlabelledExamples
 from kdtf.distill.inference import inference_of
 from kdtf.distill.train import default_rate, train_classifier, train_student
 from kdtf.models.seeding import initial_weights_from
-from kdtf.models.students import build_student
+from kdtf.models.students import build_student, exported
 from kdtf.models.teachers import build_head
 from kdtf.progress import Progress
-from kdtf.records import Rule, Training
+from kdtf.records import Rule, TeacherHead, Training
 
 RNG = np.random.default_rng(0)
 
@@ -54,6 +56,40 @@ def test_the_whole_network_learns_and_ends_with_its_best_weights():
     assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_smoothed_label_is_spread_over_all_classes():
+    features = np.array([[[2.0], [-1.0]]], "float32")  # (1, 2, 1)
+    examples = Examples(features, np.array([0, 1]), features[0], np.array([0, 1]))
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="ones")(inputs))
+    weights = [np.array([[1.0, -1.0]]), np.zeros(2)]
+    losses = {}
+    for smoothing in (0.0, 0.2):
+        model.set_weights(weights)
+        training = Training(1, 2, 1e-9, schedule="constant", label_smoothing=smoothing)
+        rows = train_classifier(model, examples, training, phase="head", seed=0, **SETTINGS)
+        losses[smoothing] = rows[0]["loss"]
+    log_q = np.array([[2.0, -2.0], [-1.0, 1.0]])
+    log_q -= np.log(np.exp(log_q).sum(1, keepdims=True))
+    for smoothing, loss in losses.items():
+        target = (1 - smoothing) * np.eye(2) + smoothing / 2
+        assert loss == pytest.approx(-(target * log_q).sum(1).mean(), rel=1e-5)
+
+
+def test_without_patience_the_last_weights_are_kept():
+    features = np.random.default_rng(0).normal(size=(1, 8, 3)).astype("float32")
+    labels = np.arange(8) % 2
+    examples = Examples(features, labels, features[0], 1 - labels)  # val says the contrary of train
+    kept = {}
+    for patience in (None, 9):
+        head = build_head("vgg16", (3,), 2, seed=0, head=TeacherHead("linear", 0.0))
+        training = Training(9, 8, 0.1, schedule="constant", patience=patience)
+        rows = train_classifier(head, examples, training, phase="head", seed=0, **SETTINGS)
+        head.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        kept[patience] = head.evaluate(features[0], 1 - labels, verbose=0, return_dict=True)["loss"]
+        assert len(rows) == 9
+    assert kept[None] == pytest.approx(rows[-1]["val_loss"], rel=1e-4) and kept[9] < kept[None]
+
+
 def trained(examples=EXAMPLES, rule=None, seed=0):
     """(student, history)."""
     student = build_student("cnn3", (16, 16, 1), 2, momentum=0.9, dropout=0.5, seed=seed)
@@ -89,3 +125,40 @@ def test_the_rate_of_random_weights_depends_on_batch_normalization():
     norm = build_student("cnn3", (16, 16, 1), 2, momentum=0.9, dropout=0.5, seed=0)
     plain = build_student("baseline", (16, 16, 1), 2, momentum=0.9, dropout=0.5, seed=0)
     assert (default_rate(norm), default_rate(plain)) == (1e-3, 1e-4)
+
+
+HINTS = RNG.normal(size=(1, 40, 3)).astype("float32") + 4 * LABELS[None, :, None]
+HINTED = EXAMPLES._replace(
+    logits=np.zeros((1, 40, 2), "float32"),
+    val_logits=np.zeros((12, 2), "float32"),
+    features=HINTS,
+    val_features=HINTS[0, :12],
+)
+
+
+def test_a_student_learns_from_hints_and_is_exported_without_their_projector():
+    """Of a teacher whose logits know nothing, and whose features know the class."""
+    student, rows = trained(HINTED, Rule(0.0, 2.0, "fitnet", (("hint", 2.0),)))
+    assert rows[-1]["hint"] < 0.5 * rows[0]["hint"]
+    assert rows[-1]["loss"] == pytest.approx(rows[-1]["distillation"], rel=1e-5)
+    plain, _ = trained()
+    assert exported(student).to_json() == exported(plain).to_json()
+    assert [w.path for w in exported(student).weights] == [w.path for w in exported(plain).weights]
+
+
+def test_without_features_a_loss_on_them_is_refused():
+    with pytest.raises(ValueError, match="needs a teacher, or batches of the form a feature_scale"):
+        trained(HINTED._replace(features=None, val_features=None), Rule(0.5, 2.0, "fitnet"))
+
+
+def test_unlabelled_images_give_hints_too():
+    lost = HINTED._replace(features=0 * HINTS, val_features=None)
+    others = UnlabelledExamples(TRAIN[None], lost.logits, HINTS)
+    rows = {}
+    for share in (0.0, 0.5):
+        training = replace(STUDENT, epochs=1, batch_size=40, unlabelled_share=share)
+        student = build_student("cnn3", (16, 16, 1), 2, momentum=0.9, dropout=0.0, seed=0)
+        rule = Rule(0.0, 2.0, "fitnet")
+        examples = lost._replace(unlabelled=others)
+        rows[share] = train_student(student, examples, training, rule, seed=0, **SETTINGS)[0]
+    assert rows[0.5]["hint"] > 1 + rows[0.0]["hint"]  # features that never vary, and some that do

@@ -19,16 +19,23 @@ PIXELS = {count: RNG.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8) for coun
 VIEWS = np.stack([PIXELS[22], PIXELS[22][:, :, ::-1]])
 LOGITS = RNG.normal(size=(2, 22, 2)).astype("float32")
 EXAMPLES = Examples(VIEWS, np.arange(22) % 2, PIXELS[8], np.arange(8) % 2, LOGITS, LOGITS[0, :8])
+FEATURES = RNG.exponential(size=(2, 22, 5)).astype("float32")
 
 
-def student(checkpoint=None, logits=LOGITS):
+def hinted_student(checkpoint=None):
+    """As below, with hints on features: a projector is trained, too."""
+    examples = EXAMPLES._replace(features=FEATURES, val_features=FEATURES[0, :8])
+    return student(checkpoint, examples=examples, rule=Rule(0.5, 2.0, "fitnet"))
+
+
+def student(checkpoint=None, logits=LOGITS, examples=EXAMPLES, rule=Rule(0.5, 2.0)):  # noqa: B008
     """(weights, history) of a student distilled for 3 epochs of four steps; BatchNormalization, dropout."""
     model = build_student("cnn3", (8, 8, 1), 2, momentum=0.9, dropout=0.5, seed=3)
     rows = train_student(
         model,
-        EXAMPLES._replace(logits=logits),
+        examples._replace(logits=logits),
         Training(EPOCHS, batch_size=6, rate=1e-3),
-        Rule(0.5, 2.0),
+        rule,
         seed=3,
         title="",
         progress=Progress(),

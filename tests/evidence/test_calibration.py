@@ -4,6 +4,7 @@ import pytest
 from kdtf.evidence.bootstrap import Draws
 from kdtf.evidence.calibration import (
     agreement,
+    class_agreement,
     class_thresholds,
     operating_point,
     reliability,
@@ -86,6 +87,12 @@ def test_the_ece_is_the_gap_of_the_reliability_diagram():
 def test_a_certain_answer_is_in_the_last_bin():
     r = reliability(np.array([[1.0, 0.0], [0.99, 0.01]]), np.array([0, 0]))
     assert r.count.tolist() == [2]
+
+
+def test_where_teacher_and_student_name_one_class_by_hand():
+    teacher, student, labels = np.array([0, 1, 2, 2]), np.array([0, 1, 1, 0]), np.array([0, 1, 1, 2])
+    assert class_agreement("train", teacher, student, labels) == ("train", 4, 0.75, 0.75, 0.5)
+    assert class_agreement("unlabelled", teacher, student) == ("unlabelled", 4, None, None, 0.5)
 
 
 def test_agreement_by_hand():

@@ -2,12 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdtf.evidence.bootstrap import Interval
 from kdtf.evidence.choose import (
     MOST_LOST,
+    Outlook,
     best_on_val,
+    best_teacher,
     file_to_ship,
     lost_by_int8,
-    teacher_helps,
+    memorised,
+    memory_in_words,
+    outlook,
     val_accuracy,
     val_order,
     worst_error,
@@ -77,9 +82,86 @@ def test_without_a_file_there_is_none_to_ship():
         file_to_ship([row("a", "keras", 1.0, 1)])
 
 
-@pytest.mark.parametrize("teacher, alone, helps", [(0.8, 0.7, True), (0.7, 0.7, False), (0.6, 0.7, False)])
-def test_a_teacher_helps_only_where_it_is_better_than_the_student_alone(teacher, alone, helps):
-    assert teacher_helps(teacher, alone) is helps
+def on_val(name, right):
+    """A model that is right on the first `right` of 20 val images, of class 0 all of them."""
+    probs = np.eye(2)[(np.arange(20) >= right).astype(int)]
+    return Predictions(name, "teacher", "keras", 0, probs, probs)
+
+
+def test_the_best_teacher_is_the_first_of_the_best_on_val():
+    truth = GroundTruth(("a", "b"), np.zeros(20, int), np.zeros(20, int))
+    assert best_teacher([on_val("a", 12), on_val("b", 15), on_val("c", 15)], truth) == 1
+
+
+def test_what_to_expect_is_the_paired_difference_on_val():
+    """5 of 20 images apart: the standard error of the difference is sqrt(0.25 * 0.75 / 20) = 9.7 points."""
+    truth = GroundTruth(("a", "b"), np.zeros(20, int), np.zeros(20, int))
+    better = outlook(on_val("vgg16", 15), on_val("alone", 10), truth, 0)
+    assert better.teacher == "vgg16" and better.difference.value == pytest.approx(0.25)
+    assert better.difference.low == pytest.approx(0.05, abs=0.03) and not better.harms
+    assert better.difference.high == pytest.approx(0.45, abs=0.05)
+    worse = outlook(on_val("vgg16", 10), on_val("alone", 15), truth, 0)
+    assert worse.difference == pytest.approx([-v for v in better.difference[:1]] + list(worse.difference[1:]))
+    assert worse.harms and outlook(on_val("a", 10), on_val("b", 10), truth, 0).difference == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "difference, words, harms",
+    [
+        (
+            (0.021, -0.014, 0.056),
+            "2.1 points above the student alone (interval -1.4 to +5.6): that val cannot tell whether it "
+            "helps.",
+            False,
+        ),
+        (
+            (0.083, 0.03, 0.13),
+            "8.3 points above the student alone (interval +3.0 to +13.0): it is clearly better, and "
+            "distilling is likely to help.",
+            False,
+        ),
+        (
+            (-0.167, -0.333, -0.021),
+            "16.7 points below the student alone (interval -33.3 to -2.1): it is worse, and distilling is "
+            "likely to harm.",
+            True,
+        ),
+        (
+            (0.0, 0.0, 0.0),
+            "level with the student alone (interval +0.0 to +0.0): that val cannot tell whether it helps.",
+            False,
+        ),
+    ],
+)
+def test_what_to_expect_of_a_teacher_in_words(difference, words, harms):
+    expected = Outlook("vgg16", Interval(*difference))
+    assert expected.in_words == f"On val the teacher vgg16 is {words}" and expected.harms is harms
+
+
+@pytest.mark.parametrize(
+    "on_train, on_val, known",
+    [
+        (0.98, 0.95, True),
+        (0.98, 0.951, False),
+        (0.979, 0.5, False),
+        (1.0, 0.97, True),
+        (1.0, 0.98, False),
+        (49 / 50, 57 / 60, True),  # both borders, as they come out of a division
+        (0.998, 0.9, True),
+    ],
+)
+def test_a_teacher_has_memorised_what_it_knows_much_better_than_val(on_train, on_val, known):
+    assert memorised(on_train, on_val) is known
+    assert (memory_in_words("vgg16", on_train, on_val, unlabelled=False) is not None) is known
+
+
+def test_a_memory_is_told_with_advice_where_there_is_any():
+    words = (
+        "The teacher vgg16 is right on 0.998 of its training images and on 0.900 of val: its labels repeat "
+    )
+    assert memory_in_words("vgg16", 0.998, 0.9, unlabelled=True) == words + "yours."
+    advised = memory_in_words("vgg16", 0.998, 0.9, unlabelled=False)
+    assert advised == words + "yours; add unlabelled images (--unlabelled)."
 
 
 def test_what_int8_may_lose():

@@ -227,6 +227,7 @@ def test_the_tables_and_their_files():
         "intervals": "intervals.csv",
         "comparisons": "comparisons.csv",
         "seeds": "seeds.csv",
+        "gains": "gains.csv",
         "classes": "per_class.csv",
         "calibration": "calibration.csv",
     }

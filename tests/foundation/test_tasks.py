@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from kdtf.records import Calibration, Rule, Training
+from kdtf.records import RepresentativeViews, Rule, Training
 from kdtf.tasks import Task, plain
 
 UPSTREAM = Task("views", "views", {"seed": 0})
@@ -79,10 +79,10 @@ def test_upstream_comes_before_what_needs_it():
 def test_records_become_json_values():
     @dataclass(frozen=True)
     class Nested:
-        inner: Calibration
+        inner: RepresentativeViews
         pair: tuple[int, float]
 
-    value = plain({"a": Nested(Calibration(4, 1), (1, 0.5)), 2: [None, True, "x"]})
+    value = plain({"a": Nested(RepresentativeViews(4, 1), (1, 0.5)), 2: [None, True, "x"]})
     assert value == {
         "a": {"inner": {"images": 4, "seed": 1}, "pair": [1, 0.5]},
         "2": [None, True, "x"],

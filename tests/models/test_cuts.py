@@ -7,7 +7,7 @@ import pytest
 from kdtf.errors import UserError
 from kdtf.models.cut_names import is_cut, needs_budget, parts_of
 from kdtf.models.cuts import CUTTABLE, build_cut, parse
-from kdtf.models.students import check_student, is_chain, new_student
+from kdtf.models.students import check_student, exported, is_chain, new_student, save_undated
 from kdtf.models.weights import WeightSource
 from kdtf.records import StudentNetwork
 
@@ -34,6 +34,7 @@ def test_names_decode():
     "name, text",
     [
         ("cut:mobilenetv2:99", "Did you mean 'cut:mobilenetv2:16'?"),
+        ("cut:mobilenetv3small:12", "Did you mean 'cut:mobilenetv3small:11'?"),
         ("cut:mobilenetv2:0", "Did you mean 'cut:mobilenetv2:1'?"),
         ("cut:mobilenetv2:x", "cut:mobilenetv2:1 to cut:mobilenetv2:16"),
         ("cut:mobilenetv3", "Did you mean 'mobilenetv2'?"),
@@ -58,12 +59,25 @@ def test_every_network_can_be_cut_and_grows_with_its_blocks(network):
         assert np.isfinite(student(PIXELS)).all()
 
 
-def test_the_sizes_that_were_measured():
-    """MobileNetV2 0.35 with four classes, as docs/design.md has them."""
+@pytest.mark.parametrize(
+    "name, weights",
+    [("cut:mobilenetv2:10", 60_084), ("cut:mobilenetv2:6", 21_044), ("cut:mobilenetv3small:5", 42_292)],
+)
+def test_the_sizes_that_were_measured(name, weights):
+    """MobileNetV2 0.35 and MobileNetV3Small with four classes."""
     settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE}
-    for block, weights in ((10, 60_084), (6, 21_044)):
-        student, origin, pretrained = build_cut(f"cut:mobilenetv2:{block}", (32, 32, 1), 4, **settings)
-        assert student.count_params() == weights and not pretrained and "random weights" in origin
+    student, origin, pretrained = build_cut(name, (32, 32, 1), 4, **settings)
+    assert student.count_params() == weights and not pretrained and "random weights" in origin
+
+
+@pytest.mark.parametrize("network", CUTTABLE)
+def test_equal_cuts_are_equal_files(network, tmp_path):
+    """The names of layers too: Keras' own would count what was built before in the process."""
+    files = [tmp_path / "a.keras", tmp_path / "b.keras"]
+    for file in files:
+        save_undated(exported(cut(f"cut:{network}:2")[0]), file)
+        keras.layers.ReLU()
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_grey_image_is_what_three_equal_channels_are(shared_weights):
@@ -72,6 +86,45 @@ def test_a_grey_image_is_what_three_equal_channels_are(shared_weights):
     colour, _, _ = cut("cut:mobilenetv2:4", channels=3, source=source)
     assert pretrained and "0.35" in origin
     assert np.allclose(grey(PIXELS), colour(np.repeat(PIXELS, 3, axis=-1)), atol=1e-4)
+
+
+@pytest.fixture
+def weights_v3(tmp_path):
+    """A folder with a file of MobileNetV3Small, minimalistic, under the name of the official one."""
+    network = keras.applications.MobileNetV3Small(
+        input_shape=(32, 32, 3), minimalistic=True, include_top=False, weights=None
+    )
+    for values in network.weights:  # a new network's answers are all but 0
+        if values.name == "moving_variance":
+            values.assign(np.random.default_rng(1).uniform(0.05, 0.2, values.shape))
+    network.save(tmp_path / "weights_mobilenet_v3_small_minimalistic_224_1.0_float_no_top_v2.h5")
+    return tmp_path
+
+
+def test_mobilenetv3small_takes_the_weights_that_keras_publishes(weights_v3, monkeypatch):
+    from keras.src.applications import mobilenet_v3
+
+    name, folder = "cut:mobilenetv3small:4", WeightSource(str(weights_v3))
+    grey, origin, pretrained = cut(name, source=folder)
+    assert pretrained and "minimalistic" in origin
+    colour, _, _ = cut(name, channels=3, source=folder)
+    assert np.allclose(grey(PIXELS), colour(np.repeat(PIXELS, 3, axis=-1)), atol=1e-4)
+    assert not np.allclose(grey(PIXELS), cut(name)[0](PIXELS), atol=1e-2)
+    monkeypatch.setattr(
+        mobilenet_v3.file_utils, "get_file", lambda file, *args, **kwargs: str(weights_v3 / file)
+    )
+    downloaded, _, _ = cut(name, source=WeightSource("imagenet"))
+    assert np.array_equal(downloaded(PIXELS), grey(PIXELS))
+
+
+def test_weights_of_the_other_mobilenetv3small_are_refused(tmp_path):
+    file = tmp_path / "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
+    keras.applications.MobileNetV3Small((32, 32, 3), include_top=False, weights=None).save(file)
+    with pytest.raises(UserError, match="--weights must fit mobilenetv3small") as caught:
+        cut("cut:mobilenetv3small:4", source=WeightSource(str(file)))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="a folder that holds weights_mobilenet_v3_small_minimalistic"):
+        cut("cut:mobilenetv3small:4", source=WeightSource(str(tmp_path)))
 
 
 def test_the_head_is_drawn_from_the_seed_and_the_trunk_is_not(shared_weights):

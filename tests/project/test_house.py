@@ -83,14 +83,14 @@ def test_printing_and_exiting_are_left_to_the_command_line():
 
 def light() -> list[str]:
     """The modules that must not start TensorFlow: all but those that hold or run Keras models."""
-    heavy = {"distill"}
-    heavy |= {"kdtf.models.networks", "kdtf.models.students", "kdtf.models.gradcam"}
-    heavy |= {f"kdtf.models.{name}" for name in ("cuts", "efficientnet_lite", "fused_norm")}
-    heavy |= {"kdtf.tflite.budget"}
-    heavy |= {"kdtf.tflite.qat", "kdtf.tflite.quantize", "kdtf.runs.check"}
-    heavy |= {f"kdtf.runs.{name}" for name in ("teacher", "student", "files")}
-    names = map(module_of, FILES)
-    return [name for name in names if package_of(name) not in heavy and name not in heavy]
+    heavy = {
+        "models": ("fused_norm", "gradcam"),
+        "tflite": ("budget", "qat", "quantize"),
+        "runs": ("teacher", "student", "files"),
+    }
+    names = {f"kdtf.{package}.{module}" for package, modules in heavy.items() for module in modules}
+    names |= {name for name in map(module_of, FILES) if package_of(name) == "distill"}
+    return [name for name in map(module_of, FILES) if name not in names - {"kdtf.distill.losses"}]
 
 
 def test_tensorflow_waits_until_it_is_needed():

@@ -37,10 +37,12 @@ def test_every_requirement_is_one_version(name):
         assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), f"{requirement} is not pinned"
 
 
-def test_the_extra_dev_is_requirements_dev():
+def test_the_extra_dev_is_requirements_dev_and_all_other_extras():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extra = map(Requirement, project["optional-dependencies"]["dev"])
-    assert list(extra) == pins("requirements-dev.txt")
+    extras = project["optional-dependencies"]
+    own, *others = map(Requirement, extras["dev"])
+    assert (own.name, own.extras) == ("kdtf", extras.keys() - {"dev"})
+    assert others == pins("requirements-dev.txt")
 
 
 def test_the_lock_holds_every_requirement_with_hashes():

@@ -85,7 +85,9 @@ def toy_picture() -> Picture:
     return Picture("{teacher}_toy.png", (StudentSubject,), "gradcam", caption, compute, draw)
 
 
-def test_a_new_row_is_a_new_picture_in_the_report_and_on_the_page(subjects, results, tmp_path, monkeypatch):
+def test_a_new_row_is_a_new_picture_in_the_report_and_on_the_page(
+    subjects, results, tmp_path, monkeypatch, blank
+):
     monkeypatch.setattr(gallery, "GALLERY", (*GALLERY, toy_picture()))
     store = Store(tmp_path)
     for file in results.iterdir():
@@ -121,7 +123,7 @@ def test_the_pictures_of_a_section_come_in_the_order_of_the_gallery_then_by_name
     assert names("examples", folded=True) == ["vgg16_teacher_examples"]
 
 
-def test_what_a_subject_has_no_more_is_removed(subjects, tmp_path):
+def test_what_a_subject_has_no_more_is_removed(subjects, tmp_path, blank):
     """A class is missing from test, the teacher was not trained, nothing has a copy: no such pictures."""
     study, store = subjects.teacher.study, Store(tmp_path)
     stale = ("vgg16_roc_pr.png", "vgg16_teacher_curves.png", "vgg16_tuning.csv")

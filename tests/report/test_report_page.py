@@ -92,13 +92,17 @@ def test_both_forms_of_the_accuracy_are_one_rounding(copied):
 def test_what_distilling_gained_over_seeds_is_the_verdict_of_evidence(copied):
     """The page judges nothing; for a table of 0.1.0, which has no verdict, evidence is asked."""
     folder = copied()
-    seeds = pd.read_csv(folder / "seeds.csv")
-    (sentence,) = pages.gains_over_seeds(seeds)
+    seeds, gains = (pd.read_csv(folder / name) for name in ("seeds.csv", "gains.csv"))
+    (sentence,) = pages.gains_over_seeds({"seeds": seeds}, "vgg16")
     assert sentence in seeds.verdict.tolist() and sentence in render(folder)
-    assert pages.gains_over_seeds(seeds.assign(verdict="As it is.")) == ["As it is."]
-    assert pages.gains_over_seeds(seeds.drop(columns="verdict")) == [sentence]
+    of_earlier = {"As it is.": seeds.assign(verdict="As it is."), sentence: seeds.drop(columns="verdict")}
+    assert all(pages.gains_over_seeds({"seeds": own}, "") == [text] for text, own in of_earlier.items())
     without = [name for name in seeds if name.startswith("gain") or name == "verdict"]
-    assert pages.gains_over_seeds(seeds.drop(columns=without)) == []
+    assert pages.gains_over_seeds({"seeds": seeds.drop(columns=without)}, "vgg16") == []
+    tables = {"seeds": seeds, "gains": gains.assign(verdict="As it is.")}
+    assert pages.gains_over_seeds(tables, "vgg16") == ["As it is."]
+    assert pages.gains_over_seeds(tables, "alone") == []
+    assert pages.gains_over_seeds({**tables, "gains": gains.assign(seeds=1)}, "vgg16") == []
 
 
 def earlier_run(folder: Path) -> Path:
@@ -130,7 +134,7 @@ def test_a_new_table_of_evidence_is_read_by_its_row(results, monkeypatch):
     monkeypatch.setitem(TABLES, "copies", EvidenceTable("audit_pairs.csv", lambda data: []))
     monkeypatch.setitem(TABLES, "later", EvidenceTable("later.csv", lambda data: []))
     tables = frames.read_tables(results, names)
-    assert tables.keys() == {"summary", "audit", *TABLES} - {"later"}
+    assert tables.keys() == {*frames.CSV, *TABLES} - {"later"}
     assert tables["copies"].equals(pd.read_csv(results / "audit_pairs.csv"))
 
 
@@ -203,15 +207,17 @@ def test_a_folder_without_a_run_is_told(tmp_path):
         render(tmp_path)
 
 
-def test_the_command_draws_the_page_of_a_finished_run_again(finished, capsys):
+def test_the_command_draws_the_page_of_a_finished_run_again(finished, tmp_path, capsys):
     from kdtf.cli.entry import main
 
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert "Every image is a synthetic phantom" in page
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["versions"] == versions(PACKAGES) and f"pillow {manifest['versions']['pillow']}" in page
-    assert main(["report", "--results", str(finished)]) == 0
-    assert (finished / "report.html").read_text(encoding="utf-8") == page
+    folder = tmp_path / "r"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("work", "report.html"))
+    assert main(["report", "--results", str(folder)]) == 0
+    assert (folder / "report.html").read_text(encoding="utf-8") == page
     assert "report.html" in capsys.readouterr().out
 
 
@@ -223,7 +229,7 @@ def test_the_command_tells_of_a_folder_without_a_run(tmp_path, capsys):
 
 
 def test_a_browser_draws_it_sorts_it_and_fetches_nothing(finished, browser):
-    """Two clicks on the first table's accuracy heading; no error in the console, no request but the page.
+    """Two clicks on the accuracy heading of all models; no error in the console, no request but the page.
 
     Chromium's own first tab asks for chrome: addresses.
     """
@@ -231,7 +237,7 @@ def test_a_browser_draws_it_sorts_it_and_fetches_nothing(finished, browser):
         browser.get_log(log)  # of what came before
     address = (finished / "report.html").resolve().as_uri()
     browser.get(address)
-    table = browser.find_element("css selector", "table")
+    table = browser.find_element("css selector", "#models ~ .scroll table")
     heads = table.find_elements("css selector", "th button")
     at = [head.text for head in heads].index("accuracy")
 

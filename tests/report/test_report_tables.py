@@ -42,7 +42,9 @@ def test_the_files_of_a_run_have_the_names_people_know(results):
     histories = {"alone_student_history.csv", "baseline_student_history.csv", "vgg16_Distiller_history.csv"}
     of_teacher = {"vgg16_teachermodel.csv", "vgg16_models.csv"}
     of_run = {"runs.csv", "summary.csv", "TinyEvalRes_Quant.csv", "audit.csv", "audit_pairs.csv"}
+    of_run |= {"agreement.csv", "frontier.csv"}
     evidence = {"intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv"}
+    evidence |= {"gains.csv"}
     files = by_model | by_student | histories | of_teacher | of_run | evidence
     assert {path.name for path in results.glob("*.csv")} == files
     assert (results / "labels.txt").read_text() == "well\nill\nworse\n"
@@ -89,7 +91,7 @@ def test_scores_are_of_test_of_its_images_without_a_copy_and_of_val(subjects):
     assert row["val_loss"] == score(answers.val_probs, study.truth.val)["loss"]
 
 
-def test_without_timings_no_table_has_any(subjects, tmp_path):
+def test_without_timings_no_table_has_any(subjects, tmp_path, blank):
     study = replace(subjects.run.study, timings=False)
     rows = write.write_run_report(RunSubject(study, subjects.run.models), Store(tmp_path))
     assert all(row[column] is None for row in rows for column in TIMINGS)
@@ -152,7 +154,7 @@ def test_of_equally_bad_layers_one_is_the_worst(subjects):
     assert [row["worst"] for row in rows] == [1, 0, 0]
 
 
-def test_without_errors_the_table_has_its_columns(subjects, tmp_path):
+def test_without_errors_the_table_has_its_columns(subjects, tmp_path, blank):
     files = tuple(replace(file, errors=[]) for file in subjects.alone.files)
     write.write_student_report(replace(subjects.alone, files=files), Store(tmp_path))
     assert list(read(tmp_path, "alone_quantization_error.csv")) == list(tables.ERROR_COLUMNS)
@@ -165,7 +167,7 @@ def test_the_confusion_of_every_file_is_counted(subjects, results):
     assert (tiny.groupby("recipe")[["well", "ill", "worse"]].sum().sum(axis=1) == 60).all()
 
 
-def test_rules_that_were_tried_are_a_table(subjects, tmp_path):
+def test_rules_that_were_tried_are_a_table(subjects, tmp_path, blank):
     tuning = (
         {"alpha": 0.1, "temperature": 4.0, "chosen": 0},
         {"alpha": 0.2, "temperature": 4.0, "chosen": 1},
@@ -198,7 +200,7 @@ def test_every_table_of_evidence_is_written(name, subjects, results):
     assert len(read(results, EVIDENCE[name].file)) == len(subjects.run.evidence[name]) > 0
 
 
-def test_evidence_is_computed_once(subjects, tmp_path, monkeypatch):
+def test_evidence_is_computed_once(subjects, tmp_path, monkeypatch, blank):
     from kdtf.evidence import tables as evidence
 
     calls = []

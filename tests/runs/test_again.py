@@ -1,10 +1,9 @@
 """The same command again: what stands is used, what a setting changes is made anew, and nothing else."""
 
 import json
-import shutil
 
 import pytest
-from small_run import QUICK, stages
+from small_run import SMALL, stages
 
 from kdtf.cli import main
 from kdtf.files import file_digest
@@ -16,35 +15,35 @@ def digests(results):
     return {p.name: file_digest(p) for p in results.iterdir() if p.is_file() and p.name != "manifest.json"}
 
 
-def test_the_same_command_again_redoes_nothing_and_changes_nothing(finished, tiny):
-    before, written = digests(finished), stages(finished)
-    assert main(["--data", str(tiny), "--results", str(finished), *QUICK]) == 0
-    assert digests(finished) == before and stages(finished) == written
+def keys(results):
+    """{stage: its key} by the manifest of a run."""
+    stages = json.loads((results / "manifest.json").read_text())["stages"]
+    return {name: stage["key"] for name, stage in stages.items()}
 
 
-OF_MOBILENET = {f"mobilenet-{recipe}" for recipe in RECIPES}
+def test_the_same_command_again_redoes_nothing_and_changes_nothing(small, tiny):
+    before, written = digests(small), stages(small)
+    assert main(["--data", str(tiny), "--results", str(small), *SMALL]) == 0
+    assert digests(small) == before and stages(small) == written
+
+
+OF_CNN5 = {f"cnn5-{recipe}" for recipe in RECIPES}
 CHANGES = {  # a flag and what depends on it; scores and reports follow
-    ("--temperature", "3"): {"mobilenet-student", "mobilenet-conversion", "mobilenet-gradcam"} | OF_MOBILENET,
-    ("--calibration-images", "9"): {"alone-int8", "mobilenet-int8"},
+    ("--temperature", "3"): OF_CNN5 | {"cnn5-student", "cnn5-gradcam", "cnn5-agreement", "cnn5-conversion"},
+    ("--calibration-images", "9"): {"alone-int8", "cnn5-int8"},
     # the audit and the cards name the classes, and Grad-CAM shows images that the audit found clean
-    ("--class-names", "a", "b", "c", "d"): {"audit", "datasheet", "mobilenet-gradcam"},
+    ("--class-names", "a", "b", "c", "d"): {"audit", "datasheet", "cnn5-gradcam"},
 }
-UNSCORED = {"audit", "datasheet", "mobilenet-gradcam", "mobilenet-conversion"}
+UNSCORED = {"audit", "datasheet", "cnn5-gradcam", "cnn5-agreement", "cnn5-conversion"}
 
 
 @pytest.mark.parametrize("flag", CHANGES, ids=lambda flag: flag[0])
-def test_a_changed_setting_redoes_what_depends_on_it_and_nothing_else(flag, finished, tiny, tmp_path):
-    shutil.copytree(finished, tmp_path / "r")
-    assert main(["--data", str(tiny), "--results", str(tmp_path / "r"), *QUICK, *flag]) == 0
-    keys = [
-        {
-            name: stage["key"]
-            for name, stage in json.loads((folder / "manifest.json").read_text())["stages"].items()
-        }
-        for folder in (finished, tmp_path / "r")
-    ]
-    assert keys[0].keys() == keys[1].keys()
-    redone = {name for name in keys[0] if keys[0][name] != keys[1][name]}
+def test_a_changed_setting_redoes_what_depends_on_it_and_nothing_else(flag, small, tiny, blank):
+    before = keys(small)
+    assert main(["--data", str(tiny), "--results", str(small), *SMALL, *flag]) == 0
+    after = keys(small)
+    assert before.keys() == after.keys()
+    redone = {name for name in before if before[name] != after[name]}
     made = CHANGES[flag]
     scored = {f"{name}-evaluation" for name in made - UNSCORED}
     reports = {f"{name.partition('-')[0]}-report" for name in made - {"audit", "datasheet"}} | {
@@ -52,7 +51,7 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_nothing_else(flag, fini
     }
     if flag[0] == "--class-names":
         reports |= {"alone-report"}
-        card = json.loads((tmp_path / "r" / "alone_Student_int8.json").read_text())
+        card = json.loads((small / "alone_Student_int8.json").read_text())
         assert card["classes"] == list(card["thresholds"]) == list("abcd")
-        assert (tmp_path / "r" / "labels.txt").read_text() == "a\nb\nc\nd\n"
+        assert (small / "labels.txt").read_text() == "a\nb\nc\nd\n"
     assert redone == made | scored | reports

@@ -42,15 +42,19 @@ def perform_elsewhere(pickled, results, data):
     Worker(results, source(data)).perform(pickle.loads(pickled))
 
 
-def in_other_processes(task, results, data, count=1):
+@pytest.fixture(scope="module")
+def elsewhere(tiny, tmp_path_factory):
+    """(a task, the results folder that two processes left which performed it at once, their exit codes)."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    task = student_task(open_source(source(tiny), folder / "d").digest)
     context = multiprocessing.get_context("spawn")
-    argv = (pickle.dumps(task), str(results), str(data))
-    workers = [context.Process(target=perform_elsewhere, args=argv) for _ in range(count)]
+    argv = (pickle.dumps(task), str(folder / "r"), str(tiny))
+    workers = [context.Process(target=perform_elsewhere, args=argv) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
-    return [worker.exitcode for worker in workers]
+    return task, folder / "r", [worker.exitcode for worker in workers]
 
 
 def digests(results, task):
@@ -61,22 +65,20 @@ def digests(results, task):
     }
 
 
-def test_another_process_makes_the_same_stage(tiny, tmp_path):
-    task = student_task(open_source(source(tiny), tmp_path / "d").digest)
-    here, there = tmp_path / "here", tmp_path / "there"
-    data = open_source(source(tiny), tmp_path / "d")
-    perform(task, Store(here), data, Progress())
-    assert in_other_processes(task, there, tiny) == [0]
-    assert digests(here, task) == digests(there, task)
-    assert digests(here, task.inputs["views"]) == digests(there, task.inputs["views"])
+def test_another_process_makes_the_same_stage(elsewhere, tiny, tmp_path):
+    task, there, codes = elsewhere
+    perform(task, Store(tmp_path), open_source(source(tiny), tmp_path / "d"), Progress())
+    assert 0 in codes
+    assert digests(tmp_path, task) == digests(there, task)
+    assert digests(tmp_path, task.inputs["views"]) == digests(there, task.inputs["views"])
 
 
-def test_two_processes_with_one_task_leave_one_whole_stage(tiny, tmp_path):
-    task = student_task(open_source(source(tiny), tmp_path / "d").digest)
-    assert in_other_processes(task, tmp_path / "r", tiny, count=2) == [0, 0]
-    store = Store(tmp_path / "r")
+def test_two_processes_with_one_task_leave_one_whole_stage(elsewhere):
+    task, results, codes = elsewhere
+    assert codes == [0, 0]
+    store = Store(results)
     assert store.find(task) and store.find(task.inputs["views"])
-    names = sorted(p.name for p in (tmp_path / "r" / "work").iterdir() if p.is_dir())
+    names = sorted(p.name for p in (results / "work").iterdir() if p.is_dir())
     assert names == sorted([task.folder, task.inputs["views"].folder])
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from kdtf.cli.arguments import add_section, new_parser
-from kdtf.config import Config, ViewConfig, option
+from kdtf.config import Config, ViewConfig
 from kdtf.errors import UserError
 from kdtf.records import Rule
 from kdtf.runs.kinds import KINDS, PACKAGES
 from kdtf.runs.plan import plan
-from kdtf.runs.records import Facts, Origin
+from kdtf.runs.records import Candidate, Facts, Origin
+from kdtf.sections import option
 from kdtf.tflite.recipes import RECIPES
 
 VERSIONS = {package: "1.0" for package in PACKAGES}
@@ -26,7 +27,9 @@ HARMLESS = {
     "class_names": "in the facts, and in the keys of reports",
     "image_size": "in the digest of the images",
     "val_fraction": "in the digest of the images",
+    "unlabelled": "where images without labels lie; their digest is in the facts",
     "strict": "stops the run or does not",
+    "store_views": "stored views are the computed ones, byte for byte",
     "teachers": "in the facts, by their names in the registry",
     "results": "where stages lie",
     "fresh": "forgets stages",
@@ -44,6 +47,9 @@ CHANGES = {
     "contrast": 0.2,
     "weights": "none",
     "teacher_size": 64,
+    "head": "linear",
+    "head_dropout": 0.1,
+    "head_epochs": 0,
     "head_rate": 0.1,
     "freeze": True,
     "fine_tune_epochs": 3,
@@ -53,10 +59,17 @@ CHANGES = {
     "teacher_optimizer": "SGD",
     "teacher_schedule": "constant",
     "teacher_weight_decay": 0.1,
+    "teacher_warmup": 0.2,
+    "teacher_clipnorm": 1.0,
+    "label_smoothing": 0.1,
     "fine_tune_batch_size": 8,
     "patience": 3,
+    "ensemble": True,
+    "best_of": True,
     "teacher_momentum": 0.5,
     "student": "cnn5",
+    "students": ("cnn3", "cnn5"),
+    "sides": (16, 32),
     "baseline": "baseline",
     "epochs": 3,
     "batch_size": 8,
@@ -64,12 +77,14 @@ CHANGES = {
     "optimizer": "SGD",
     "schedule": "constant",
     "weight_decay": 0.1,
+    "clipnorm": 1.0,
     "warmup": 0.2,
     "student_momentum": 0.5,
     "student_dropout": 0.1,
     "alpha": 0.3,
     "temperature": 5.0,
     "loss": "soft-ce",
+    "unlabelled_share": 0.3,
     "alphas": (0.1, 0.3),
     "temperatures": (3.0, 4.0),
     "loss_options": ("x=1",),
@@ -94,6 +109,7 @@ CHANGES = {
     "deterministic": True,
 }
 BEFORE = {
+    "head_dropout": {"head": "linear"},
     "budget_kib": {"student": "cut:mobilenetv2"},
     "budget_kmacs": {"student": "cut:mobilenetv2"},
     "budget_arena_kib": {"student": "cut:mobilenetv2"},
@@ -134,16 +150,15 @@ def test_a_setting_changes_a_key_or_is_harmless(name, section):
     assert name in CHANGES, f"say in this test what --{name} changes, or why it changes no stage"
     after = before.with_values({name: CHANGES[name]})
     assert getattr(getattr(after, section), name) != getattr(getattr(before, section), name)
-    facts = replace(
-        KNOWN, rules={}, origins={(t, s): o for (t, _), o in KNOWN.origins.items() for s in (0, 1, 3)}
-    )
+    origins = {(t, s): o for (t, _), o in KNOWN.origins.items() for s in (0, 1, 3)}
+    facts = replace(KNOWN, rules={}, origins=origins, unlabelled="other")
     assert keys(before, facts) != keys(after, facts)
 
 
 @pytest.mark.parametrize("name", [n for n in HARMLESS if n not in ("data", "class_names", "teachers")])
 def test_a_harmless_setting_changes_no_key(name):
     other = {"image_size": 64, "val_fraction": 0.2, "strict": True, "results": "x", "fresh": True}
-    other |= {"demo": True, "threads": 2, "accept_versions": True}
+    other |= {"unlabelled": "x", "store_views": "none", "demo": True, "threads": 2, "accept_versions": True}
     assert keys(Config()) == keys(Config().with_values({name: other[name]}))
 
 
@@ -220,7 +235,8 @@ def test_a_float_layer_is_planned_once_it_is_known_that_int8_loses():
     config = Config().with_values({"mixed": True, "recipes": ("int8",)})
     alone = plan(config, KNOWN).groups[0]
     assert not alone.students[0].complete and alone.report is None
-    lossy = replace(KNOWN, lossy_layers={("alone", 0): "tensor", ("vgg16", 0): None, ("cnn5", 0): None})
+    layers = {group.students[0].student.key: None for group in plan(config, KNOWN).groups}
+    lossy = replace(KNOWN, lossy_layers={**layers, alone.students[0].student.key: "tensor"})
     alone, vgg16, _ = plan(config, lossy).groups
     assert list(alone.students[0].files) == ["int8", "int8-mixed"]
     assert alone.students[0].files["int8-mixed"][0].settings["in_float"] == "tensor"
@@ -233,6 +249,69 @@ def test_a_student_is_taught_by_the_teacher_of_its_seed():
     group = plan(config, facts).groups[1]
     for teacher, student in zip(group.teachers, group.students, strict=True):
         assert student.student.inputs["labels"] is teacher.labels and student.seed == teacher.seed
+
+
+def test_unlabelled_images_add_a_group_of_students_at_the_same_budget():
+    config = Config().with_values({"seeds": 2, "unlabelled_share": 0.25})
+    groups = {group.name: group for group in plan(config, replace(KNOWN, unlabelled="u")).groups}
+    assert list(groups) == ["alone", "vgg16", "vgg16-unlabelled", "cnn5", "cnn5-unlabelled"]
+    with_labels, without = groups["vgg16"], groups["vgg16-unlabelled"]
+    assert without.source == "vgg16" and not without.teachers
+    for one, other in zip(with_labels.students, without.students, strict=True):
+        a, b = one.student.settings["training"], other.student.settings["training"]
+        assert (a.unlabelled_share, b.unlabelled_share) == (0.0, 0.25)
+        assert replace(b, unlabelled_share=0.0) == a and one.rule == other.rule
+        assert other.student.inputs["labels"] is one.student.inputs["labels"]
+    # what is trained without them does not wait for them, and stands when they change
+    for changed in ({"unlabelled": ""}, {"unlabelled": "others"}):
+        again = {group.name: group for group in plan(config, replace(KNOWN, **changed)).groups}
+        assert again["vgg16"].students[0].student.key == with_labels.students[0].student.key
+    others = {t.key for t in without.tasks()} & keys_of(config, replace(KNOWN, unlabelled="v"), "student")
+    assert not others
+
+
+def test_an_ensemble_is_one_more_teacher_of_the_others_labels():
+    config = Config().with_values({"ensemble": True, "temperature": 3.0})
+    group = plan(config, KNOWN).groups[-1]
+    assert group.name == "ensemble" and group.attention is None
+    (teacher,) = group.teachers
+    assert teacher.labels.settings == {"temperature": 3.0}
+    others = [t.labels for own in plan(config, KNOWN).groups for t in own.teachers if own.name != "ensemble"]
+    assert [t.key for t in teacher.labels.inputs.values()] == [t.key for t in others]
+    assert group.students[0].student.inputs["labels"].key == teacher.labels.key
+
+
+def test_an_ensembles_labels_are_of_the_temperature_of_its_rule():
+    config = Config().with_values({"ensemble": True, "temperatures": (2.0, 5.0)})
+    group = plan(config, KNOWN).groups[-1]
+    taught = {s.rule.temperature: s.student.inputs["labels"].settings for s in group.candidates}
+    assert taught == {2.0: {"temperature": 2.0}, 5.0: {"temperature": 5.0}}
+
+
+def test_students_are_distilled_from_the_best_teacher_alone_once_it_is_known():
+    config = Config().with_values({"best_of": True, "ensemble": True})
+    before = plan(config, KNOWN)
+    assert before.report is None and not any(g.students for g in before.groups if g.teachers)
+    after = plan(config, replace(KNOWN, best_teacher="cnn5"))
+    assert [g.name for g in after.groups if g.students] == ["alone", "cnn5"]
+    assert after.report and all(group.report for group in after.groups)
+
+
+def test_several_networks_and_sides_are_compared_before_one_is_gone_on_with():
+    config = Config().with_values({"students": ("cnn3", "cnn5"), "sides": (16, 32), "seeds": 2})
+    before = plan(config, KNOWN)
+    four = [Candidate(network, side) for network in ("cnn3", "cnn5") for side in (16, 32)]
+    assert list(before.frontier) == four and not before.groups and before.report is None
+    trained = [t for t in before.tasks() if t.kind == "student"]
+    assert len({t.key for t in trained}) == 4 * 2 * 3  # seeds, alone and two teachers
+    whole = {t.key for t in before.tasks() if t.kind == "whole"}
+    assert len(whole) == 2  # the teachers are trained once, whatever the students are
+    after = plan(config, replace(KNOWN, candidate=four[2]))
+    assert after.report and after.frontier == before.frontier
+    for group, compared in zip(after.groups, before.frontier[four[2]], strict=True):
+        assert [s.student.key for s in group.students] == [s.student.key for s in compared.students]
+    assert after.datasheet.settings["side"] == 16
+    assert {t.folder for t in before.tasks()} <= {t.folder for t in after.tasks()} | {before.datasheet.folder}
 
 
 def test_every_recipe_can_be_planned():
@@ -250,7 +329,8 @@ def test_tasks_are_values():
 
 def test_what_a_task_is_made_of_comes_before_it():
     ready = set()
-    for task in plan(Config().with_values({"seeds": 2}), KNOWN).tasks():
+    config = Config().with_values({"seeds": 2, "ensemble": True})
+    for task in plan(config, replace(KNOWN, unlabelled="u")).tasks():
         assert all(needed.folder in ready for needed in task.inputs.values()), task.name
         ready.add(task.folder)
 
@@ -336,7 +416,9 @@ def test_a_cut_is_planned_once_its_block_is_known():
     config = Config().with_values({"student": "cut:mobilenetv2", "recipes": ("int8",)})
     first = plan(config, KNOWN)
     assert [t.kind for t in first.tasks()] == ["audit", "datasheet", "views", "cut"] and not first.groups
-    facts = replace(KNOWN, cuts={"cut:mobilenetv2": "cut:mobilenetv2:6"}, weight_files={"mobilenetv2": "sha"})
+    facts = replace(
+        KNOWN, cuts={Candidate("cut:mobilenetv2"): "cut:mobilenetv2:6"}, weight_files={"mobilenetv2": "sha"}
+    )
     student = plan(config, facts).groups[0].students[0].student
     network = student.settings["network"]
     assert network.name == "cut:mobilenetv2:6" and network.weights.file == "sha"
@@ -348,3 +430,41 @@ def test_other_students_do_not_depend_on_the_weights_of_teachers():
     other = Config().with_values({"weights": "none"})
     alone = [plan(config, KNOWN).groups[0].students[0].student.key for config in (Config(), other)]
     assert alone[0] == alone[1]
+
+
+@pytest.mark.parametrize("values", [{}, {"freeze": True, "fine_tune_epochs": 0}], ids=["whole", "frozen"])
+def test_a_loss_on_features_has_them_cached_and_changes_no_other_key(values):
+    """Of a teacher the labels alone, and what is made of them."""
+    config, facts = Config().with_values(values), replace(KNOWN, unlabelled="u")
+    logits, features = (
+        {task.name: task for task in plan(config.with_values({"loss": loss}), facts).tasks()}
+        for loss in ("kd", "fitnet")
+    )
+    changed = {name for name, task in features.items() if task.key != logits[name].key}
+    teachers = ("vgg16", "cnn5")
+    stages = ("labels", "unlabelled-labels", "student")
+    assert {f"{name}-{stage}" for name in teachers for stage in stages} <= changed
+    stages = ("origin", "features", "head", "whole", "evaluation")
+    assert not changed & {f"{name}-{stage}" for name in teachers for stage in stages}
+    assert not any(name.startswith("alone-") for name in changed)
+    for name in ("vgg16-labels", "cnn5-unlabelled-labels"):
+        assert "features" not in logits[name].settings and features[name].settings["features"] is True
+
+
+@pytest.mark.parametrize("loss", ["kd", "soft-ce", "dkd", "dist", "logit-mse"])
+def test_losses_on_logits_share_a_teachers_labels(loss):
+    config = Config().with_values({"loss": loss})
+    assert keys_of(config, KNOWN, "labels") == keys_of(Config(), KNOWN, "labels")
+
+
+def test_an_ensemble_has_no_features_to_give():
+    from kdtf.runs.check import check_names
+
+    config = Config().with_values({"ensemble": True, "teachers": ("vgg16", "cnn5"), "loss": "fitnet"})
+    rule = "a loss on logits alone with --ensemble, whose teachers have no features in common"
+    with pytest.raises(UserError, match=rf"^--loss must be {rule}\. Got 'fitnet'\.$"):
+        check_names(config)
+    check_names(config.with_values({"ensemble": False, "loss_options": ("hint=2",)}))
+    rule = r"options of fitnet \(hint\)"
+    with pytest.raises(UserError, match=rf"^--loss-options must be {rule}\. Got 'beta'\.$"):
+        check_names(config.with_values({"ensemble": False, "loss_options": ("beta=2",)}))

@@ -9,6 +9,7 @@ from small_run import table
 
 from kdtf.data import phantom
 from kdtf.data.typical import layout, typical
+from kdtf.distill.batches import batch_sizes
 from kdtf.files import file_digest
 from kdtf.predictor import Predictor
 from kdtf.report.summary import summary_columns
@@ -20,6 +21,7 @@ def test_every_file_people_know_is_there(finished):
     expected = {"summary.csv", "TinyEvalRes_Quant.csv", "comparison.png", "manifest.json", "work"}
     expected |= {"audit.csv", "audit_pairs.csv", "runs.csv", "intervals.csv", "comparisons.csv", "seeds.csv"}
     expected |= {"per_class.csv", "calibration.csv", "report.html", "labels.txt"}
+    expected |= {"gains.csv", "gains.png", "agreement.csv"}
     classes = ("classification_report.csv", "Confusion.csv", "confusion_matrix.png")
     for name in ("alone_student", "mobilenet_student", "mobilenet_teacher"):
         expected |= {f"{name}_{file}" for file in classes}
@@ -145,8 +147,35 @@ def test_the_manifest_describes_the_run(finished):
         assert file_digest(finished / name) == digest
 
 
-def test_a_teacher_that_is_no_better_is_warned_about(finished):
+def test_the_run_says_what_to_expect_of_its_teacher_and_warns_of_a_worse_one(finished):
     rows = table(finished, "summary.csv").set_index(["teacher", "model", "recipe"]).val_accuracy
-    worse = rows["mobilenet", "teacher", "keras"] <= rows["alone", "alone", "keras"]
-    warnings = json.loads((finished / "manifest.json").read_text())["warnings"]
-    assert any("unlikely to help" in w for w in warnings) == worse
+    points = 100 * (rows["mobilenet", "teacher", "keras"] - rows["alone", "alone", "keras"])
+    manifest = json.loads((finished / "manifest.json").read_text())
+    (sentence,) = manifest["expectations"]
+    place = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}" if points else "level with"
+    assert sentence.startswith(f"On val the teacher mobilenet is {place} the student alone (interval ")
+    assert (sentence in manifest["warnings"]) == ("likely to harm" in sentence)
+    assert sentence in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_run_says_how_much_its_students_see(finished):
+    budget = json.loads((finished / "manifest.json").read_text())["budget"]
+    steps = 2 * len(batch_sizes(48, 256))
+    assert budget == f"Every student sees 96 images in {steps} steps, with a teacher or without."
+    assert budget in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_agreement_of_the_student_with_its_teacher(finished):
+    """That of test is the one of calibration.csv."""
+    rows = table(finished, "agreement.csv").set_index("images")
+    assert rows["count"].to_dict() == {"train": 48, "val": 16, "test": 24} and set(rows.teacher) == {
+        "mobilenet"
+    }
+    calibration = table(finished, "calibration.csv").query("model == 'distilled' and recipe == 'keras'")
+    assert rows.agreement["test"] == pytest.approx(calibration.top1_agreement.iloc[0])
+    summary = table(finished, "summary.csv").query("recipe == 'keras'").set_index(["teacher", "model"])
+    for model, right in (("teacher", rows.teacher_right), ("distilled", rows.student_right)):
+        row = summary.loc["mobilenet", model]
+        assert right["test"] == pytest.approx(row.accuracy) and right["val"] == pytest.approx(
+            row.val_accuracy
+        )

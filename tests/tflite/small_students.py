@@ -7,14 +7,14 @@ import numpy as np
 
 from kdtf.models.students import build_student, exported
 from kdtf.tflite.card import runnable_card
-from kdtf.tflite.quantize import calibration_images, file_facts
+from kdtf.tflite.quantize import file_facts, representative_images
 from kdtf.tflite.recipes import RECIPES
 
 CLASSES = ("a", "b", "c")
 SHAPE = (32, 32, 1)
 RNG = np.random.default_rng(0)
 VIEWS = RNG.integers(0, 256, (2, 20, *SHAPE), dtype=np.uint8)
-IMAGES = calibration_images(VIEWS, 30, 0)
+IMAGES = representative_images(VIEWS, 30, 0)
 PLAIN = [name for name, row in RECIPES.items() if row.selectable and not row.tuning]  # need no training
 
 

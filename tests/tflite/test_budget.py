@@ -1,18 +1,36 @@
-"""The longest cut that keeps to a budget, by the weight of the very file."""
+"""The longest cut that keeps to a budget, by the weight of the very file, and what the files of cuts are."""
 
+from functools import cache
+
+import numpy as np
 import pytest
 
 from kdtf.errors import UserError
+from kdtf.models.cuts import CUTTABLE, build_cut
+from kdtf.models.students import exported
 from kdtf.models.weights import WeightSource
+from kdtf.predictor import open_interpreter
 from kdtf.records import Budget
-from kdtf.tflite.budget import cost_of_cut, longest_cut
+from kdtf.tflite import budget
+from kdtf.tflite.bench import micro_arena
+from kdtf.tflite.budget import longest_cut
+from kdtf.tflite.quantize import convert, representative_images
+from kdtf.tflite.tensors import plain_interpreter
 
 NONE, SHAPE = WeightSource("none"), (32, 32, 1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def weighed_once():
+    """Every test looks among the same cuts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "cost_of_cut", cache(budget.cost_of_cut))
+        yield
+
+
 @pytest.fixture(scope="module")
-def costs():
-    return {block: cost_of_cut("mobilenet", block, SHAPE, 3, NONE) for block in (3, 4)}
+def costs(weighed_once):
+    return {block: budget.cost_of_cut("mobilenet", block, SHAPE, 3, NONE) for block in (3, 4)}
 
 
 def test_costs_grow_with_the_blocks(costs):
@@ -29,3 +47,32 @@ def test_the_longest_that_fits_is_found(costs, what):
 def test_a_budget_that_nothing_fits_is_told_with_what_it_takes():
     with pytest.raises(UserError, match=r"--budget-kib and its like must be enough for cut:mobilenet:1 \("):
         longest_cut("mobilenet", SHAPE, 3, Budget(1.0), NONE)
+
+
+@pytest.fixture(scope="module", params=CUTTABLE)
+def int8_file(request):
+    """Four blocks of a network in int8."""
+    settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE}
+    student, _, _ = build_cut(f"cut:{request.param}:4", SHAPE, 3, **settings)
+    noise = np.random.default_rng(0).integers(0, 256, (1, 8, *SHAPE), dtype=np.uint8)
+    return convert(exported(student), "int8", representative_images(noise, 8, 0))
+
+
+def test_a_cut_is_wholly_int8(int8_file):
+    interpreter = plain_interpreter(int8_file)
+    interpreter.allocate_tensors()
+    types = {np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()}
+    assert types <= {"int8", "uint8", "int32"}
+
+
+def test_xnnpack_takes_a_cut_in_one_piece(int8_file):
+    """A kernel that it lacks, as that of hard-swish, would leave several."""
+    interpreter = open_interpreter(int8_file, "cut")
+    interpreter.allocate_tensors()
+    assert [op["op_name"] for op in interpreter._get_ops_details()].count("DELEGATE") == 1
+
+
+def test_microcontrollers_take_a_cut(int8_file):
+    pytest.importorskip("tflite_micro", reason="no tflite-micro")
+    arena, reason = micro_arena(int8_file)
+    assert reason == "" and arena > 0

@@ -12,11 +12,11 @@ from kdtf import __version__
 from kdtf.errors import UserError
 from kdtf.predictor import Predictor
 from kdtf.records import (
-    Calibration,
     DataSheet,
     FileEvidence,
     FileResult,
     Predictions,
+    RepresentativeViews,
     Rule,
     StudentResult,
     Training,
@@ -120,7 +120,7 @@ def file(content):
         folder=Path("unread"),
         student=student,
         facts=file_facts(content, "int8"),
-        made_with=plain({"calibration": Calibration(200, 5)}),
+        made_with=plain({"representative": RepresentativeViews(200, 5)}),
         versions={"tensorflow": "2.21.0", "litert-quantizer": "0.11.0"},
         history=[],
         errors=[],
@@ -178,7 +178,7 @@ def test_a_student_alone_has_no_distillation_and_a_loss_tells_its_options(file):
 
 def test_fine_tuning_is_told(file):
     tuning = Tuning("prune", 20, 3e-4, 32, RULE, sparsity=0.5)
-    tuned = replace(file, made_with=plain({"calibration": Calibration(200, 5), "tuning": tuning}))
+    tuned = replace(file, made_with=plain({"representative": RepresentativeViews(200, 5), "tuning": tuning}))
     recipe = build_card(tuned, SHEET, EVIDENCE).to_json()["made_by"]["recipe"]
     assert recipe["tuning"]["method"] == "prune" and recipe["tuning"]["sparsity"] == 0.5
     assert recipe["tuning"]["rule"]["alpha"] == 0.1

@@ -9,12 +9,12 @@ from kdtf.predictor import open_interpreter, quantized
 from kdtf.tflite import quantize as quantization
 from kdtf.tflite.bench import micro_arena
 from kdtf.tflite.compact import compact
-from kdtf.tflite.quantize import calibration_images, float32_of, quantize
+from kdtf.tflite.quantize import float32_of, quantize, representative_images
 from kdtf.tflite.recipes import RECIPES
 from kdtf.tflite.tensors import count_outside, operators, plain_interpreter
 
 VIEWS = np.random.default_rng(0).integers(0, 256, (1, 6, 32, 32, 1), dtype=np.uint8)
-IMAGES = calibration_images(VIEWS, 6, 0)
+IMAGES = representative_images(VIEWS, 6, 0)
 PLAIN = [name for name, row in RECIPES.items() if not row.tuning and row.weights != "float32"]
 
 

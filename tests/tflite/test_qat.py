@@ -1,5 +1,6 @@
 """The tf_keras copy: the same logits, the same loss, and what fine-tuning leaves in the file."""
 
+import random
 import subprocess
 import sys
 from dataclasses import fields
@@ -7,16 +8,19 @@ from dataclasses import fields
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.eager.context import global_seed
 
 from kdtf.config import QuantizeConfig
 from kdtf.distill.batches import Examples
 from kdtf.distill.distiller import Distiller
+from kdtf.distill.losses import LOSSES
 from kdtf.errors import UserError
 from kdtf.models.students import STUDENTS, build_student
 from kdtf.progress import Progress
 from kdtf.records import Rule, Tuning
 from kdtf.tflite import qat
-from kdtf.tflite.quantize import calibration_images, float32_file, quantize
+from kdtf.tflite.quantize import float32_file, quantize, representative_images
 from kdtf.tflite.recipes import RECIPES, TUNING_SETTINGS
 from kdtf.tflite.tensors import gzip_bytes, operators, sparsity
 
@@ -25,7 +29,7 @@ RNG = np.random.default_rng(0)
 VIEWS = RNG.integers(0, 256, (2, 24, *SHAPE), dtype=np.uint8)
 LOGITS = RNG.normal(0, 2, (2, 24, 3)).astype("float32")
 LABELS = np.arange(24) % 3
-IMAGES = calibration_images(VIEWS, 20, 0)
+IMAGES = representative_images(VIEWS, 20, 0)
 ALONE = Examples(VIEWS, LABELS, VIEWS[0], LABELS)
 LABELLED = ALONE._replace(logits=LOGITS, val_logits=LOGITS[0])
 RULE = Rule(0.5, 2.0)
@@ -65,10 +69,10 @@ def test_students_that_are_no_chain_are_refused():
         qat.tf_keras_copy(model)
 
 
-@pytest.mark.parametrize("loss, alpha", [("kd", 0.3), ("soft-ce", 0.3)])
-def test_the_loss_is_the_distillers(loss, alpha):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_loss_is_the_distillers(loss):
     """By value, on one batch: what the copy minimises is what the student was trained with."""
-    model = student()
+    model, alpha = student(), 0.3
     distiller = Distiller(model, alpha=alpha, temperature=3.0, loss=loss)
     distiller.compile("adam", jit_compile=False)
     pixels = VIEWS[0].astype("float32")
@@ -95,6 +99,31 @@ def test_qat_learns_and_leaves_a_file_like_any_other():
     assert np.allclose(whole[-1].output, probs(VIEWS[0].astype("float32")), atol=1e-5)
     small = next(operators(quantize(source, "int8", IMAGES), VIEWS[0]))
     assert np.abs(small[-1].output - whole[-1].output).max() < 0.05
+
+
+def draws():
+    """The next numbers of everybody else's generators: Python's, NumPy's, TensorFlow's and tf_keras'."""
+    tf_keras, _ = qat.libraries()
+    initial = tf_keras.initializers.GlorotUniform()((1, 1))
+    numbers = (tf.random.uniform(()), tf.random.get_global_generator().uniform(()), initial[0, 0])
+    # NumPy's generator of the process is the point
+    return (random.random(), np.random.random(), *map(float, numbers))  # noqa: NPY002
+
+
+def test_no_generator_of_the_process_notices():
+    tf_keras, _ = qat.libraries()
+    numbers = []
+    for fine_tuning in (False, True):
+        tf_keras.utils.set_random_seed(7)
+        tf.random.get_global_generator().reset_from_seed(7)
+        first = draws()
+        if fine_tuning:
+            tuned("cluster", clusters=4)
+        numbers.append((first, draws()))
+    assert numbers[0] == numbers[1]
+    tf.random.set_seed(None)
+    tuned("cluster", clusters=4)
+    assert global_seed() is None
 
 
 def test_without_any_step_worth_the_name_the_copy_is_the_student():
@@ -169,5 +198,17 @@ def test_only_qat_knows_tf_keras_and_only_when_asked():
 
 def test_missing_libraries_are_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
-    with pytest.raises(UserError, match="need tf-keras and tensorflow-model-optimization"):
+    with pytest.raises(UserError, match="tensorflow-model-optimization: install kdtf with its extra 'qat'"):
         qat.libraries()
+
+
+def test_of_a_loss_on_features_kd_is_left():
+    """By value; and features among the examples make no difference."""
+    model = student()
+    x, target = qat._target({"pixels": VIEWS[0].astype("float32"), "teacher_logits": LOGITS[0]}, LABELS, 1.0)
+    logits = model(x, training=False)
+    hinted, kd = (qat._loss(rule)(target, logits) for rule in (Rule(0.3, 3.0, "fitnet"), Rule(0.3, 3.0)))
+    assert np.array_equal(hinted, kd)
+    examples = LABELLED._replace(features=LOGITS, val_features=LOGITS[0])
+    histories = [tuned("qat", examples=own).history for own in (LABELLED, examples)]
+    assert histories[0] == histories[1]

@@ -23,7 +23,7 @@ from kdtf.models.students import STUDENTS, exported
 from kdtf.predictor import BundleError, Predictor
 from kdtf.tflite import quantize as quantization
 from kdtf.tflite.bench import micro_arena
-from kdtf.tflite.quantize import calibration_images, file_facts, float32_of, quantize
+from kdtf.tflite.quantize import file_facts, float32_of, quantize, representative_images
 from kdtf.tflite.recipes import RECIPES
 from kdtf.tflite.tensors import count_outside, count_quantized, errors
 
@@ -135,13 +135,13 @@ def test_a_layer_can_be_kept_in_float(small):
     assert facts.pixels["dtype"] == "uint8" and facts.pixels["scale"] == 1.0
 
 
-def test_calibration_reaches_black_and_white_and_is_seeded():
-    images = calibration_images(VIEWS, 10, 3)
+def test_representative_images_reach_black_and_white_and_are_seeded():
+    images = representative_images(VIEWS, 10, 3)
     assert images.shape == (12, *SHAPE) and images.dtype == np.float32
     assert (images[0] == 0).all() and (images[1] == 255).all()
-    assert np.array_equal(images, calibration_images(VIEWS, 10, 3))
-    assert not np.array_equal(images, calibration_images(VIEWS, 10, 4))
-    assert len(calibration_images(VIEWS, 1000, 0)) == 42  # no more than there are
+    assert np.array_equal(images, representative_images(VIEWS, 10, 3))
+    assert not np.array_equal(images, representative_images(VIEWS, 10, 4))
+    assert len(representative_images(VIEWS, 1000, 0)) == 42  # no more than there are
 
 
 def damaged(path, harm):

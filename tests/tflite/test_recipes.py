@@ -41,7 +41,7 @@ def test_a_toy_recipe_is_a_row_and_its_file_what_the_row_says(monkeypatch, tmp_p
     student = shipped("baseline")
     content = convert(student, "toy", IMAGES)
     path, facts = write_bundle(tmp_path, content, "toy")
-    assert (facts.recipe, row.scheme, row.calibrated) == ("toy", scheme, True)
+    assert (facts.recipe, row.scheme, row.static_range) == ("toy", scheme, True)
     assert facts.pixels["dtype"] == facts.probs["dtype"] == row.pixels
     assert facts.quantized_tensors == facts.weight_tensors
     assert _largest_weight(content) <= largest

@@ -16,7 +16,7 @@ def colour(tmp_path_factory):
 
     from kdtf.models.students import build_student, exported
     from kdtf.tflite.card import runnable_card
-    from kdtf.tflite.quantize import calibration_images, convert, file_facts
+    from kdtf.tflite.quantize import convert, file_facts, representative_images
 
     folder, shape = tmp_path_factory.mktemp("rgb"), (32, 32, 3)
     views = np.random.default_rng(0).integers(0, 256, (1, 40, *shape), dtype=np.uint8)
@@ -26,7 +26,7 @@ def colour(tmp_path_factory):
     known = {"brightness": [60, 80, 90], "contrast": [40, 50, 60], "colour": [0, 0, 0], "layout": [0, 10, 50]}
     ways = {"int8": {}, "float32": {"side": 57, "keep_aspect": True, "window": [300.0, 600.0]}}
     for recipe, prepared in ways.items():
-        content = convert(exported(model), recipe, calibration_images(views, 40, 0))
+        content = convert(exported(model), recipe, representative_images(views, 40, 0))
         card = runnable_card(file_facts(content, recipe), 3, shape) | {
             "classes": list("abc"),
             "recipe": recipe,

@@ -1,0 +1,163 @@
+"""Which settings suit teacher or student, by cross-validation on train and val: test is never read.
+
+    python benchmarks/crossval.py DATA SETTINGS.toml --results DIR [--folds 5] [--score distilled]
+
+SETTINGS.toml has a table [base] of settings by their names on the command line (with underscores), and one
+table for every variant: what it changes of them. Train and val are put together and split into folds
+by class, copies of one image (exact or near) in one fold. In fold k a network learns from the others with
+seed k and is scored on fold k. Prints and writes `crossval.csv`: accuracy over all images, its standard
+deviation over folds, and the difference to the first variant with a 95 % interval over folds (Student's t;
+paired). Stages are kept in DIR: the same command goes on where it was stopped.
+"""
+
+import argparse
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kdtf.cli.terminal import Terminal
+from kdtf.config import Config
+from kdtf.data.audit import audit
+from kdtf.data.dataset import Dataset, Split
+from kdtf.data.load import load
+from kdtf.progress import Progress
+from kdtf.runs.check import check_names, check_networks, loss_options, teachers_of, weight_digests
+from kdtf.runs.engine import data_facts
+from kdtf.runs.fitted import read_predictions
+from kdtf.runs.kinds import PACKAGES
+from kdtf.runs.outcomes import learned
+from kdtf.runs.perform import perform
+from kdtf.runs.plan import plan
+from kdtf.runs.session import tensorflow_runtime
+from kdtf.store import Store
+from kdtf.versions import versions
+
+
+def pooled(data: Dataset) -> Split:
+    """Train and val as one split."""
+    parts = (data.train, data.val)
+    student = np.concatenate([part.pixels for part in parts])
+    larger = data.train.teacher_pixels is not data.train.pixels
+    teacher = np.concatenate([part.teacher_pixels for part in parts]) if larger else student
+    return Split(student, np.concatenate([part.labels for part in parts]), None, teacher)
+
+
+def clusters(data: Dataset) -> np.ndarray:
+    """(N,): a number for every image of train and val, the same for copies of one another."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    start = {"train": 0, "val": len(data.train.labels)}
+    count = len(data.train.labels) + len(data.val.labels)
+    pairs = [pair for pair in audit(data).pairs if {pair.first[0], pair.second[0]} <= start.keys()]
+    rows = np.array([[start[s] + i for s, i in (pair.first, pair.second)] for pair in pairs]).reshape(-1, 2)
+    graph = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+def folds(data: Dataset, count: int) -> list[Dataset]:
+    """The folds as data sets: what is learned from, and what is held out as both val and test."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    split, groups = pooled(data), clusters(data)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=0)
+    sets = []
+    for k, (train, held) in enumerate(splitter.split(split.labels, split.labels, groups)):
+        train_part, held_part = part(split, train), part(split, held)
+        digest = f"{data.digest}-{k}-of-{count}"
+        sets.append(
+            replace(data, train=train_part, val=held_part, test=held_part, digest=digest, origin=None)
+        )
+    return sets
+
+
+def part(split: Split, rows: np.ndarray) -> Split:
+    """Some rows of a split."""
+    pixels = split.pixels[rows]
+    teacher = pixels if split.teacher_pixels is split.pixels else split.teacher_pixels[rows]
+    return Split(pixels, split.labels[rows], None, teacher)
+
+
+def held_out_probs(config: Config, data: Dataset, store: Store, score: str, progress: Progress) -> np.ndarray:
+    """Probabilities (n, K) of the held-out images by the first teacher, or the student of it or alone."""
+    facts = replace(
+        data_facts(data, versions(PACKAGES)),
+        loss_options=loss_options(config),
+        teachers=teachers_of(config),
+        weight_files=weight_digests(config),
+    )
+    finished: set[str] = set()
+    while True:
+        current = plan(config, facts)
+        group = current.groups[0 if score == "alone" else -1] if current.groups else None
+        wanted = None
+        if group and score == "teacher" and group.teachers:
+            wanted = group.teachers[0].evaluation
+        elif group and group.students:
+            wanted = group.students[0].evaluation
+        if wanted:
+            stage = perform(wanted, store, data, progress)
+            return read_predictions(stage.path, "", "", "", 0).val_probs
+        unknown = [t.origin for g in current.groups for t in g.teachers] + list(current.cuts.values())
+        for task in unknown:
+            perform(task, store, data, progress)
+            finished.add(task.folder)
+        facts = learned(config, facts, current, finished, store, data)
+
+
+def main() -> None:
+    """Parse, run every variant on every fold, print the table."""
+    import pandas as pd
+    from scipy import stats
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("settings")
+    parser.add_argument("--results", required=True)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--score", choices=("teacher", "alone", "distilled"), default="teacher")
+    parser.add_argument("--image-size", type=int)
+    arguments = parser.parse_args()
+    tables = tomllib.loads(Path(arguments.settings).read_text())
+    base = Config().with_values(tables.pop("base"))
+    store, progress = Store(arguments.results), Terminal()
+    data = load(arguments.data, store.work, image_size=arguments.image_size)
+    sets = folds(data, arguments.folds)
+    right: dict[str, list[np.ndarray]] = {}
+    with store.locked(), tensorflow_runtime(base.run):
+        for k, fold in enumerate(sets):  # all variants on a fold: what is cut short is still paired
+            for name, changes in tables.items():
+                config = base.with_values({**changes, "seed": k})
+                check_names(config)
+                check_networks(config)
+                probs = held_out_probs(config, fold, store, arguments.score, progress)
+                right.setdefault(name, []).append(probs.argmax(1) == fold.val.labels)
+                print(f"fold {k} {name}: {right[name][-1].mean():.3f}", flush=True)
+    first = next(iter(right))
+    rows = []
+    for name, folds_right in right.items():
+        by_fold = np.array([r.mean() for r in folds_right])
+        gain = by_fold - np.array([r.mean() for r in right[first]])
+        margin = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
+        rows.append(
+            {
+                "variant": name,
+                "accuracy": np.concatenate(folds_right).mean(),
+                "sd": by_fold.std(ddof=1),
+                "gain": gain.mean(),
+                "gain_low": gain.mean() - margin,
+                "gain_high": gain.mean() + margin,
+            }
+        )
+    table = pd.DataFrame(rows)
+    table.to_csv(Path(arguments.results) / "crossval.csv", index=False)
+    print(table.round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
