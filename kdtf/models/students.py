@@ -76,6 +76,29 @@ def cnn5(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.M
     return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn5")
 
 
+def dscnn(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
+    """Conv-BN-ReLU (16), then three depthwise-separable blocks (32, 64, 96), each after a MaxPool; average.
+
+    After the DS-CNN of Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", 2017 (arXiv
+    1711.07128): 11 thousand weights from grey images, about 20 KiB of int8.
+    """
+    x = pixels = keras.Input(shape, name="pixels")
+    x = layers.Rescaling(1 / 255, name="scale")(x)
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="conv")(x)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(momentum=momentum, name="norm")(x))
+    for i, filters in enumerate((32, 64, 96), 1):
+        x = layers.MaxPooling2D(name=f"pool{i}")(x)
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"depthwise{i}")(x)
+        x = layers.BatchNormalization(momentum=momentum, name=f"depthwise_norm{i}")(x)
+        x = layers.ReLU(name=f"depthwise_relu{i}")(x)
+        x = layers.Conv2D(filters, 1, use_bias=False, name=f"pointwise{i}")(x)
+        x = layers.BatchNormalization(momentum=momentum, name=f"pointwise_norm{i}")(x)
+        x = layers.ReLU(name=f"pointwise_relu{i}")(x)
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="dscnn")
+
+
 def mobilenetv2(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
     """MobileNetV2's features from random weights, global average pooling, Dense 512 ReLU, dropout."""
     x = pixels = keras.Input(shape, name="pixels")
@@ -104,6 +127,7 @@ def squeezenet(shape: Shape, classes: int, momentum: float, dropout: float) -> k
 STUDENTS = {
     "cnn3": Student(cnn3, min_side=8, chain=True),
     "cnn5": Student(cnn5, min_side=16, chain=True),
+    "dscnn": Student(dscnn, min_side=8),
     "mobilenetv2": Student(mobilenetv2, min_side=32),
     "squeezenet": Student(squeezenet, min_side=17),
     "baseline": Student(baseline, min_side=4, chain=True),

@@ -30,8 +30,13 @@ def kill(monkeypatch):
     return lambda n: left.__setitem__(0, n)
 
 
-@pytest.mark.parametrize("train", [student, hinted_student, teacher])
-@pytest.mark.parametrize("batches", [(1,), (3,), (4,), (6, 3), (11,)])
+PLACES = [(1,), (3,), (4,), (6, 3), (11,)]  # within an epoch, at its end, after it, twice, in the last
+
+
+@pytest.mark.parametrize(
+    "train, batches",
+    [*((train, own) for train in (student, teacher) for own in PLACES), (hinted_student, (6, 3))],
+)
 def test_it_goes_on_where_it_was_killed(train, batches, kill, tmp_path):
     for n in batches:
         kill(n)
