@@ -34,22 +34,21 @@ with native_noise():
     from kdtf.data.dataset import Dataset
     from kdtf.data.load import load
     from kdtf.distill.batches import Examples
-    from kdtf.models.students import load_student, without_softmax
+    from kdtf.models.students import load_student
     from kdtf.predictor import quantized
     from kdtf.progress import Progress
     from kdtf.records import Rule, Tuning
     from kdtf.stage_folders import read_note
-    from kdtf.tflite import qat
     from kdtf.tflite.quantize import (
         _plain_shapes,
         _rules,
-        float32_file,
         float32_of,
         quantize,
         representative_images,
     )
     from kdtf.tflite.recipes import RECIPES, TUNING_SETTINGS
     from kdtf.tflite.tensors import count_quantized, gzip_bytes, operators, ranges, sparsity
+    from kdtf.tflite.tuning import tuned_file
 
 INT16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 AVERAGED = 0.05  # the weight of one more image in litert-quantizer's moving average of extremes
@@ -121,9 +120,7 @@ def stages(work: Path, pattern: str) -> list[Path]:
     return sorted(p for p in work.iterdir() if re.fullmatch(pattern + "-[0-9a-f]{16}", p.name))
 
 
-def tuned_files(
-    student: keras.Model, folder: Path, data: Dataset, methods: list[str], images: np.ndarray
-) -> dict[str, bytes]:
+def tuned_files(folder: Path, data: Dataset, methods: list[str], images: np.ndarray) -> dict[str, bytes]:
     """{recipe: file} fine-tuned by the rule of the student and its teacher's cached logits."""
     note = read_note(folder)
     settings, inputs = note["settings"], {role: folder.parent / name for role, name in note["inputs"].items()}
@@ -139,11 +136,10 @@ def tuned_files(
     for method in methods:
         own = {name: getattr(Config().quantize, field) for name, field in TUNING_SETTINGS[method].items()}
         tuning = Tuning(method, batch_size=settings["training"]["batch_size"], rule=rule, **own)
-        tuned = qat.fine_tune(
-            without_softmax(student), examples, tuning, images=images,
+        source, _ = tuned_file(
+            load_student(folder), examples, tuning, images=images,
             seed=settings["network"]["seed"], title="", progress=Progress(),
         )  # fmt: skip
-        source = float32_file(tuned.probs, student.input.shape[1:])
         files[f"int8-{method}"] = quantize(source, f"int8-{method}", images)
     return files
 
@@ -153,7 +149,7 @@ def main():
     parser.add_argument("results", type=Path)
     parser.add_argument("data")
     parser.add_argument("--teachers", nargs="+", default=["alone"])
-    parser.add_argument("--tune", nargs="+", default=[], choices=list(qat.METHODS))
+    parser.add_argument("--tune", nargs="+", default=[], choices=list(TUNING_SETTINGS))
     args = parser.parse_args()
     work = args.results / "work"
     views = np.load(stages(work, "views")[0] / "views.npy", mmap_mode="r")
@@ -171,7 +167,7 @@ def main():
                         files[f"{recipe}, litert-quantizer"] = quantize(source, recipe, images)
                     files["int8, one by one"] = one_by_one(source, images)
                     files["int4, litert-quantizer"] = quantize(source, "int4", images)
-                    files |= tuned_files(student, folder, data, args.tune, images)
+                    files |= tuned_files(folder, data, args.tune, images)
                 measure(files, data, rows)
                 print(f"measured: {folder.name}", file=sys.stderr, flush=True)
     print_table(rows)

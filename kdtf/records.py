@@ -189,7 +189,7 @@ class RepresentativeViews:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Fine-tuning of a finished student for a small file, by a row of `qat.METHODS`.
+    """Fine-tuning of a finished student for a small file, by `recipes.QAT` or a row of `compress.METHODS`.
 
     `rule` is what the student was distilled with, None for one trained alone; `sparsity` and `clusters`
     are of the methods that have them.

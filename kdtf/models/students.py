@@ -30,7 +30,7 @@ Shape = tuple[int, int, int]  # (H, W, C)
 class Student:
     """`build(shape, classes, momentum, dropout)` makes the network; `min_side` in pixels.
 
-    A `chain` is one layer after another, of the layers that `qat` can rebuild.
+    A `chain` is one layer after another, of the layers that `compress` can rebuild.
     """
 
     build: Callable[..., keras.Model]
@@ -146,7 +146,7 @@ def check_student(name: str, flag: str = "--student") -> None:
 
 
 def is_chain(name: str) -> bool:
-    """Whether a student is one layer after another, so that it can be fine-tuned for a file."""
+    """Whether a student is one layer after another, so that it can be pruned or clustered."""
     return not is_cut(name) and STUDENTS[name].chain
 
 

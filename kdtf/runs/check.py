@@ -16,11 +16,11 @@ from ..models.registry import HEADS, canonical
 from ..models.students import STUDENTS, check_student, is_chain
 from ..models.weights import WeightSource
 from ..records import Rule
-from ..tflite.recipes import RECIPES, recipes_of_run
+from ..tflite.recipes import RECIPES
 
 
 def check_names(config: Config) -> None:
-    """Raise `UserError` for a name or file that is not there, or a student that cannot be fine-tuned.
+    """Raise `UserError` for a name or file that is not there, or a student that cannot be compressed.
 
     Starts no TensorFlow, and leaves to `check_networks` what only Keras knows.
     """
@@ -52,10 +52,10 @@ def check_names(config: Config) -> None:
         require_known("--recipes", recipe, selectable)
     count = len({*own, *others}) * (config.evidence.seeds if config.evidence.teacher_seeds else 1)
     require(not config.teacher.ensemble or count > 1, "--ensemble", "of at least two teachers", count)
-    if _are_tuned(config):
+    if config.quantize.compress:
         chains = [name for name, row in STUDENTS.items() if row.chain]
         for flag, name in _students(config):
-            require(is_chain(name), flag, f"one of {', '.join(chains)} for fine-tuned files", name)
+            require(is_chain(name), flag, f"one of {', '.join(chains)} for --compress", name)
 
 
 def check_networks(config: Config) -> None:
@@ -63,11 +63,11 @@ def check_networks(config: Config) -> None:
 
     Starts TensorFlow.
     """
-    from ..tflite import qat
+    from ..tflite import compress
 
     weight_files(config)
-    if _are_tuned(config):
-        qat.libraries()
+    if config.quantize.compress:
+        compress.libraries()
 
 
 def check_sides(config: Config, data: Dataset) -> None:
@@ -87,12 +87,6 @@ def _students(config: Config) -> list[tuple[str, str]]:
 def _cut_networks(config: Config) -> list[str]:
     """The networks that students are cut from."""
     return [parts_of(name)[0] for _, name in _students(config) if is_cut(name)]
-
-
-def _are_tuned(config: Config) -> bool:
-    """Whether students are fine-tuned for any of the files."""
-    recipes = recipes_of_run(config.quantize.recipes, config.quantize.compress)
-    return any(RECIPES[recipe].tuning for recipe in recipes)
 
 
 def teachers_of(config: Config) -> tuple[str, ...]:

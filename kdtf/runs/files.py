@@ -7,16 +7,17 @@ import numpy as np
 
 from ..data.pixels import Side, pixels_at, student_shape
 from ..models.cut_names import parts_of
-from ..models.students import load_student, without_softmax
+from ..models.students import load_student
 from ..models.weights import WeightSource
 from ..native_log import native_noise
 from ..predictor import Predictor
 from ..records import Budget, RepresentativeViews, Tuning, WeightsChoice
-from ..tflite import qat
+from ..stage_folders import CHECKPOINT
 from ..tflite.budget import longest_cut
 from ..tflite.card import runnable_card
-from ..tflite.quantize import file_facts, float32_file, float32_of, quantize, representative_images
+from ..tflite.quantize import file_facts, float32_of, quantize, representative_images
 from ..tflite.tensors import errors
+from ..tflite.tuning import tuned_file
 from .data import views_of
 from .fitted import write_measured
 from .perform import Workspace
@@ -73,18 +74,18 @@ def make_tuned_file(
     student = load_student(space.inputs["student"])
     side = student.input.shape[1:3]
     images = _images(space, representative, side)
-    tuned = qat.fine_tune(
-        without_softmax(student),
+    source, history = tuned_file(
+        student,
         examples_for(space, side),
         tuning,
         images=images,
         seed=seed,
         title=space.title,
         progress=space.progress,
+        checkpoint=space.folder / f"{CHECKPOINT}.npz",
     )
     with native_noise(), space.progress.bar(f"{space.title}.tflite", 1) as advance:
-        source = float32_file(tuned.probs, student.input.shape[1:])
-        _write(space, recipe, source, quantize(source, recipe, images), tuned.history, side)
+        _write(space, recipe, source, quantize(source, recipe, images), history, side)
         advance(1)
 
 

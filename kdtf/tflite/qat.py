@@ -1,120 +1,134 @@
-"""Fine-tuning a finished student for its small file: int8 in the loop, pruned, or with few shared weights.
+"""int8 in the loop: a student trained on while its weights and activations are rounded as in its file.
 
-The only module that knows tf_keras and tensorflow-model-optimization (tfmot), which works on tf_keras
-models alone. Both are imported when they are needed. It trains a tf_keras copy of the student and gives it
-back as a plain float network: `quantize` makes the file, by the recipe it has for every student.
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+2018 (arXiv 1712.05877). The simulation shares the student's layers: what is trained is the student itself,
+and `quantize` makes the file by the recipe it has for every student.
+
+Kernels are rounded per output channel before BatchNormalization is folded into them. That is what the file
+does after folding: folding multiplies a channel by one number, and its scale with it.
 """
 
-import os
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager.context import context
+from keras import layers, ops
 
-from ..distill.batches import Examples, view_batches
-from ..distill.losses import LOSSES, cross_entropy
-from ..errors import UserError, require
-from ..native_log import native_noise
+from ..distill.batches import Examples
+from ..distill.losses import LOSSES, Array
+from ..distill.train import train_student
 from ..progress import Progress
-from ..records import Rule, Tuning
+from ..records import Rule, Training, Tuning
+
+WITH_KERNEL = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation)  # into the operator before them
+UNCHANGED = (layers.InputLayer, layers.Dropout, layers.ZeroPadding2D, layers.Flatten, layers.Reshape)
 
 
-class TunedStudent(NamedTuple):
-    """A fine-tuned student: from tensors of pixels to probabilities (N, K); a history row an epoch."""
+class RoundedActivations(layers.Layer):
+    """What enters, as 8 bits between `low` and `high` hold it; gradients pass within these bounds."""
 
-    probs: Callable[[tf.Tensor], tf.Tensor]
-    history: list[dict]
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """The bounds: they are set by `Simulation.calibrate` and not trained."""
+        self.low = self.add_weight(shape=(), initializer="zeros", trainable=False, name="low")
+        self.high = self.add_weight(shape=(), initializer="ones", trainable=False, name="high")
 
-
-def libraries() -> tuple[ModuleType, ModuleType]:
-    """tf_keras and tfmot. Raises `UserError` where they are not installed.
-
-    tfmot sets TF_USE_LEGACY_KERAS for the whole process, which would turn `tf.keras` of anything that
-    starts later into tf_keras: the variable is put back.
-    """
-    before = os.environ.get("TF_USE_LEGACY_KERAS")
-    try:
-        with native_noise():
-            import tensorflow_model_optimization as tfmot
-            import tf_keras
-    except ImportError as error:
-        raise UserError(
-            "int8-qat and --compress need tf-keras and tensorflow-model-optimization: install kdtf with its "
-            f"extra 'qat'. {error}."
-        ) from None
-    finally:
-        os.environ.pop("TF_USE_LEGACY_KERAS", None)
-        if before is not None:
-            os.environ["TF_USE_LEGACY_KERAS"] = before
-    return tf_keras, tfmot
+    def call(self, x: Array) -> Array:
+        """(N, ...) to the same shape."""
+        return tf.quantization.fake_quant_with_min_max_vars(x, self.low, self.high, num_bits=8)
 
 
-def tf_keras_copy(student: keras.Model) -> Any:
-    """A tf_keras model from pixels (N, H, W, C) to the same logits (N, K) as `student`, to 1e-5.
+class RoundedKernel(layers.Layer):
+    """Another layer, a convolution or Dense, with its kernel as 8 bits a channel hold it."""
 
-    tfmot knows neither a Rescaling layer nor a BatchNormalization that stands alone. So the scale goes
-    into the first convolution and every BatchNormalization, its statistics as they are, into the
-    convolution before it (Jacob et al. 2018, arXiv 1712.05877): they are frozen, and what is trained is
-    what the file holds. Softmax is left out.
+    def __init__(self, layer: layers.Layer, name: str):
+        super().__init__(name=name)
+        self.layer = layer
 
-    Raises `UserError` for a network that is no chain of the layers below.
-    """
-    tf_keras, _ = libraries()
-    kinds, pixels = tf_keras.layers, tf_keras.Input(student.input.shape[1:], name="pixels")
-    x = pixels
-    for layer, weights, relu in _folded(student):
-        activation = "relu" if relu else None
-        if isinstance(layer, keras.layers.Conv2D):
-            copy = kinds.Conv2D(
-                layer.filters, layer.kernel_size, layer.strides, padding=layer.padding, activation=activation
-            )
-        elif isinstance(layer, keras.layers.Dense):
-            copy = kinds.Dense(layer.units, activation=activation)
-        elif isinstance(layer, keras.layers.MaxPooling2D):
-            copy = kinds.MaxPooling2D(layer.pool_size, layer.strides, padding=layer.padding)
-        elif isinstance(layer, keras.layers.Dropout):
-            copy = kinds.Dropout(layer.rate)
+    def call(self, x: Array) -> Array:
+        """What the layer makes of its input (N, ...) with its kernel rounded."""
+        own = self.layer
+        if isinstance(own, layers.Dense):
+            y = ops.matmul(x, rounded(own.kernel, (0,)))
         else:
-            copy = getattr(kinds, type(layer).__name__)()  # Flatten, GlobalAveragePooling2D
-        x = copy(x)
-        copy.set_weights(weights)
-    return tf_keras.Model(pixels, x)
+            deep = isinstance(own, layers.DepthwiseConv2D)
+            convolve = ops.depthwise_conv if deep else ops.conv
+            kernel = rounded(own.kernel, (0, 1) if deep else (0, 1, 2))
+            y = convolve(x, kernel, strides=own.strides, padding=own.padding, dilation_rate=own.dilation_rate)
+        return own.activation(y + own.bias if own.use_bias else y)
 
 
-def _folded(student: keras.Model) -> list[list[Any]]:
-    """[layer, [kernel, bias], is there a ReLU after it] of a chain, scale and BatchNormalization folded."""
-    steps: list[list[Any]] = []
-    scale = 1.0
-    for layer in student.layers:
-        kind = type(layer).__name__
-        if kind == "Rescaling" and layer.offset == 0 and not steps:
-            scale = layer.scale
-        elif kind == "Conv2D":
-            kernel, *biases = (w.astype(np.float64) for w in layer.get_weights())
-            bias = biases[0] if biases else np.zeros(layer.filters)
-            steps.append([layer, [kernel * scale, bias], layer.activation is keras.activations.relu])
-            scale = 1.0
-        elif kind == "BatchNormalization" and type(steps[-1][0]).__name__ == "Conv2D" and not steps[-1][2]:
-            gamma, beta, mean, variance = (w.astype(np.float64) for w in layer.get_weights())
-            gain = gamma / np.sqrt(variance + layer.epsilon)  # (filters,)
-            kernel, bias = steps[-1][1]
-            steps[-1][1] = [kernel * gain, (bias - mean) * gain + beta]
-        elif kind == "ReLU" and steps[-1][1] and layer.max_value is None:
-            steps[-1][2] = True
-        elif kind == "Dense":
-            steps.append([layer, layer.get_weights(), layer.activation is keras.activations.relu])
-        elif kind in ("MaxPooling2D", "Flatten", "Dropout", "GlobalAveragePooling2D"):
-            steps.append([layer, [], False])
+class FixedStatistics(layers.Layer):
+    """A BatchNormalization that keeps its statistics in training, too, as the file does."""
+
+    def __init__(self, layer: layers.Layer, name: str):
+        super().__init__(name=name)
+        self.layer = layer
+
+    def call(self, x: Array) -> Array:
+        """(N, ...) to the same shape. A model would tell the layer itself that it is being trained."""
+        return self.layer(x, training=False)
+
+
+def rounded(kernel: Array, axes: tuple[int, ...]) -> Array:
+    """A kernel in steps of its largest absolute value over `axes` / 127; its gradient is its own."""
+    step = ops.maximum(ops.max(ops.abs(kernel), axis=axes, keepdims=True) / 127, 1e-12)
+    return kernel + ops.stop_gradient(ops.round(kernel / step) * step - kernel)
+
+
+class Simulation(NamedTuple):
+    """A student as its int8 file computes: from pixels (N, H, W, C) to logits (N, K).
+
+    `probe` gives the activations of the student itself, each in the order of `points`, where the simulation
+    rounds them.
+    """
+
+    model: keras.Model
+    probe: keras.Model
+    points: list[RoundedActivations]
+
+    def calibrate(self, images: np.ndarray) -> None:
+        """Set the bounds of activations to their extremes over images (n, H, W, C)."""
+        outputs = self.probe.predict(images, batch_size=64, verbose=0)
+        for point, values in zip(self.points, outputs, strict=True):
+            point.low.assign(min(0.0, float(values.min())))  # zero is exact, as in a file
+            point.high.assign(max(0.0, float(values.max())))
+
+
+def simulation(student: keras.Model) -> Simulation:
+    """A student that gives logits with int8 in the loop; BatchNormalization keeps its statistics."""
+    points: list[RoundedActivations] = []
+    probed: list[keras.KerasTensor] = []
+
+    def call(layer: keras.Layer, *args: Array, **kwargs: object) -> Array:
+        if isinstance(layer, WITH_KERNEL):
+            y = RoundedKernel(layer, name=f"int8_{layer.name}")(*args)
+        elif isinstance(layer, layers.BatchNormalization):
+            y = FixedStatistics(layer, name=f"fixed_{layer.name}")(*args)
         else:
-            known = kind in ("InputLayer", "Softmax")
-            require(known, "--student", "cnn3, cnn5 or baseline for int8-qat and --compress", student.name)
-    return steps
+            y = layer(*args, **kwargs)
+        if isinstance(layer, UNCHANGED) or _is_fused(layer, student):
+            return y
+        points.append(RoundedActivations(name=f"rounded_{layer.name}"))
+        probed.append(layer.output)
+        return points[-1](y)
+
+    model = keras.models.clone_model(student, call_function=call, clone_function=lambda layer: layer)
+    return Simulation(model, keras.Model(student.input, probed), points)
+
+
+def _is_fused(layer: keras.Layer, student: keras.Model) -> bool:
+    """Whether the file has no output of this layer, but of what follows it in the same operator."""
+    followers = [other for other in student.layers if _takes(other, layer.output)]
+    return len(followers) == 1 and isinstance(followers[0], FUSED)
+
+
+def _takes(layer: keras.Layer, tensor: keras.KerasTensor) -> bool:
+    if isinstance(layer, layers.InputLayer):
+        return False
+    return any(own is tensor for own in keras.tree.flatten(layer.input))
 
 
 def fine_tune(
@@ -126,205 +140,29 @@ def fine_tune(
     seed: int,
     title: str,
     progress: Progress,
-) -> TunedStudent:
-    """A finished student fine-tuned over the views (V, N, H, W, C) of `examples` by one of the `METHODS`.
+    checkpoint: Path | None = None,
+) -> list[dict]:
+    """Train a finished student that gives logits in place, int8 in the loop; returns a history row an epoch.
 
-    With the loss it was trained with: distilled from the teacher's logits among the examples, or on the
-    labels without. The copy's features are not looked at: of a loss on features the part on logits is left,
-    `kd` of `fitnet`. `images` (n, H, W, C) float32 set the first ranges of int8. The student is not
-    changed; the last weights are kept. Raises `UserError` where the loss does not stay finite.
+    Over the labelled views (V, N, H, W, C) of `examples`, with the loss it was trained with; of a loss on
+    features the part on logits is left, `kd` of `fitnet`. `images` (n, H, W, C) float32 set the ranges of
+    activations, once, before the first step. The last weights are kept. Raises `UserError` where the loss
+    does not stay finite.
     """
-    tf_keras, _ = libraries()
-    with _seeded(seed):  # dropout and the first centroids
-        copy, scale = tf_keras_copy(student), _scale(student)
-        # Adam moves every weight by about the rate: trained as it is, on pixels 0..255, the first kernel
-        # would be lost in a few steps
-        _multiply_first(copy, 1 / scale)
-        stream, steps = view_batches(examples, batch_size=tuning.batch_size, seed=seed)
-        prepared = METHODS[tuning.method](copy, tuning, steps * tuning.epochs, images * scale)
-        rate = tf_keras.optimizers.schedules.CosineDecay(tuning.rate, steps * tuning.epochs)
-        prepared.model.compile(tf_keras.optimizers.Adam(rate), _loss(tuning.rule), metrics=[_accuracy])
-        with progress.bar(title, tuning.epochs) as advance:
-            bar = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
-            history = prepared.model.fit(
-                stream.map(lambda x, y: _target(x, y, scale)),
-                epochs=tuning.epochs,
-                steps_per_epoch=steps,
-                validation_data=_validation_arrays(examples, scale),
-                callbacks=[bar, *prepared.callbacks],
-                verbose=0,
-            ).history
-        rows = _history_rows(history, tuning)
-        tuned = prepared.plain()
-        _multiply_first(tuned, scale)
-    return TunedStudent(lambda pixels: tf.nn.softmax(tuned(pixels, training=False)), rows)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """In this block tf_keras and tfmot draw from `seed`: they know no generators but those of the process.
-
-    Those are TensorFlow's and tf_keras' own, whose states have no public name. They are put back afterwards.
-    """
-    tf_keras, _ = libraries()
-    eager, own = context(), tf_keras.src.backend._SEED_GENERATOR
-    process_seed, drawn = eager._seed, getattr(eager, "_rng", None)
-    generator = getattr(own, "generator", None)
-    tf.random.set_seed(seed)
-    own.generator = random.Random(seed)
-    try:
-        yield
-    finally:
-        tf.random.set_seed(process_seed)  # forgets what was drawn so far from that seed
-        eager._rng, own.generator = drawn, generator
-
-
-def _history_rows(history: dict[str, list[float]], tuning: Tuning) -> list[dict]:
-    """A row an epoch. Raises `UserError` where the loss was not finite throughout."""
-    columns = {name.replace("_accuracy", "accuracy"): values for name, values in history.items()}
-    rows = [
-        {"epoch": i + 1, "phase": tuning.method, **{name: values[i] for name, values in columns.items()}}
-        for i in range(tuning.epochs)
-    ]
-    finite = np.isfinite(history["loss"]).all()
-    hint = "Try a lower --qat-rate or --compress-rate."
-    require(finite, "The loss", f"finite throughout {tuning.method}", rows[-1]["loss"], hint)
-    return rows
-
-
-def _loss(rule: Rule | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`Distiller`'s loss for targets of `_target`, logits (N, K), without hints, by `losses` too."""
-
-    def loss(target: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
-        labels, teacher = target[:, 0], target[:, 1:]  # (N,), (N, K) or nothing
-        if rule is None:
-            return cross_entropy(student, labels)  # (N,)
-        return LOSSES[rule.loss].terms(student, labels, teacher, rule).mixture  # (N,)
-
-    return loss
-
-
-def _accuracy(target: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.equal(tf.argmax(student, -1), tf.cast(target[:, 0], tf.int64)), tf.float32)
-
-
-def _scale(student: keras.Model) -> float:
-    """What the student multiplies its pixels by."""
-    return next((la.scale for la in student.layers if isinstance(la, keras.layers.Rescaling)), 1.0)
-
-
-def _multiply_first(model: Any, factor: float) -> None:
-    """The first kernel times a factor."""
-    first = next(layer for layer in model.layers if layer.weights)
-    kernel, *bias = first.get_weights()
-    first.set_weights([kernel * factor, *bias])
-
-
-def _target(x: Any, labels: tf.Tensor, scale: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """A batch as tf_keras wants it: scaled pixels, and label and teacher's logits in one (N, 1 + K)."""
-    target = tf.cast(tf.reshape(labels, (-1, 1)), tf.float32)
-    if isinstance(x, dict):
-        return scale * x["pixels"], tf.concat([target, x["teacher_logits"]], axis=1)
-    return scale * x, target
-
-
-def _validation_arrays(examples: Examples, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The val split as arrays for tf_keras."""
-    pixels = scale * np.asarray(examples.val_inputs, np.float32)
-    target = examples.val_labels[:, None].astype(np.float32)
-    logits = examples.val_logits
-    return pixels, target if logits is None else np.concatenate([target, logits], axis=1)
-
-
-class Prepared(NamedTuple):
-    """A model made ready for fine-tuning, what must be called meanwhile, and how it becomes plain again."""
-
-    model: Any
-    callbacks: list[Any]
-    plain: Callable[[], Any]
-
-
-def _quantization_aware(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
-    """int8 in the loop: weights and activations rounded on the way forward (Jacob et al. 2018).
-
-    tfmot's ranges of activations are moving averages (0.999) from -6..6, which a few hundred steps
-    never bring home: they start at the ranges of the representative images. Dense kernels are rounded
-    per tensor here and per channel in the file, which is finer.
-    """
-    tf_keras, tfmot = libraries()
-    model = tfmot.quantization.keras.quantize_model(copy)
-    layers = [layer for layer in copy.layers if layer.weights]
-    outputs = tf_keras.Model(copy.input, [layer.output for layer in layers])(images, training=False)
-    extremes = {
-        layer.name: (min(0.0, float(tf.reduce_min(y))), float(tf.reduce_max(y)))
-        for layer, y in zip(layers, outputs, strict=True)
-    }
-    for end, value in (("min_var", images.min()), ("max_var", images.max())):  # white is among them
-        model.layers[1].quantizer_vars[end].assign(value)
-    wrapped = {name: model.get_layer(f"quant_{name}") for name in extremes}
-    for name, wrapper in wrapped.items():
-        for weight in wrapper.non_trainable_weights:
-            for end, value in zip(("min", "max"), extremes[name], strict=True):
-                if weight.name.endswith(f"post_activation_{end}:0"):
-                    weight.assign(value)
-
-    def plain() -> Any:
-        for layer in layers:
-            layer.set_weights([w.numpy() for w in wrapped[layer.name].trainable_weights])
-        return copy
-
-    return Prepared(model, [], plain)
-
-
-def _pruned(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
-    """The smallest weights of every layer to zero, more of them along a polynomial to `--sparsity`.
-
-    Zhu and Gupta 2017, arXiv 1710.01878. The last third of the steps mends what the cuts broke. First
-    and last layer are left whole: few weights, and the dearest.
-    """
-    _, tfmot = libraries()
-    end = max(1, 2 * steps // 3)
-    schedule = tfmot.sparsity.keras.PolynomialDecay(
-        0.0, tuning.sparsity, begin_step=0, end_step=end, frequency=max(1, end // 20)
+    simulated = simulation(student)
+    simulated.calibrate(images)
+    rule = tuning.rule
+    if rule and LOSSES[rule.loss].takes_features:
+        rule = Rule(rule.alpha, rule.temperature)
+    training = Training(tuning.epochs, tuning.batch_size, tuning.rate)
+    rows = train_student(
+        simulated.model,
+        examples._replace(features=None, val_features=None, unlabelled=None),
+        training,
+        rule,
+        seed=seed,
+        title=title,
+        progress=progress,
+        checkpoint=checkpoint,
     )
-    model = _with_inner_layers(copy, lambda layer: tfmot.sparsity.keras.prune_low_magnitude(layer, schedule))
-    step = tfmot.sparsity.keras.UpdatePruningStep()
-    return Prepared(model, [step], lambda: tfmot.sparsity.keras.strip_pruning(model))
-
-
-def _clustered(copy: Any, tuning: Tuning, steps: int, images: np.ndarray) -> Prepared:
-    """Every layer's weights replaced by `--clusters` shared values, which are then trained.
-
-    Han, Mao and Dally 2016, arXiv 1510.00149; the first values by k-means++. First and last layer are
-    left whole.
-    """
-    _, tfmot = libraries()
-    first = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
-    count = tuning.clusters
-    cluster = tfmot.clustering.keras.cluster_weights
-    model = _with_inner_layers(
-        copy, lambda layer: cluster(layer, number_of_clusters=count, cluster_centroids_init=first)
-    )
-    return Prepared(model, [], lambda: tfmot.clustering.keras.strip_clustering(model))
-
-
-def _with_inner_layers(model: Any, wrap: Callable[[Any], Any]) -> Any:
-    """A copy of `model` with every layer wrapped that has a kernel, but for the first and the last."""
-    tf_keras, _ = libraries()
-    inner = [layer.name for layer in model.layers if layer.weights][1:-1]
-
-    def clone(layer: Any) -> Any:
-        copy = layer.__class__.from_config(layer.get_config())
-        if layer.weights:
-            copy.build(layer.input_shape)
-            copy.set_weights(layer.get_weights())
-        return wrap(copy) if layer.name in inner else copy
-
-    return tf_keras.models.clone_model(model, clone_function=clone)
-
-
-METHODS: dict[str, Callable[..., Prepared]] = {
-    "qat": _quantization_aware,
-    "prune": _pruned,
-    "cluster": _clustered,
-}
+    return [{**row, "phase": tuning.method} for row in rows]

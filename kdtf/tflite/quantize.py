@@ -2,7 +2,7 @@
 
 TensorFlow's converter makes the float32 file and nothing else; `litert-quantizer` makes the others
 from it (why: docs/results.md). Converts and describes; it measures no accuracy (`evaluate` does,
-through the real interpreter) and trains nothing (`qat` does).
+through the real interpreter) and trains nothing (`qat` and `compress` do).
 """
 
 import hashlib

@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+QAT = "qat"  # int8 in the loop
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Storage types of weights and activations, of input and output, and what comes before or is left out.
 
-    `tuning` is a row of `qat.METHODS`: the student is fine-tuned for this file first. `selectable` says
-    whether --recipes may name it, `mark` is its marker in pictures (Matplotlib's).
+    `tuning` is `QAT` or a row of `compress.METHODS`: the student is fine-tuned for this file first.
+    `selectable` says whether --recipes may name it, `mark` is its marker in pictures (Matplotlib's).
     """
 
     weights: str
@@ -40,7 +42,7 @@ RECIPES = {
     "int8": Recipe("int8", "int8", pixels="uint8", mark="D"),
     "int16x8": Recipe("int8", "int16", pixels="int16", mark="<"),
     "int4": Recipe("int4", "float32", mark=">"),
-    "int8-qat": Recipe("int8", "int8", pixels="uint8", tuning="qat", mark="p"),
+    "int8-qat": Recipe("int8", "int8", pixels="uint8", tuning=QAT, mark="p"),
     "int8-prune": Recipe("int8", "int8", pixels="uint8", tuning="prune", mark="X"),
     "int8-cluster": Recipe("int8", "int8", pixels="uint8", tuning="cluster", mark="h"),
     "int8-mixed": Recipe("int8", "int8", pixels="uint8", selectable=False, mark="d"),  # where int8 loses
@@ -49,7 +51,7 @@ RECIPES = {
 
 # the settings that a method of fine-tuning obeys: {what it is to the method: field of QuantizeConfig}
 TUNING_SETTINGS = {
-    "qat": {"epochs": "qat_epochs", "rate": "qat_rate"},
+    QAT: {"epochs": "qat_epochs", "rate": "qat_rate"},
     "prune": {"epochs": "compress_epochs", "rate": "compress_rate", "sparsity": "sparsity"},
     "cluster": {"epochs": "compress_epochs", "rate": "compress_rate", "clusters": "clusters"},
 }

@@ -106,12 +106,12 @@ def test_leakage_stops_where_the_user_asked_for_it(arrays, tmp_path, capsys, com
             "--recipes must be one of float32, float16, dynamic, int8, int16x8, int4",
         ),
         (
-            ["--recipes", "int8-qat", "--student", "mobilenetv2"],
-            "--student must be one of cnn3, cnn5, baseline",
+            ["--compress", "prune", "--student", "mobilenetv2"],
+            "--student must be one of cnn3, cnn5, baseline for --compress",
         ),
         (
             ["--compress", "prune", "--baseline", "squeezenet"],
-            "one of cnn3, cnn5, baseline for fine-tuned files",
+            "--baseline must be one of cnn3, cnn5, baseline for --compress",
         ),
         (["--loss", "kl"], "--loss must be one of kd"),
         (["--weights", "nowhere"], "--weights must be auto, imagenet, none, or an existing file or folder"),

@@ -38,7 +38,7 @@ def test_the_table_has_no_kind_that_is_gone():
         ),
         ("student", ["kdtf.distill.losses", "kdtf.distill.batches", "kdtf.models.students"]),
         ("file", ["kdtf.tflite.quantize", "kdtf.tflite.compact", "kdtf.tflite.tensors"]),
-        ("tuned-file", ["kdtf.tflite.qat", "kdtf.distill.losses"]),
+        ("tuned-file", ["kdtf.tflite.qat", "kdtf.tflite.compress", "kdtf.distill.losses"]),
         ("file-evaluation", ["kdtf.predictor", "kdtf.evidence.evaluate"]),
         ("run-report", ["kdtf.evidence.tables", "kdtf.report.gallery", "kdtf.report.figures"]),
     ],

@@ -1,214 +1,148 @@
-"""The tf_keras copy: the same logits, the same loss, and what fine-tuning leaves in the file."""
-
-import random
-import subprocess
-import sys
-from dataclasses import fields
+"""int8 in the loop: the simulation computes as the file does, and training it makes the file better."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.eager.context import global_seed
 
-from kdtf.config import QuantizeConfig
 from kdtf.distill.batches import Examples
-from kdtf.distill.distiller import Distiller
-from kdtf.distill.losses import LOSSES
-from kdtf.errors import UserError
-from kdtf.models.students import STUDENTS, build_student
+from kdtf.distill.checkpoint import Checkpoint
+from kdtf.models.cuts import build_cut
+from kdtf.models.students import STUDENTS, build_student, exported
+from kdtf.models.weights import WeightSource
 from kdtf.progress import Progress
 from kdtf.records import Rule, Tuning
 from kdtf.tflite import qat
-from kdtf.tflite.quantize import float32_file, quantize, representative_images
-from kdtf.tflite.recipes import RECIPES, TUNING_SETTINGS
-from kdtf.tflite.tensors import gzip_bytes, operators, sparsity
+from kdtf.tflite.quantize import float32_of, quantize, representative_images
+from kdtf.tflite.tensors import operators
 
-SHAPE = (16, 16, 1)
+SHAPE = (32, 32, 1)
 RNG = np.random.default_rng(0)
-VIEWS = RNG.integers(0, 256, (2, 24, *SHAPE), dtype=np.uint8)
-LOGITS = RNG.normal(0, 2, (2, 24, 3)).astype("float32")
+COARSE = RNG.integers(0, 256, (2, 24, 4, 4, 1), dtype=np.uint8)
+VIEWS = COARSE.repeat(8, axis=2).repeat(8, axis=3)  # smooth enough to be told apart
 LABELS = np.arange(24) % 3
+LOGITS = RNG.normal(0, 2, (2, 24, 3)).astype("float32")
 IMAGES = representative_images(VIEWS, 20, 0)
-ALONE = Examples(VIEWS, LABELS, VIEWS[0], LABELS)
-LABELLED = ALONE._replace(logits=LOGITS, val_logits=LOGITS[0])
-RULE = Rule(0.5, 2.0)
+EXAMPLES = Examples(VIEWS, LABELS, VIEWS[0], LABELS, LOGITS, LOGITS[0])
+PIXELS = VIEWS[1].astype("float32")
+KD = Rule(0.5, 2.0)
 
 
-def student(name="cnn3"):
+def student(name):
     """One whose BatchNormalization is not the identity."""
-    model, rng = build_student(name, SHAPE, 3, momentum=0.5, dropout=0.5, seed=0), np.random.default_rng(1)
+    if name.startswith("cut:"):
+        none = WeightSource("none")
+        model, *_ = build_cut(name, SHAPE, 3, momentum=0.9, dropout=0.2, seed=0, source=none)
+    else:
+        model = build_student(name, SHAPE, 3, momentum=0.5, dropout=0.5, seed=0)
+    rng = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
     return model
 
 
-def tuned(method, model=None, examples=LABELLED, epochs=1, rate=3e-4, batch_size=12, **own):
-    """A student fine-tuned by a method, distilled where the examples have a teacher's logits."""
-    rule = RULE if examples.logits is not None else None
-    tuning = Tuning(method, epochs, rate, batch_size, rule, **own)
+def file_probs(model):
+    """Probabilities of the int8 file of a student, by the built-in kernels."""
+    (ops,) = operators(quantize(float32_of(exported(model)), "int8", IMAGES), PIXELS)
+    return ops[-1].output
+
+
+def float_probs(model):
+    return np.asarray(keras.ops.softmax(model(PIXELS, training=False)))
+
+
+def tuned(model, epochs=1, rate=1e-4, examples=EXAMPLES, rule=KD, **own):
     settings = {"images": IMAGES, "seed": 0, "title": "", "progress": Progress()}
-    return qat.fine_tune(model or student(), examples, tuning, **settings)
+    return qat.fine_tune(model, examples, Tuning("qat", epochs, rate, 12, rule), **settings, **own)
 
 
-@pytest.mark.parametrize("name", [name for name, row in STUDENTS.items() if row.chain])
-def test_copy_and_original_agree(name):
+@pytest.mark.parametrize(
+    "name", ["cnn3", "dscnn", "squeezenet", "cut:mobilenetv2:4", "cut:efficientnetlite0:3"]
+)
+def test_the_simulation_answers_as_the_file_does(name):
+    """Far nearer to the file than the float student is."""
     model = student(name)
-    pixels = VIEWS.reshape(-1, *SHAPE).astype("float32")
-    ours, theirs = (np.asarray(m(pixels, training=False)) for m in (model, qat.tf_keras_copy(model)))
-    assert np.abs(ours).max() > 0.1
-    assert np.abs(ours - theirs).max() < 1e-5
+    simulated = qat.simulation(model)
+    simulated.calibrate(IMAGES)
+    file, ours = file_probs(model), float_probs(simulated.model)
+    off, float_off = (np.square(probs - file).mean() ** 0.5 for probs in (ours, float_probs(model)))
+    assert off < 0.006 and (off < 0.7 * float_off or float_off < 0.004), (off, float_off)
 
 
-def test_students_that_are_no_chain_are_refused():
-    shape = (32, 32, 1)
-    model = build_student("squeezenet", shape, 3, momentum=0.9, dropout=0.5, seed=0)
-    rule = r"--student must be cnn3, cnn5 or baseline for int8-qat and --compress\. Got 'squeezenet'\."
-    with pytest.raises(UserError, match=rule):
-        qat.tf_keras_copy(model)
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_student_can_be_simulated_and_shares_its_weights(name):
+    model = student(name)
+    simulated = qat.simulation(model)
+    simulated.calibrate(IMAGES)
+    trained = {id(v) for v in simulated.model.trainable_variables}
+    assert trained == {id(v) for v in model.trainable_variables}
+    assert all(float(point.low) <= 0 <= float(point.high) for point in simulated.points)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_loss_is_the_distillers(loss):
-    """By value, on one batch: what the copy minimises is what the student was trained with."""
-    model, alpha = student(), 0.3
-    distiller = Distiller(model, alpha=alpha, temperature=3.0, loss=loss)
-    distiller.compile("adam", jit_compile=False)
-    pixels = VIEWS[0].astype("float32")
-    inputs = {"pixels": pixels, "teacher_logits": LOGITS[0]}
-    logs = distiller.test_on_batch(inputs, LABELS, return_dict=True)
-    x, target = qat._target(inputs, LABELS, 1.0)
-    ours = np.mean(qat._loss(Rule(alpha, 3.0, loss))(target, model(x, training=False)))
-    assert ours == pytest.approx(float(logs["loss"]), rel=1e-5)
-    x, target = qat._target(pixels, LABELS, 1.0)
-    ours = np.mean(qat._loss(None)(target, model(x, training=False)))
-    assert ours == pytest.approx(float(logs["cross_entropy"]), rel=1e-5)
+def test_a_kernel_is_rounded_by_channel_and_its_gradient_is_its_own():
+    kernel = tf.constant(RNG.normal(size=(3, 3, 2, 4)) * [0.01, 1, 10, 100], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        value = qat.rounded(kernel, (0, 1, 2))
+        total = tf.reduce_sum(value * 3)
+    step = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+    assert np.asarray(value / step) == pytest.approx(np.rint(kernel / step), abs=1e-3)
+    assert np.asarray(tape.gradient(total, kernel)) == pytest.approx(3)
 
 
-def test_qat_learns_and_leaves_a_file_like_any_other():
-    model, before = student(), student().get_weights()
-    probs, history = tuned("qat", model, epochs=6, rate=3e-3)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
-    assert {row["phase"] for row in history} == {"qat"}
-    assert history[-1]["loss"] < history[0]["loss"]
-    assert {"loss", "accuracy", "val_loss", "val_accuracy", "phase"} <= history[0].keys()
-    source = float32_file(probs, SHAPE)
-    whole = next(operators(source, VIEWS[0].astype("float32")))
-    assert np.allclose(whole[-1].output, probs(VIEWS[0].astype("float32")), atol=1e-5)
-    small = next(operators(quantize(source, "int8", IMAGES), VIEWS[0]))
-    assert np.abs(small[-1].output - whole[-1].output).max() < 0.05
+def test_it_learns_with_int8_in_the_loop_and_the_student_has_the_last_weights():
+    model = student("dscnn")
+    before = [w.copy() for w in model.get_weights()]
+    rows = tuned(model, epochs=8, rate=3e-3)
+    assert [row["epoch"] for row in rows] == list(range(1, 9)) and {row["phase"] for row in rows} == {"qat"}
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    pairs = zip(model.weights, before, model.get_weights(), strict=True)
+    moved = {w.path for w, a, b in pairs if not np.array_equal(a, b)}
+    assert moved == {w.path for w in model.weights if "moving" not in w.path}  # statistics stay
 
 
-def draws():
-    """The next numbers of everybody else's generators: Python's, NumPy's, TensorFlow's and tf_keras'."""
-    tf_keras, _ = qat.libraries()
-    initial = tf_keras.initializers.GlorotUniform()((1, 1))
-    numbers = (tf.random.uniform(()), tf.random.get_global_generator().uniform(()), initial[0, 0])
-    # NumPy's generator of the process is the point
-    return (random.random(), np.random.random(), *map(float, numbers))  # noqa: NPY002
+def test_at_no_rate_nothing_changes():
+    model = student("cnn3")
+    before = [w.copy() for w in model.get_weights()]
+    tuned(model, rate=1e-12, rule=None, examples=EXAMPLES.without_teacher())
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(before, model.get_weights(), strict=True))
 
 
-def test_no_generator_of_the_process_notices():
-    tf_keras, _ = qat.libraries()
-    numbers = []
-    for fine_tuning in (False, True):
-        tf_keras.utils.set_random_seed(7)
-        tf.random.get_global_generator().reset_from_seed(7)
-        first = draws()
-        if fine_tuning:
-            tuned("cluster", clusters=4)
-        numbers.append((first, draws()))
-    assert numbers[0] == numbers[1]
-    tf.random.set_seed(None)
-    tuned("cluster", clusters=4)
-    assert global_seed() is None
-
-
-def test_without_any_step_worth_the_name_the_copy_is_the_student():
-    """Ranges and scales are no part of what is learned: at rate 0 nothing has changed."""
-    probs, _ = tuned("qat", examples=ALONE, rate=1e-12, batch_size=256)
-    pixels = VIEWS[0].astype("float32")
-    expected = keras.ops.softmax(student()(pixels, training=False))
-    assert np.allclose(probs(pixels), expected, atol=1e-4)
-
-
-def test_pruning_reaches_its_sparsity_and_gzip_shows_it():
-    probs, _ = tuned("prune", epochs=9, sparsity=0.8)
-    source = float32_file(probs, SHAPE)
-    kernels = [op.weights for op in next(operators(source, IMAGES[:1])) if op.weights is not None]
-    parts = [float((k == 0).mean()) for k in kernels]
-    assert parts[0] == parts[-1] == 0  # first and last layer are left whole
-    assert np.allclose(parts[1:-1], 0.8, atol=0.01)
-    int8 = quantize(source, "int8", IMAGES)
-    assert min(sparsity(int8), sparsity(source)) > 0.75
-    assert gzip_bytes(int8) < 0.5 * len(int8)
-
-
-def test_clustering_leaves_as_many_values_as_asked():
-    probs, _ = tuned("cluster", examples=ALONE, epochs=2, batch_size=256, clusters=8)
-    layers = next(operators(float32_file(probs, SHAPE), IMAGES[:1]))
-    values = [len(np.unique(op.weights)) for op in layers if op.weights is not None]
-    assert max(values[1:-1]) <= 8 and values[0] > 8 and values[-1] > 8
-
-
-def test_a_loss_that_is_not_finite_is_told():
-    with pytest.raises(UserError, match=r"The loss must be finite throughout qat\. .*lower --qat-rate"):
-        tuned("qat", examples=ALONE, epochs=3, rate=1e30)
-
-
-def test_a_toy_method_is_a_row_and_its_file_any_recipe(monkeypatch):
-    """It trains the copy as it is: the student moves, and ends as a plain float network."""
-    prepared = []
-
-    def plain(copy, tuning, steps, images):
-        prepared.append((tuning.method, steps, images.max()))
-        return qat.Prepared(copy, [], lambda: copy)
-
-    monkeypatch.setitem(qat.METHODS, "toy", plain)
-    model = student("baseline")
-    probs, history = tuned("toy", model, epochs=2, rate=1e-3)
-    assert prepared == [("toy", 4, 1.0)]  # two steps an epoch; white is 1 where pixels are scaled
-    assert [row["phase"] for row in history] == ["toy", "toy"]
-    pixels = VIEWS[0].astype("float32")
-    moved = np.abs(probs(pixels) - keras.ops.softmax(model(pixels, training=False))).max()
-    assert 1e-4 < moved < 0.5
-    assert len(quantize(float32_file(probs, SHAPE), "int8", IMAGES)) > 1000
-
-
-def test_every_tuned_recipe_has_a_method_and_settings_that_exist():
-    assert {row.tuning for row in RECIPES.values() if row.tuning} == set(qat.METHODS) == set(TUNING_SETTINGS)
-    settings = {field.name for field in fields(QuantizeConfig)}
-    own = {field.name for field in fields(Tuning)}
-    for method in TUNING_SETTINGS.values():
-        assert set(method) <= own and set(method.values()) <= settings
-
-
-def test_only_qat_knows_tf_keras_and_only_when_asked():
-    code = (
-        "import sys, os; from kdtf.runs import engine, files; from kdtf.tflite import qat; "
-        "assert not {'tf_keras', 'tensorflow_model_optimization'} & sys.modules.keys(); "
-        "qat.libraries(); assert 'TF_USE_LEGACY_KERAS' not in os.environ; "
-        "assert {'tf_keras', 'tensorflow_model_optimization'} <= sys.modules.keys()"
-    )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-
-
-def test_missing_libraries_are_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
-    with pytest.raises(UserError, match="tensorflow-model-optimization: install kdtf with its extra 'qat'"):
-        qat.libraries()
+def test_after_training_the_file_is_what_was_trained():
+    """Within a grey level's worth of probability: its ranges are those of the last weights."""
+    model = student("dscnn")
+    rows = tuned(model, epochs=8, rate=3e-3)
+    right = (file_probs(model).argmax(1) == LABELS).mean()
+    assert right == pytest.approx(rows[-1]["val_accuracy"], abs=0.3)
+    simulated = qat.simulation(model)
+    simulated.calibrate(IMAGES)
+    assert np.abs(file_probs(model) - float_probs(simulated.model)).mean() < 0.01
 
 
 def test_of_a_loss_on_features_kd_is_left():
-    """By value; and features among the examples make no difference."""
-    model = student()
-    x, target = qat._target({"pixels": VIEWS[0].astype("float32"), "teacher_logits": LOGITS[0]}, LABELS, 1.0)
-    logits = model(x, training=False)
-    hinted, kd = (qat._loss(rule)(target, logits) for rule in (Rule(0.3, 3.0, "fitnet"), Rule(0.3, 3.0)))
-    assert np.array_equal(hinted, kd)
-    examples = LABELLED._replace(features=LOGITS, val_features=LOGITS[0])
-    histories = [tuned("qat", examples=own).history for own in (LABELLED, examples)]
-    assert histories[0] == histories[1]
+    features = EXAMPLES._replace(features=LOGITS, val_features=LOGITS[0])
+    hinted = tuned(student("dscnn"), examples=features, rule=Rule(0.3, 3.0, "fitnet"))
+    kd = tuned(student("dscnn"), rule=Rule(0.3, 3.0))
+    assert hinted[0]["loss"] == pytest.approx(kd[0]["loss"], rel=1e-5)
+
+
+def test_a_fine_tuning_that_was_killed_goes_on(tmp_path, monkeypatch):
+    whole, again = student("dscnn"), student("dscnn")
+    rows = tuned(whole, epochs=3, rate=1e-3)
+    batch_end, batches = Checkpoint.on_train_batch_end, []
+
+    def killed(self, batch, logs=None):
+        self.seconds = -1
+        batch_end(self, batch, logs)
+        batches.append(batch)
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "on_train_batch_end", killed)
+    state = {"epochs": 3, "rate": 1e-3, "checkpoint": tmp_path / "state.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        tuned(student("dscnn"), **state)
+    assert tuned(again, **state)[-1] == pytest.approx(rows[-1])
+    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-6)
