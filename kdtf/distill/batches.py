@@ -118,7 +118,9 @@ def view_batches(
     views, labels, unlabelled = examples.views, examples.labels, examples.unlabelled
     arrays = _by_name(views, examples.logits, examples.features)
     sizes = batch_sizes(views.shape[1], batch_size)
-    without_label = [round(unlabelled_share * size) if unlabelled else 0 for size in sizes]
+    share = unlabelled_share if unlabelled else 0.0
+    # at least one of each where a batch has room for both
+    without_label = [min(size - 1, max(1, round(share * size))) if share else 0 for size in sizes]
 
     def batches() -> Iterator[tuple]:
         labelled = _Cycle(views, [seed, 0xFEED])

@@ -161,7 +161,7 @@ class Loss(NamedTuple):
 
     `options` are parameters of its own with their defaults; they are set by --loss-options NAME=VALUE and
     reach `signal` by name, as do the `labels` where `takes_labels` and the `distance` of features where
-    `takes_features`.
+    `takes_features`. Without `takes_temperature` it plays no part.
     """
 
     signal: Callable[..., KerasTensor]
@@ -169,6 +169,7 @@ class Loss(NamedTuple):
     formula: str
     options: Mapping[str, float] = MappingProxyType({})
     takes_labels: bool = False
+    takes_temperature: bool = True
     takes_features: bool = False
 
     def terms(
@@ -199,7 +200,10 @@ LOSSES = {
     "kd": Loss(kd_loss, lambda alpha: 1 - alpha, "alpha * CE(y, s) + (1 - alpha) * T^2 * KL(t / T || s / T)"),
     # alpha is the teacher's weight here, as in the system this row reproduces
     "soft-ce": Loss(
-        soft_cross_entropy, lambda alpha: alpha, "alpha * CE(softmax(t), s) + (1 - alpha) * CE(y, s)"
+        soft_cross_entropy,
+        lambda alpha: alpha,
+        "alpha * CE(softmax(t), s) + (1 - alpha) * CE(y, s)",
+        takes_temperature=False,
     ),
     "dkd": Loss(
         dkd_loss,
@@ -214,7 +218,12 @@ LOSSES = {
         "alpha * CE(y, s) + (1 - alpha) * T^2 * (beta * inter + gamma * intra)",
         MappingProxyType({"beta": 1.0, "gamma": 1.0}),
     ),
-    "logit-mse": Loss(logit_mse, lambda alpha: 1 - alpha, "alpha * CE(y, s) + (1 - alpha) * mean((s - t)^2)"),
+    "logit-mse": Loss(
+        logit_mse,
+        lambda alpha: 1 - alpha,
+        "alpha * CE(y, s) + (1 - alpha) * mean((s - t)^2)",
+        takes_temperature=False,
+    ),
     "fitnet": Loss(
         fitnet_loss,
         lambda alpha: 1 - alpha,

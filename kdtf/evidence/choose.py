@@ -60,10 +60,14 @@ def smallest_good(files: Sequence[FrontierFile], truth: GroundTruth, seed: int) 
     smallest of those that are equally good. So a small val, which cannot tell files apart, lets small files
     win.
     """
-    best = max(range(len(files)), key=lambda i: (val_interval(files[i], truth, seed).value, -files[i].kib))
-    least = val_interval(files[best], truth, seed).low
-    good = [i for i, file in enumerate(files) if val_interval(file, truth, seed).value >= least]
-    return min(good, key=lambda i: files[i].kib)
+    return min(good_files(files, truth, seed), key=lambda i: files[i].kib)
+
+
+def good_files(files: Sequence[FrontierFile], truth: GroundTruth, seed: int) -> list[int]:
+    """Which files have a val accuracy within the interval of the best one's, see `smallest_good`."""
+    scores = [val_interval(file, truth, seed) for file in files]
+    best = max(range(len(files)), key=lambda i: (scores[i].value, -files[i].kib))
+    return [i for i, score in enumerate(scores) if score.value >= scores[best].low]
 
 
 def val_interval(file: FrontierFile, truth: GroundTruth, seed: int) -> Interval:

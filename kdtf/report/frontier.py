@@ -25,7 +25,7 @@ def frontier_rows(subject: RunSubject) -> list[dict[str, Any]] | None:
     if not files:
         return None
     chosen = choose.smallest_good(files, study.truth, study.seed)
-    least = max((val for val in _val(subject, files)), key=lambda val: val.value).low
+    good = choose.good_files(files, study.truth, study.seed)
     rows = []
     for i, (file, val) in enumerate(zip(files, _val(subject, files), strict=True)):
         name = file.files[0].predictions
@@ -52,7 +52,7 @@ def frontier_rows(subject: RunSubject) -> list[dict[str, Any]] | None:
                 "clean_accuracy": clean.value,
                 "clean_low": clean.low,
                 "clean_high": clean.high,
-                "within": int(val.value >= least),
+                "within": int(i in good),
                 "chosen": int(i == chosen),
             }
         )

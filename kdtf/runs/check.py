@@ -12,6 +12,7 @@ from ..distill.optim import OPTIMIZERS, SCHEDULES
 from ..errors import require, require_known
 from ..files import file_digest
 from ..models.cut_names import is_cut, parts_of
+from ..models.cuts import MIN_SIDE
 from ..models.registry import HEADS, canonical
 from ..models.students import STUDENTS, check_student, is_chain
 from ..models.weights import WeightSource
@@ -71,10 +72,17 @@ def check_networks(config: Config) -> None:
 
 
 def check_sides(config: Config, data: Dataset) -> None:
-    """Raise `UserError` where a student would see more than the images hold. Starts no TensorFlow."""
-    height, width = data.train.teacher_pixels.shape[1:3]
+    """Raise `UserError` where a student would see more than the images hold, or less than it can take.
+
+    Starts no TensorFlow.
+    """
+    most = min(data.train.teacher_pixels.shape[1:3])
     for side in config.student.sides:
-        require(side <= min(height, width), "--sides", f"at most the images' {min(height, width)} px", side)
+        require(side <= most, "--sides", f"at most the images' {most} px", side)
+    side = min(config.student.sides or data.train.pixels.shape[1:3])
+    for _, name in _students(config):
+        least = MIN_SIDE if is_cut(name) else STUDENTS[name].min_side
+        require(side >= least, "image side", f"at least {least} px for {name}", side)
 
 
 def _students(config: Config) -> list[tuple[str, str]]:

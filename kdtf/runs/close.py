@@ -55,7 +55,8 @@ class Closing:
             min_sensitivity=config.evidence.min_sensitivity,
             timings=not config.run.deterministic,
         )
-        self.budget = _budget(config, data)
+        self.used = len(audit.unlabelled_rows) if config.distil.unlabelled_share else 0
+        self.budget = _budget(config, data, self.used)
         self.has_copies = bool(audit.has_copy["test"].any())
         self.outlooks: dict[str, choose.Outlook] = {}  # of every teacher
         self.reports: dict[str, Path] = {}  # their stages
@@ -64,10 +65,11 @@ class Closing:
 
     def expect(self, plan: Plan, finished: set[str]) -> None:
         """Say of every teacher, once it and the student alone are evaluated, what distilling may do."""
-        if not plan.groups:
+        groups = plan.groups or next(iter(plan.frontier.values()), ())  # of the first candidate
+        if not groups:
             return
-        alone = plan.groups[0].students[0]
-        for group in plan.groups:
+        alone = groups[0].students[0]
+        for group in groups:
             if not group.teachers or group.name in self.outlooks:
                 continue
             evaluations = (alone.evaluation, group.teachers[0].evaluation)
@@ -222,6 +224,7 @@ class Closing:
                     "synthetic": data.synthetic,
                     "classes": list(data.classes),
                     "images": {name: len(split.labels) for name, split in data.splits.items()},
+                    "unlabelled": {"digest": data.unlabelled_digest, "images": self.used},
                     "notes": list(data.notes),
                 },
                 "teacher_weights": weights,
@@ -251,11 +254,11 @@ class Closing:
         self.reports[task.name] = self.store.written(task, make, reads).path
 
 
-def _budget(config: Config, data: Dataset) -> str:
+def _budget(config: Config, data: Dataset, unlabelled: int) -> str:
     """What every student of a run is trained on, in words."""
     epochs, images = config.student.epochs, len(data.train.labels)
     steps = epochs * math.ceil(images / config.student.batch_size)
-    more = ", with unlabelled images or without" if data.unlabelled and config.distil.unlabelled_share else ""
+    more = ", with unlabelled images or without" if unlabelled else ""
     seen = f"Every student sees {epochs * images:,} images in {steps:,} steps"
     return f"{seen}, with a teacher or without{more}."
 

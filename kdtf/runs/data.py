@@ -14,7 +14,7 @@ from ..config import ViewConfig
 from ..data import phantom
 from ..data.audit import Audit, audit
 from ..data.dataset import Dataset
-from ..data.pixels import pixels_at
+from ..data.pixels import pixels_at, student_shape
 from ..data.views import Views, computed_views, draw_views, read_views
 from ..errors import require
 from ..records import DataSheet
@@ -53,6 +53,9 @@ def describe(
 ) -> None:
     """What every card says of the data, as students with an input of this side see them."""
     data = space.data
+    if prepared and student_shape(data.train, side) != data.train.pixels.shape[1:]:
+        # a device reduces an image in the same steps: to the larger copy's side, then to the student's
+        prepared = {**prepared, "side": data.train.teacher_pixels.shape[1]}
     train, val = (replace(own, pixels=pixels_at(own, side)) for own in (data.train, data.val))
     data = replace(data, classes=tuple(classes), synthetic=synthetic, train=train, val=val)
     (space.folder / SHEET).write_text(json.dumps(asdict(describe_data(data, prepared))))

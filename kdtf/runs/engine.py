@@ -108,6 +108,7 @@ def run_tasks(
         loss_options=loss_options(config),
         teachers=teachers_of(config),
         weight_files=weight_digests(config),
+        all_left_out=not len(audit.unlabelled_rows),
     )
     closing = Closing(config, data, audit, store, progress)
     progress.say(closing.budget)

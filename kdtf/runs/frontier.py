@@ -16,13 +16,14 @@ PREFERRED = "int8"  # the recipe that is compared, or the first one of a run wit
 def frontier_files(
     frontier: Mapping[Candidate, Sequence[Group]], store: Store
 ) -> list[tuple[Candidate, FrontierFile]]:
-    """The file of every student of every candidate, with all its seeds."""
-    return [
-        (candidate, read_frontier_file(group.students, store))
+    """The file of every student of every candidate with all its seeds, each once; baselines not."""
+    files = {
+        group.students[0].student.key: (candidate, read_frontier_file(group.students, store))
         for candidate, groups in frontier.items()
         for group in groups
-        if group.students
-    ]
+        if group.students and group.name != "baseline"
+    }
+    return list(files.values())
 
 
 def read_frontier_file(students: Sequence[StudentTasks], store: Store) -> FrontierFile:

@@ -68,7 +68,10 @@ KINDS = {
     "conversion": Kind("files.convert", CONVERTED),
     "file": Kind("files.make_file", CONVERTED, reads_data=True),
     # 2: int8 in the loop by Keras, of any student
-    "tuned-file": Kind("files.make_tuned_file", TUNED, version=2, reads_data=True, trains=True),
+    "tuned-file": Kind(
+        "files.make_tuned_file", (*CONVERTED, "keras"), version=2, reads_data=True, trains=True
+    ),
+    "compressed-file": Kind("files.make_tuned_file", TUNED, version=2, reads_data=True, trains=True),
     "file-evaluation": Kind("files.evaluate", ("ai-edge-litert", "numpy"), reads_data=True),
     # these write into the results folder itself
     "student-report": Kind("", REPORTED, reads_data=True),

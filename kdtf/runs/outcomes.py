@@ -92,7 +92,8 @@ def _best_candidate(
     """The network and side of the smallest good file, once all candidates' files are evaluated."""
     groups = [group for own in current.frontier.values() for group in own]
     there = all(task.folder in finished for group in groups for task in group.tasks())
-    complete = all(group.students for group in groups) or facts.best_teacher
+    known_all = all(own.complete for group in groups for own in group.students)
+    complete = known_all and (all(group.students for group in groups) or facts.best_teacher)
     if not groups or not there or not complete:
         return None
     files = frontier_files(current.frontier, store)

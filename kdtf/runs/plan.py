@@ -12,7 +12,7 @@ from ..config import Config
 from ..models.cut_names import needs_budget
 from ..tasks import Task
 from .kinds import KINDS
-from .plan_groups import GroupPlanner
+from .plan_groups import BaseStages, GroupPlanner
 from .plan_students import StudentPlanner
 from .planner import Planner
 from .records import Candidate, Facts, Group, Plan
@@ -45,10 +45,11 @@ def plan(config: Config, facts: Facts) -> Plan:
     planner, audit = Planner(config, facts), audit_task(facts)
     drawn = {"policy": config.views, "seed": planner.first_seed}
     views, unlabelled = planner.task("views", "views", drawn), None
-    if facts.unlabelled and config.distil.unlabelled_share:
+    if facts.unlabelled and not facts.all_left_out and config.distil.unlabelled_share:
         own = {**drawn, "unlabelled": facts.unlabelled}
         unlabelled = planner.task("unlabelled-views", "unlabelled-views", own, audit=audit)
-    planners = {own: GroupPlanner(config, facts, own, audit, views, unlabelled) for own in candidates(config)}
+    stages = BaseStages(audit, views, unlabelled)
+    planners = {own: GroupPlanner(config, facts, own, stages) for own in candidates(config)}
     cuts = _cuts(config, StudentPlanner(config, facts, views))
     first = next(iter(planners.values()))
     start = Plan(audit, first.datasheet, views, cuts, (), None, unlabelled)

@@ -1,9 +1,11 @@
 """Groups of tasks for students of one network and side, alone and of every teacher, and their reports."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from .. import __version__
 from ..config import Config
+from ..distill.losses import LOSSES
 from ..records import ENSEMBLE, WITH_UNLABELLED, Rule
 from ..tasks import Task
 from .plan_students import StudentPlanner
@@ -15,23 +17,24 @@ GRADCAM_IMAGES = 4
 UNDISTILLED = ("alone", "baseline")  # students trained without a teacher
 
 
+class BaseStages(NamedTuple):
+    """What all students of a run have in common."""
+
+    audit: Task
+    views: Task
+    unlabelled: Task | None  # views, where there are images without labels to learn from
+
+
 class GroupPlanner(Planner):
     """All that is done with one candidate for the student."""
 
-    def __init__(
-        self,
-        config: Config,
-        facts: Facts,
-        candidate: Candidate,
-        audit: Task,
-        views: Task,
-        unlabelled: Task | None,
-    ):
+    def __init__(self, config: Config, facts: Facts, candidate: Candidate, stages: BaseStages):
         super().__init__(config, facts)
-        self.candidate, self.audit, self.unlabelled = candidate, audit, unlabelled
+        self.candidate = candidate
+        self.audit, views, self.unlabelled = stages
         sheet = {"classes": list(facts.classes), "synthetic": facts.synthetic, "side": candidate.side}
         self.datasheet = self.task("datasheet", "datasheet", {**sheet, "prepared": facts.prepared})
-        self.teachers = TeacherPlanner(config, facts, views, unlabelled)
+        self.teachers = TeacherPlanner(config, facts, views, self.unlabelled)
         self.students = StudentPlanner(config, facts, views)
 
     def groups(self) -> list[Group]:
@@ -89,7 +92,7 @@ class GroupPlanner(Planner):
         candidates = self.students.rules()
         rule = candidates[0] if len(candidates) == 1 else self.facts.rules.get(name)
         if len(candidates) > 1:
-            tried = (self.taught_student(name, teachers[0], teachers[0].seed, r) for r in candidates)
+            tried = (self.tried_student(name, teachers[0], own) for own in candidates)
             group = replace(group, candidates=tuple(tried))
         if rule is None:
             return [group]
@@ -100,12 +103,19 @@ class GroupPlanner(Planner):
         if not teachers[0].members:
             group = replace(group, attention=self.attention(teachers[0], alone, students[0]))
         groups = [self.reported(group, "teacher-report", others)]
-        if self.unlabelled:
+        if self.unlabelled and LOSSES[rule.loss].teacher_weight(rule.alpha):
             own = name + WITH_UNLABELLED
             students = self.taught_students(own, teachers, rule, unlabelled=True)
             more = Group(own, students=students, source=name)
             groups.append(self.reported(more, "student-report", []) if _complete(students) else more)
         return groups
+
+    def tried_student(self, name: str, teacher: TeacherTasks, rule: Rule) -> StudentTasks:
+        """A student to choose a rule by: of the first network compared, whichever the run goes on with."""
+        student, sides = self.config.student, self.config.student.sides
+        first = Candidate((student.students or (student.student,))[0], sides[0] if sides else None)
+        lessons = self.teachers.lessons(teacher, rule, unlabelled=False)
+        return self.students.student(name, "distilled", teacher.seed, first, rule, lessons)
 
     def taught_students(
         self, name: str, teachers: tuple[TeacherTasks, ...], rule: Rule, unlabelled: bool = False

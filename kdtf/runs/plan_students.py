@@ -8,7 +8,7 @@ from ..config import Config
 from ..models.cut_names import is_cut, parts_of
 from ..records import Budget, RepresentativeViews, Rule, StudentNetwork, Training, Tuning, WeightsChoice
 from ..tasks import Task
-from ..tflite.recipes import RECIPES, TUNING_SETTINGS, recipes_of_run
+from ..tflite.recipes import QAT, RECIPES, TUNING_SETTINGS, recipes_of_run
 from .planner import Planner, known
 from .records import Candidate, Facts, StudentTasks
 
@@ -121,7 +121,8 @@ class StudentPlanner(Planner):
             settings |= {"tuning": self.tuning(row.tuning, own.rule), "seed": own.seed}
             # over the labelled images alone: few epochs at a low rate
             taught = {role: task for role, task in own.student.inputs.items() if role == "labels"}
-            file = self.task("tuned-file", name, settings, student=own.student, **views, **taught)
+            kind = "tuned-file" if row.tuning == QAT else "compressed-file"
+            file = self.task(kind, name, settings, student=own.student, **views, **taught)
         else:
             settings |= {"in_float": layer, "side": own.student.settings["network"].side}
             file = self.task("file", name, settings, conversion=known(own.conversion), **views)

@@ -111,7 +111,8 @@ class TeacherPlanner(Planner):
     def lessons(self, teacher: TeacherTasks, rule: Rule, unlabelled: bool) -> dict[str, Task]:
         """What a student learns from: a teacher's labels, of unlabelled images too if it is to have them."""
         if teacher.members:
-            teacher = self.ensemble(teacher.members, rule.temperature)
+            softened = LOSSES[rule.loss].takes_temperature
+            teacher = self.ensemble(teacher.members, rule.temperature if softened else 1.0)
         lessons = {"labels": known(teacher.labels)}
         if unlabelled:
             lessons["unlabelled_labels"] = known(teacher.unlabelled_labels)

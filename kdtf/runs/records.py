@@ -35,7 +35,8 @@ class Facts:
     classes: tuple[str, ...]
     versions: Mapping[str, str]  # of the packages of `kinds.PACKAGES`
     teachers: tuple[str, ...]  # by their names in the registry
-    unlabelled: str = ""  # digest of the images without labels, "" where there are none to learn from
+    unlabelled: str = ""  # digest of the images without labels, "" where there are none
+    all_left_out: bool = False  # by the audit: none of these may be learned from
     synthetic: bool = False
     prepared: Mapping[str, Any] = field(default_factory=dict)  # how `prepare` made the images, where it did
     loss_options: tuple[tuple[str, float], ...] = ()  # of the loss, its defaults where they are not set

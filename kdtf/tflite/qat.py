@@ -22,6 +22,7 @@ from ..distill.train import train_student
 from ..progress import Progress
 from ..records import Rule, Training, Tuning
 
+AT_ONCE = 16  # images whose activations are in memory
 WITH_KERNEL = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 FUSED = (layers.BatchNormalization, layers.ReLU, layers.Activation)  # into the operator before them
 UNCHANGED = (layers.InputLayer, layers.Dropout, layers.ZeroPadding2D, layers.Flatten, layers.Reshape)
@@ -91,10 +92,14 @@ class Simulation(NamedTuple):
 
     def calibrate(self, images: np.ndarray) -> None:
         """Set the bounds of activations to their extremes over images (n, H, W, C)."""
-        outputs = self.probe.predict(images, batch_size=64, verbose=0)
-        for point, values in zip(self.points, outputs, strict=True):
-            point.low.assign(min(0.0, float(values.min())))  # zero is exact, as in a file
-            point.high.assign(max(0.0, float(values.max())))
+        bounds = np.zeros((len(self.points), 2), np.float32)  # zero is among them, and exact, as in a file
+        for start in range(0, len(images), AT_ONCE):
+            outputs = self.probe(images[start : start + AT_ONCE], training=False)
+            for own, values in zip(bounds, outputs, strict=True):
+                own[:] = min(own[0], np.min(values)), max(own[1], np.max(values))
+        for point, (low, high) in zip(self.points, bounds, strict=True):
+            point.low.assign(low)
+            point.high.assign(high)
 
 
 def simulation(student: keras.Model) -> Simulation:

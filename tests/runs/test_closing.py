@@ -1,5 +1,6 @@
 """What a run warns of and says of its students, from finished models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,10 @@ def predictions(teacher, model, right):
     return Predictions(teacher, model, "keras", 0, probs, probs)
 
 
-def closing(tmp_path, config=None, **of_data):
-    data = Dataset(SPLIT, SPLIT, SPLIT, ("a", "b"), "digest", (), **of_data)
-    return Closing(config or Config(), data, AUDIT, Store(tmp_path), Progress())
+def closing(tmp_path, config=None, unlabelled=0):
+    data = Dataset(SPLIT, SPLIT, SPLIT, ("a", "b"), "digest", ())
+    audit = replace(AUDIT, unlabelled_rows=np.arange(unlabelled))
+    return Closing(config or Config(), data, audit, Store(tmp_path), Progress())
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_how_much_every_student_sees(tmp_path, batch_size):
     steps = 7 * len(batch_sizes(20, batch_size))
     words = f"Every student sees 140 images in {steps} steps, with a teacher or without"
     assert closing(tmp_path, config).budget == f"{words}."
-    more = {"unlabelled": SPLIT, "unlabelled_digest": "u"}
-    assert closing(tmp_path, config, **more).budget == f"{words}, with unlabelled images or without."
-    none = config.with_values({"unlabelled_share": 0.0})
-    assert closing(tmp_path, none, **more).budget == f"{words}."
+    more = closing(tmp_path, config, unlabelled=3)
+    assert more.budget == f"{words}, with unlabelled images or without."
+    none = closing(tmp_path, config.with_values({"unlabelled_share": 0.0}), unlabelled=3)
+    assert none.budget == f"{words}."

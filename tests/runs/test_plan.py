@@ -288,6 +288,44 @@ def test_an_ensembles_labels_are_of_the_temperature_of_its_rule():
     assert taught == {2.0: {"temperature": 2.0}, 5.0: {"temperature": 5.0}}
 
 
+@pytest.mark.parametrize("loss, temperature", [("kd", 3.0), ("soft-ce", 1.0), ("logit-mse", 1.0)])
+def test_an_ensemble_is_softened_only_for_a_loss_that_softens(loss, temperature):
+    config = Config().with_values({"ensemble": True, "temperature": 3.0, "loss": loss})
+    student = plan(config, KNOWN).groups[-1].students[0].student
+    assert student.inputs["labels"].settings == {"temperature": temperature}
+
+
+@pytest.mark.parametrize("changed", [{"alpha": 1.0}, {"alpha": 0.0, "loss": "soft-ce"}])
+def test_nothing_is_learned_from_unlabelled_images_where_the_teacher_has_no_weight(changed):
+    groups = plan(Config().with_values(changed), replace(KNOWN, unlabelled="u")).groups
+    assert [group.name for group in groups] == ["alone", "vgg16", "cnn5"]
+
+
+def test_unlabelled_images_that_are_all_left_out_are_not_planned_for():
+    whole = plan(Config(), replace(KNOWN, unlabelled="u", all_left_out=True))
+    assert whole.report and whole.unlabelled is None
+    assert [group.name for group in whole.groups] == ["alone", "vgg16", "cnn5"]
+    assert whole.audit.settings["unlabelled"] == "u"
+
+
+def test_rules_are_tried_on_the_first_network_compared():
+    config = Config().with_values({"students": ("cnn3", "dscnn"), "alphas": (0.1, 0.5)})
+    before = plan(config, KNOWN)
+    (first,), (second,) = ([g for g in gs if g.name == "cnn5"] for gs in before.frontier.values())
+    assert [s.student.key for s in first.candidates] == [s.student.key for s in second.candidates]
+    facts = replace(KNOWN, rules={t: first.candidates[1].rule for t in KNOWN.teachers})
+    group = plan(config, replace(facts, candidate=Candidate("dscnn"))).groups[-1]
+    assert {s.network for s in group.candidates} == {"cnn3"}
+    assert group.students[0].network == "dscnn" and group.students[0].rule == first.candidates[1].rule
+
+
+def test_only_compressed_files_depend_on_what_compresses_them():
+    kinds = by_kind(Config().with_values({"recipes": ("int8-qat",), "compress": ("prune",)}))
+    package = "tensorflow-model-optimization"
+    assert package not in kinds["tuned-file"][0].environment
+    assert package in kinds["compressed-file"][0].environment
+
+
 def test_students_are_distilled_from_the_best_teacher_alone_once_it_is_known():
     config = Config().with_values({"best_of": True, "ensemble": True})
     before = plan(config, KNOWN)
@@ -317,7 +355,7 @@ def test_several_networks_and_sides_are_compared_before_one_is_gone_on_with():
 def test_every_recipe_can_be_planned():
     recipes = tuple(name for name, row in RECIPES.items() if row.selectable)
     kinds = by_kind(Config().with_values({"recipes": recipes}))
-    made = {task.settings["recipe"] for task in kinds["file"] + kinds["tuned-file"]}
+    made = {t.settings["recipe"] for kind in ("file", "tuned-file", "compressed-file") for t in kinds[kind]}
     assert made == set(recipes)
 
 
