@@ -98,12 +98,18 @@ def to_uint8(chunk: np.ndarray, scale: int) -> np.ndarray:
 Side = int | tuple[int, int] | None  # px, of a square or (height, width); None: that of the arrays
 
 
+def height_and_width(side: Side, own: tuple[int, ...]) -> tuple[int, int]:
+    """(height, width) in px that a side means for images of their `own` (H, W)."""
+    height, width = (side, side) if isinstance(side, int) else side or own
+    return height, width
+
+
 def resize(pixels: np.ndarray, side: int | tuple[int, int]) -> np.ndarray:
     """Resize images (N, H, W, C) uint8, C 1 or 3, by Pillow's antialiased triangle filter.
 
     `side` is that of a square, or (height, width). Returns (N, height, width, C) uint8.
     """
-    height, width = (side, side) if isinstance(side, int) else side
+    height, width = height_and_width(side, pixels.shape[1:3])
     out = np.empty((len(pixels), height, width, pixels.shape[3]), np.uint8)
     for i, image in enumerate(pixels):
         out[i] = to_pixels(to_image(image), out.shape[1:])
@@ -118,9 +124,7 @@ def pixels_at(split: Split, side: Side) -> np.ndarray:
 
 def student_shape(split: Split, side: Side) -> tuple[int, int, int]:
     """(H, W, C) of the student's pixels, at another side than the split's own where one is given."""
-    height, width, channels = split.pixels.shape[1:]
-    height, width = (side, side) if isinstance(side, int) else side or (height, width)
-    return (height, width, channels)
+    return (*height_and_width(side, split.pixels.shape[1:3]), split.pixels.shape[3])
 
 
 @dataclass(frozen=True)
@@ -166,8 +170,7 @@ class PixelStore:
             return array
         index = np.arange(len(array)) if rows is None else rows
         scale = scale if array.dtype.kind == "f" else 1
-        height, width = (side, side) if isinstance(side, int) else side or array.shape[1:3]
-        shape = (height, width, array.shape[3])
+        shape = (*height_and_width(side, array.shape[1:3]), array.shape[3])
         content = self.ranges[at].sha256
         upstream = [content, array.dtype.str, array.shape, scale, side, sha256_of(index.tobytes())]
         path = self.work / f"{kind}_{split}_{sha256_of(json.dumps(upstream).encode())[:16]}.npy"

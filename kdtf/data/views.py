@@ -18,7 +18,7 @@ from ..config import ViewConfig
 from ..predictor import to_image
 from .arrays import map_npy, write_npy
 from .dataset import OnProgress, Split
-from .pixels import Side, resize
+from .pixels import Side, height_and_width, resize
 
 CHUNK_BYTES = 4 << 20  # of unpadded pixels warped in one go
 DRAWS = 7  # numbers that a view of an image is made of
@@ -94,10 +94,9 @@ class Views:
 
     def at_side(self, side: Side) -> ViewArray:
         """The student's views, at another side than its own arrays' where one is given."""
-        size = (side, side) if isinstance(side, int) else side
-        if size is None or self.pixels.shape[2:4] == size:
-            return self.pixels
-        return ReducedViews(self.teacher_pixels, size)
+        own = self.pixels.shape[2:4]
+        size = height_and_width(side, own)
+        return self.pixels if size == own else ReducedViews(self.teacher_pixels, size)
 
 
 def computed_views(split: Split, *, seed: int, policy: ViewConfig, rows: np.ndarray | None = None) -> Views:

@@ -126,11 +126,10 @@ def view_batches(
         labelled = _Cycle(views, [seed, 0xFEED])
         others = _Cycle(unlabelled.views, [seed, 0xFEED, 1]) if unlabelled else None
         step = start[1]
-        labelled.skip(
-            start[0] * (sum(sizes) - sum(without_label)) + sum(sizes[:step]) - sum(without_label[:step])
-        )
+        images, few = (start[0] * sum(own) + sum(own[:step]) for own in (sizes, without_label))
+        labelled.skip(images - few)
         if others:
-            others.skip(start[0] * sum(without_label) + sum(without_label[:step]))
+            others.skip(few)
         while True:
             for size, few in zip(sizes[step:], without_label[step:], strict=True):
                 view, rows = labelled.take(size - few)

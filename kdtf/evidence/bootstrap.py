@@ -91,8 +91,12 @@ def compare(draws: Draws, probs_a: np.ndarray, probs_b: np.ndarray, labels: np.n
 
 def paired_difference(draws: Draws, a: np.ndarray, b: np.ndarray) -> Interval:
     """The difference in accuracy b - a of two models by the images that each has right, (N,) in 0..1."""
-    differences = draws.weights @ (b.astype(np.float32) - a) / draws.weights.sum(axis=1)  # (D,)
-    return interval(differences, draws.units)
+    return mean_interval(draws, b.astype(np.float32) - a)
+
+
+def mean_interval(draws: Draws, values: np.ndarray) -> Interval:
+    """The mean of a number of every image (N,), as the part of it that some models have right."""
+    return interval(draws.weights @ values / draws.weights.sum(axis=1), draws.units)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

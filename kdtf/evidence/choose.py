@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..records import KERAS, FrontierFile, GroundTruth, Predictions, TensorError
-from .bootstrap import Draws, Interval, draw, interval, paired_difference
+from .bootstrap import Draws, Interval, draw, mean_interval, paired_difference
 from .metrics import accuracy, is_right, score
 
 MOST_LOST = 0.01  # val accuracy that int8 may lose before its worst layer is named
@@ -60,21 +60,23 @@ def smallest_good(files: Sequence[FrontierFile], truth: GroundTruth, seed: int) 
     smallest of those that are equally good. So a small val, which cannot tell files apart, lets small files
     win.
     """
-    return min(good_files(files, truth, seed), key=lambda i: files[i].kib)
+    return good_files(files, [val_interval(file, truth, seed) for file in files])[0]
 
 
-def good_files(files: Sequence[FrontierFile], truth: GroundTruth, seed: int) -> list[int]:
-    """Which files have a val accuracy within the interval of the best one's, see `smallest_good`."""
-    scores = [val_interval(file, truth, seed) for file in files]
+def good_files(files: Sequence[FrontierFile], scores: Sequence[Interval]) -> list[int]:
+    """Which files, the smallest first, have a val accuracy within the interval of the best one's.
+
+    `scores` are those of `val_interval`; see `smallest_good`.
+    """
     best = max(range(len(files)), key=lambda i: (scores[i].value, -files[i].kib))
-    return [i for i, score in enumerate(scores) if score.value >= scores[best].low]
+    good = [i for i, score in enumerate(scores) if score.value >= scores[best].low]
+    return sorted(good, key=lambda i: files[i].kib)
 
 
 def val_interval(file: FrontierFile, truth: GroundTruth, seed: int) -> Interval:
     """The val accuracy of a file, the mean over its seeds, and its interval by bootstrap over images."""
-    draws = _val_draws(truth, seed)
     right = [is_right(result.predictions.val_probs, truth.val) for result in file.files]
-    return interval(draws.weights @ np.mean(right, axis=0) / draws.weights.sum(axis=1), draws.units)
+    return mean_interval(_val_draws(truth, seed), np.mean(right, axis=0))
 
 
 def _val_draws(truth: GroundTruth, seed: int) -> Draws:

@@ -158,25 +158,10 @@ def new_student(
     From pixels (N, H, W, C) to logits (N, K); `source` gives the weights of a cut network. Raises `UserError`
     as `build_student` does, and for weights that do not fit.
     """
+    own = {"momentum": network.momentum, "dropout": network.dropout}
     if is_cut(network.name):
-        return build_cut(
-            network.name,
-            shape,
-            classes,
-            momentum=network.momentum,
-            dropout=network.dropout,
-            seed=network.seed,
-            source=source,
-        )
-    student = build_student(
-        network.name,
-        shape,
-        classes,
-        momentum=network.momentum,
-        dropout=network.dropout,
-        seed=network.seed,
-    )
-    return student, RANDOM, False
+        return build_cut(network.name, shape, classes, seed=network.seed, source=source, **own)
+    return build_student(network.name, shape, classes, seed=network.seed, **own), RANDOM, False
 
 
 def build_student(

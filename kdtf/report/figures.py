@@ -120,6 +120,14 @@ def _figure(
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
+def _make_logarithmic(axis: Axes, subs: tuple[int, ...]) -> None:
+    """A logarithmic scale to the right, with plain numbers at `subs` of every power of ten."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter("{x:,g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _finish(axis: Axes, xlabel: str, ylabel: str) -> None:
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
@@ -264,11 +272,8 @@ def draw_pareto(record: Accuracies, *, synthetic: bool = False) -> Figure:
             above = 2 + (row["model"] == "alone")  # the one all others are compared with
             look = {"marker": _mark(row["recipe"]), "color": style_of(row["teacher"], row["model"]).colour}
             axis.scatter(row[column], row["accuracy"], s=46, alpha=0.75, zorder=above, **look)
-        axis.set_xscale("log")
         spread = max(row[column] for row in rows) / min(row[column] for row in rows)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 30 else (1, 3)))
-        axis.xaxis.set_major_formatter("{x:,g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        _make_logarithmic(axis, (1, 2, 5) if spread < 30 else (1, 3))
         _finish(axis, label, "accuracy" if column == "size_kib" else "")
     styles = {style_of(row["teacher"], row["model"]) for row in rows}
     handles = _pareto_legend(axes[0], styles, {row["recipe"] for row in rows})
@@ -346,10 +351,7 @@ def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
             if row["chosen"]:
                 ring = {"s": 170, "facecolors": "none", "edgecolors": "black", "linewidths": 1.6}
                 axis.scatter(row[column], row["accuracy"], zorder=4, **ring)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter("{x:,g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        _make_logarithmic(axis, (1, 2, 5))
         _finish(axis, label, "accuracy" if column == "kib" else "")
     models = dict.fromkeys(row["model"] for row in rows)
     handles = [axes[0].scatter([], [], color=MODELS[m].colour, label=MODELS[m].label) for m in models]

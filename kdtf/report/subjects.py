@@ -14,6 +14,7 @@ from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..evidence import tables
 from ..evidence.calibration import class_agreement
+from ..evidence.frontier import frontier_rows
 from ..evidence.gains import source_of
 from ..records import (
     Attention,
@@ -145,6 +146,14 @@ class RunSubject(_StudySubject):
     def summary(self) -> list[dict]:
         """The rows of `summary.csv`: those of the first seed."""
         return [row for row in self.rows if row["seed"] == self.study.seed]
+
+    @cached_property
+    def frontier_rows(self) -> list[dict] | None:
+        """The rows of `frontier.csv`; None where there was one network alone."""
+        if not self.frontier:
+            return None
+        study = self.study
+        return frontier_rows(self.frontier, study.truth, study.subsets, study.seed, timings=study.timings)
 
     @cached_property
     def agreement(self) -> list[dict]:

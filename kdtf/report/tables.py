@@ -15,7 +15,6 @@ from ..evidence.choose import worst_error
 from ..evidence.metrics import METRICS, classification_report, confusion
 from ..records import KERAS, Agreement, TensorError
 from .figures import MODELS
-from .frontier import frontier_rows
 from .subjects import AuditSubject, FileSubject, RunSubject, StudentSubject, TeacherSubject
 
 MODEL_COLUMNS = {
@@ -161,7 +160,7 @@ TABLES: tuple[Table, ...] = (
     Table("summary.csv", (RunSubject,), lambda subject: subject.summary),
     Table("TinyEvalRes_Quant.csv", (RunSubject,), _files),
     Table("agreement.csv", (RunSubject,), lambda subject: subject.agreement, AGREEMENT_COLUMNS),
-    Table("frontier.csv", (RunSubject,), frontier_rows),
+    Table("frontier.csv", (RunSubject,), lambda subject: subject.frontier_rows),
     Table("audit.csv", (AuditSubject,), lambda subject: subject.audit.rows, AUDIT_COLUMNS),
     Table("audit_pairs.csv", (AuditSubject,), _pairs, PAIR_COLUMNS),
 )

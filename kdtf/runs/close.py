@@ -200,10 +200,10 @@ class Closing:
 
     def _file_to_ship(self, subject: RunSubject) -> dict[str, Any]:
         """The row of the `.tflite` to ship: the smallest good one where several networks were compared."""
-        if not subject.frontier:
+        if not subject.frontier_rows:
             return choose.file_to_ship(subject.summary)
-        best = subject.frontier[choose.smallest_good(subject.frontier, self.study.truth, self.study.seed)]
-        name = best.files[0].predictions.name
+        chosen = next(row for row in subject.frontier_rows if row["chosen"])
+        name = {column: chosen[column] for column in ("teacher", "model", "recipe")}
         return next(row for row in subject.summary if name.items() <= row.items())
 
     def _write_manifest(self, plan: Plan, subject: RunSubject) -> None:

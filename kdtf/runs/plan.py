@@ -14,7 +14,7 @@ from ..tasks import Task
 from .kinds import KINDS
 from .plan_groups import BaseStages, GroupPlanner
 from .plan_students import StudentPlanner
-from .planner import Planner
+from .planner import Planner, candidates
 from .records import Candidate, Facts, Group, Plan
 
 
@@ -30,14 +30,6 @@ def audit_task(facts: Facts) -> Task:
     unlabelled = {"unlabelled": facts.unlabelled} if facts.unlabelled else {}
     settings = {"classes": list(facts.classes), **unlabelled}
     return Planner(Config(), facts).task("audit", "audit", settings)
-
-
-def candidates(config: Config) -> list[Candidate]:
-    """The networks and sides that the students of a run may have."""
-    student = config.student
-    networks = dict.fromkeys(student.students or (student.student,))
-    sides = dict.fromkeys(student.sides or (None,))
-    return [Candidate(network, side) for network in networks for side in sides]
 
 
 def plan(config: Config, facts: Facts) -> Plan:

@@ -10,7 +10,7 @@ from ..records import ENSEMBLE, WITH_UNLABELLED, Rule
 from ..tasks import Task
 from .plan_students import StudentPlanner
 from .plan_teachers import TeacherPlanner
-from .planner import Planner, known
+from .planner import Planner, candidates, known
 from .records import Candidate, Facts, Group, StudentTasks, TeacherTasks
 
 GRADCAM_IMAGES = 4
@@ -46,8 +46,7 @@ class GroupPlanner(Planner):
         taught = {name: self.taught_by(name) for name in self.facts.teachers}
         if self.config.teacher.ensemble and all(map(_labelling, taught.values())):
             members = tuple(teacher for teachers in taught.values() for teacher in teachers)
-            temperature = self.students.rules()[0].temperature
-            taught[ENSEMBLE] = (self.teachers.ensemble(members, temperature),)
+            taught[ENSEMBLE] = (self.teachers.ensemble(members, self.students.rules()[0]),)
         alone = groups[0].students[0]
         for name, teachers in taught.items():
             groups += self.distilled(name, teachers, alone, groups)
@@ -89,10 +88,10 @@ class GroupPlanner(Planner):
         if self.config.teacher.best_of and self.facts.best_teacher != name:
             chosen = self.facts.best_teacher is not None
             return [self.reported(group, "teacher-report", others) if chosen else group]
-        candidates = self.students.rules()
-        rule = candidates[0] if len(candidates) == 1 else self.facts.rules.get(name)
-        if len(candidates) > 1:
-            tried = (self.tried_student(name, teachers[0], own) for own in candidates)
+        rules = self.students.rules()
+        rule = rules[0] if len(rules) == 1 else self.facts.rules.get(name)
+        if len(rules) > 1:
+            tried = (self.tried_student(name, teachers[0], own) for own in rules)
             group = replace(group, candidates=tuple(tried))
         if rule is None:
             return [group]
@@ -112,9 +111,8 @@ class GroupPlanner(Planner):
 
     def tried_student(self, name: str, teacher: TeacherTasks, rule: Rule) -> StudentTasks:
         """A student to choose a rule by: of the first network compared, whichever the run goes on with."""
-        student, sides = self.config.student, self.config.student.sides
-        first = Candidate((student.students or (student.student,))[0], sides[0] if sides else None)
         lessons = self.teachers.lessons(teacher, rule, unlabelled=False)
+        first = candidates(self.config)[0]
         return self.students.student(name, "distilled", teacher.seed, first, rule, lessons)
 
     def taught_students(

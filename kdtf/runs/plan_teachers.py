@@ -86,19 +86,20 @@ class TeacherPlanner(Planner):
             teacher.label_smoothing,
         )
 
-    def ensemble(self, members: tuple[TeacherTasks, ...], temperature: float) -> TeacherTasks:
-        """The mean of some teachers' probabilities, of their labels at a temperature of distillation."""
+    def ensemble(self, members: tuple[TeacherTasks, ...], rule: Rule) -> TeacherTasks:
+        """The mean of some teachers' probabilities, of their labels at the temperature that a rule takes."""
+        temperature = rule.temperature if LOSSES[rule.loss].takes_temperature else 1.0
+        unlabelled = None
+        if self.unlabelled:
+            labels = [own.unlabelled_labels for own in members]
+            unlabelled = self.mean_labels("unlabelled-labels", labels, temperature)
         evaluations = {f"member{i}": known(own.evaluation) for i, own in enumerate(members)}
         return TeacherTasks(
             ENSEMBLE,
             self.first_seed,
             labels=self.mean_labels("labels", [own.labels for own in members], temperature),
             evaluation=self.task("ensemble-evaluation", f"{ENSEMBLE}-evaluation", {}, **evaluations),
-            unlabelled_labels=self.mean_labels(
-                "unlabelled-labels", [own.unlabelled_labels for own in members], temperature
-            )
-            if self.unlabelled
-            else None,
+            unlabelled_labels=unlabelled,
             members=members,
         )
 
@@ -111,8 +112,7 @@ class TeacherPlanner(Planner):
     def lessons(self, teacher: TeacherTasks, rule: Rule, unlabelled: bool) -> dict[str, Task]:
         """What a student learns from: a teacher's labels, of unlabelled images too if it is to have them."""
         if teacher.members:
-            softened = LOSSES[rule.loss].takes_temperature
-            teacher = self.ensemble(teacher.members, rule.temperature if softened else 1.0)
+            teacher = self.ensemble(teacher.members, rule)
         lessons = {"labels": known(teacher.labels)}
         if unlabelled:
             lessons["unlabelled_labels"] = known(teacher.unlabelled_labels)

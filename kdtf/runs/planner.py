@@ -7,7 +7,7 @@ from ..config import Config
 from ..records import WeightsChoice
 from ..tasks import Task
 from .kinds import KINDS
-from .records import Facts
+from .records import Candidate, Facts
 
 Known = TypeVar("Known")
 
@@ -17,6 +17,14 @@ def known(value: Known | None) -> Known:
     if value is None:
         raise LookupError("A plan must be made again with the facts that this needs.")
     return value
+
+
+def candidates(config: Config) -> list[Candidate]:
+    """The networks and sides that the students of a run may have."""
+    student = config.student
+    networks = dict.fromkeys(student.students or (student.student,))
+    sides = dict.fromkeys(student.sides or (None,))
+    return [Candidate(network, side) for network in networks for side in sides]
 
 
 class Planner:

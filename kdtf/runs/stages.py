@@ -11,6 +11,8 @@ from ..records import Attention, CutCost, FileFacts, TensorError
 from .records import Origin
 
 LOGITS, VAL_LOGITS = "logits.npy", "val_logits.npy"  # of a teacher
+FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"  # what its head makes these of
+OF_VAL = {LOGITS: VAL_LOGITS, FEATURES: VAL_FEATURES}
 MODEL = "model.tflite"
 ORIGIN, HEAT, CUT = "origin.json", "heat.npz", "cut.json"
 FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"

@@ -18,8 +18,7 @@ from .data import views_of
 from .fitted import Fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
-from .stages import LOGITS, write_origin
-from .teacher import FEATURES, OF_VAL
+from .stages import FEATURES, LOGITS, OF_VAL, write_origin
 
 
 def examples_for(space: Workspace, side: Side, features: bool = False) -> Examples:

@@ -32,11 +32,9 @@ from .data import read_audit, views_of
 from .fitted import Fitted, read_fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
-from .stages import LOGITS, VAL_LOGITS, write_attention, write_origin
+from .stages import FEATURES, LOGITS, OF_VAL, VAL_FEATURES, write_attention, write_origin
 
 WEIGHTS = "teacher.weights.h5"
-FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"
-OF_VAL = {LOGITS: VAL_LOGITS, FEATURES: VAL_FEATURES}
 
 
 @cache

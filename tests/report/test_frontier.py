@@ -8,7 +8,7 @@ import pytest
 
 from kdtf.evidence import choose
 from kdtf.records import FileFacts, FileResult, FrontierFile, GroundTruth, Predictions, StudentResult
-from kdtf.report.frontier import frontier_in_words, frontier_rows
+from kdtf.report.frontier import frontier_in_words
 from kdtf.report.page import render
 
 LABELS = np.arange(40) % 2
@@ -42,7 +42,7 @@ def test_of_equally_good_files_the_interval_is_that_of_the_smallest_and_seeds_co
 
 
 def test_a_row_for_every_file_with_its_costs_and_scores(subjects):
-    rows = frontier_rows(subjects.run)
+    rows = subjects.run.frontier_rows
     assert [row["teacher"] for row in rows] == ["alone", "baseline", "vgg16"]  # equally large
     study = subjects.run.study
     for row in rows:
@@ -56,7 +56,7 @@ def test_a_row_for_every_file_with_its_costs_and_scores(subjects):
 
 
 def test_a_run_with_one_network_has_no_such_rows(subjects):
-    assert frontier_rows(replace(subjects.run, frontier=())) is None
+    assert replace(subjects.run, frontier=()).frontier_rows is None
 
 
 def test_the_page_opens_with_the_chosen_file_in_words(subjects, results):
