@@ -1,6 +1,7 @@
-"""The names of students cut from pretrained networks: `cut:NETWORK:BLOCK`, or `cut:NETWORK` for a budget.
+"""The names of students cut from pretrained networks: `cut:NETWORK:BLOCK[:PART]`.
 
-Imports nothing heavy: the plan of a run reads names.
+`cut:NETWORK` and `cut:NETWORK::PART` leave the block to a budget. Imports nothing heavy: the plan of a run
+reads names.
 """
 
 PREFIX = "cut:"
@@ -11,10 +12,17 @@ def is_cut(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def parts_of(name: str) -> tuple[str, str]:
-    """(network, block as it is written or "") of the name of a cut network."""
-    network, _, block = name.removeprefix(PREFIX).partition(":")
-    return network, block
+def parts_of(name: str) -> tuple[str, str, str]:
+    """(network, block and part of the channels as they are written, or "") of the name of a cut network."""
+    network, _, rest = name.removeprefix(PREFIX).partition(":")
+    block, _, part = rest.partition(":")
+    return network, block, part
+
+
+def after_block(name: str, block: int) -> str:
+    """The name of the same network cut after a block, counted from 1."""
+    network, _, part = parts_of(name)
+    return PREFIX + ":".join((network, str(block), *([part] if part else [])))
 
 
 def needs_budget(name: str) -> bool:

@@ -1,12 +1,14 @@
 """Students cut from pretrained networks: the first blocks of a large one, pooled, and one Dense.
 
-A name is `cut:NETWORK:BLOCK`, say `cut:mobilenetv2:10`; `cut:NETWORK` leaves the block to a budget. Grey
-images are folded into the first kernel: its sum over the colours is what a grey picture in three equal
-channels would meet.
+A name is `cut:NETWORK:BLOCK`, say `cut:mobilenetv2:10`; `cut:NETWORK` leaves the block to a budget. With
+`cut:mobilenetv2:10:0.6` about 0.6 of the channels inside the blocks are kept (`thin`), and
+`cut:mobilenetv2::0.6` leaves the block of that to a budget. Grey images are folded
+into the first kernel: its sum over the colours is what a grey picture in three equal channels would meet.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from .cut_names import PREFIX, parts_of
 from .efficientnet_lite import STAGES
 from .registry import row_of
 from .seeding import initial_weights_from
+from .thin import thinned
 from .weights import WeightSource
 
 MIN_SIDE = 32  # px
@@ -60,19 +63,36 @@ CUTTABLE = {  # by the name of the teacher
 }
 
 
-def parse(name: str) -> tuple[str, int | None]:
-    """(network, block from 1 or None where a budget decides) of a name. Raises `UserError`."""
-    network, block = parts_of(name)
+def parse(name: str) -> tuple[str, int | None, float]:
+    """(network, block from 1 or None where a budget decides, part of its channels) of a name.
+
+    Raises `UserError`.
+    """
+    network, block, part = parts_of(name)
     require_known(f"--student {PREFIX}", network, CUTTABLE)
     if not block:
-        return network, None
+        return network, None, _part(part, name)
     last = len(CUTTABLE[network].blocks)
     whole = block.isdecimal()
     nearest = min(max(int(block), 1), last) if whole else last
     rule = f"{PREFIX}{network}:1 to {PREFIX}{network}:{last}"
     fits = whole and 1 <= int(block) <= last
     require(fits, "--student", rule, name, f"Did you mean '{PREFIX}{network}:{nearest}'?")
-    return network, int(block)
+    return network, int(block), _part(part, name)
+
+
+def _part(text: str, name: str) -> float:
+    try:
+        part = float(text or 1)
+    except ValueError:
+        part = math.nan
+    require(
+        0 < part <= 1,
+        "--student",
+        "cut:NETWORK:BLOCK:PART, the part of the channels above 0, at most 1",
+        name,
+    )
+    return part
 
 
 @dataclass(frozen=True)
@@ -85,10 +105,13 @@ class Trunk:
     origin: str
 
 
-def build_trunk(network: str, block: int, shape: tuple[int, int, int], source: WeightSource) -> Trunk:
+def build_trunk(
+    network: str, block: int, part: float, shape: tuple[int, int, int], source: WeightSource
+) -> Trunk:
     """The first `block` blocks of a network on pixels (N, H, W, C), C 1 or 3, with weights from `source`.
 
-    Raises `UserError` for weights that do not fit and images that are too small.
+    Of the channels inside the blocks `part` is kept. Raises `UserError` for weights that do not fit and
+    images that are too small.
     """
     require(
         min(shape[:2]) >= MIN_SIDE, "image side", f"at least {MIN_SIDE} px for {PREFIX}{network}", shape[:2]
@@ -108,7 +131,10 @@ def build_trunk(network: str, block: int, shape: tuple[int, int, int], source: W
     _name_by_place(whole)
     names = {layer.name for layer in whole.layers}
     end = next(name for name in row.blocks[block - 1] if name in names)
-    return Trunk(pixels, whole.get_layer(end).output, pretrained, origin)
+    trunk = keras.Model(pixels, whole.get_layer(end).output)
+    if part < 1:
+        trunk = thinned(trunk, part)
+    return Trunk(trunk.input, trunk.output, pretrained, origin)
 
 
 def _name_by_place(network: keras.Model) -> None:
@@ -143,10 +169,10 @@ def build_cut(
     With where its weights came from, in words, and whether they are pretrained. The head is drawn from
     `seed`, and the trunk where its weights are random. Raises `UserError`.
     """
-    network, block = parse(name)
+    network, block, part = parse(name)
     require(block, "--student", "cut after a block", name)
     with initial_weights_from(seed):
-        trunk = build_trunk(network, block or 1, shape, source)
+        trunk = build_trunk(network, block or 1, part, shape, source)
         x = layers.GlobalAveragePooling2D(name="average")(trunk.maps)
         x = layers.Dropout(dropout, name="dropout")(x)
         student = keras.Model(

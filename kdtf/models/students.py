@@ -38,19 +38,29 @@ class Student:
     chain: bool = False
 
 
-def cnn3(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
-    """Three Conv-BN-ReLU-MaxPool blocks (32, 64, 128), Dense 256, dropout. (H, W, C) -> logits (K,)."""
+def cnn3(
+    shape: Shape, classes: int, momentum: float, dropout: float, width: int = 32, name: str = "cnn3"
+) -> keras.Model:
+    """Three Conv-BN-ReLU-MaxPool blocks (32, 64, 128), Dense 256, dropout. (H, W, C) -> logits (K,).
+
+    `width` is the number of the first filters; all other widths are in proportion.
+    """
     x = pixels = keras.Input(shape, name="pixels")
     x = layers.Rescaling(1 / 255, name="scale")(x)
-    for i, filters in enumerate((32, 64, 128), 1):
+    for i, filters in enumerate((width, 2 * width, 4 * width), 1):
         x = layers.Conv2D(filters, 3, padding="same", name=f"conv{i}")(x)
         x = layers.BatchNormalization(momentum=momentum, name=f"norm{i}")(x)
         x = layers.ReLU(name=f"relu{i}")(x)
         x = layers.MaxPooling2D(name=f"pool{i}")(x)
     x = layers.Flatten(name="flat")(x)
-    x = layers.Dense(256, activation="relu", name="dense")(x)
+    x = layers.Dense(8 * width, activation="relu", name="dense")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name="cnn3")
+    return keras.Model(pixels, layers.Dense(classes, name="logits")(x), name=name)
+
+
+def cnn3_small(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
+    """`cnn3` with a quarter of its channels: a sixteenth of its weights, 44 KiB of int8 from 32 px."""
+    return cnn3(shape, classes, momentum, dropout, width=8, name="cnn3-small")
 
 
 def baseline(shape: Shape, classes: int, momentum: float, dropout: float) -> keras.Model:
@@ -126,6 +136,7 @@ def squeezenet(shape: Shape, classes: int, momentum: float, dropout: float) -> k
 
 STUDENTS = {
     "cnn3": Student(cnn3, min_side=8, chain=True),
+    "cnn3-small": Student(cnn3_small, min_side=8, chain=True),
     "cnn5": Student(cnn5, min_side=16, chain=True),
     "dscnn": Student(dscnn, min_side=8),
     "mobilenetv2": Student(mobilenetv2, min_side=32),

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ..data.pixels import Side, pixels_at, student_shape
-from ..models.cut_names import parts_of
 from ..models.students import load_student
 from ..models.weights import WeightSource
 from ..native_log import native_noise
@@ -30,10 +29,10 @@ SOURCE = "source.tflite"
 
 def choose_cut(space: Workspace, name: str, side: int | None, budget: Budget, weights: WeightsChoice) -> None:
     """The block after which a network is cut: as late as the budget of its int8 file allows."""
-    data, network = space.data, parts_of(name)[0]
+    data = space.data
     with native_noise(), space.progress.bar(f"{name}: weighing cuts", 1) as advance:
         shape = student_shape(data.train, side)
-        cost = longest_cut(network, shape, len(data.classes), budget, WeightSource(weights.source))
+        cost = longest_cut(name, shape, len(data.classes), budget, WeightSource(weights.source))
         advance(1)
     write_cut(space.folder, cost)
 

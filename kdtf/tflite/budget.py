@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ..errors import require
-from ..models.cut_names import PREFIX
-from ..models.cuts import CUTTABLE, build_cut
+from ..models.cut_names import after_block
+from ..models.cuts import CUTTABLE, build_cut, parse
 from ..models.students import exported, load_student, save_undated
 from ..models.weights import WeightSource
 from ..records import Budget, CutCost
@@ -20,11 +20,8 @@ from .quantize import float32_of, quantize, representative_images
 NOISE = 8  # images
 
 
-def cost_of_cut(
-    network: str, block: int, shape: tuple[int, int, int], classes: int, source: WeightSource
-) -> CutCost:
+def cost_of_cut(name: str, shape: tuple[int, int, int], classes: int, source: WeightSource) -> CutCost:
     """What the int8 file of a cut costs, for images of `shape` (H, W, C)."""
-    name = f"{PREFIX}{network}:{block}"
     student, _, _ = build_cut(name, shape, classes, momentum=0.9, dropout=0.0, seed=0, source=source)
     for layer in student.layers:  # the converter leaves biases of 0 out, which training does not leave at 0
         for weight in layer.weights:
@@ -40,19 +37,20 @@ def cost_of_cut(
 
 
 def longest_cut(
-    network: str, shape: tuple[int, int, int], classes: int, budget: Budget, source: WeightSource
+    name: str, shape: tuple[int, int, int], classes: int, budget: Budget, source: WeightSource
 ) -> CutCost:
     """The longest cut of a network whose int8 file keeps to a budget; costs grow with the blocks.
 
-    Raises `UserError` where not even the first block does.
+    `name` is `cut:NETWORK` or `cut:NETWORK::PART`. Raises `UserError` where not even the first block does.
     """
-    best, low, high = cost_of_cut(network, 1, shape, classes, source), 1, len(CUTTABLE[network].blocks)
+    best = cost_of_cut(after_block(name, 1), shape, classes, source)
+    low, high = 1, len(CUTTABLE[parse(name)[0]].blocks)
     costs = f"{best.kib:.1f} KiB, {best.kmacs:,.0f} thousand multiply-accumulates, {best.arena_kib:.0f} KiB"
     rule = f"enough for {best.name} ({costs} of working memory)"
     require(best.fits(budget), "--budget-kib and its like", rule, f"{budget.kib:g} KiB")
     while low < high:  # the longest that fits is in low..high
         middle = (low + high + 1) // 2
-        cost = cost_of_cut(network, middle, shape, classes, source)
+        cost = cost_of_cut(after_block(name, middle), shape, classes, source)
         if cost.fits(budget):
             best, low = cost, middle
         else:

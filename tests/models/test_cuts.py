@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kdtf.errors import UserError
-from kdtf.models.cut_names import is_cut, needs_budget, parts_of
+from kdtf.models.cut_names import after_block, is_cut, needs_budget, parts_of
 from kdtf.models.cuts import CUTTABLE, build_cut, parse
 from kdtf.models.students import check_student, exported, is_chain, new_student, save_undated
 from kdtf.models.weights import WeightSource
@@ -21,12 +21,15 @@ def cut(name, channels=1, source=NONE, seed=0):
 
 
 def test_names_decode():
-    assert parts_of("cut:mobilenetv2:10") == ("mobilenetv2", "10") and is_cut("cut:mobilenet")
+    assert parts_of("cut:mobilenetv2:10") == ("mobilenetv2", "10", "") and is_cut("cut:mobilenet")
+    assert parts_of("cut:mobilenetv2:10:0.6") == ("mobilenetv2", "10", "0.6")
     assert needs_budget("cut:mobilenet") and not needs_budget("cut:mobilenet:3") and not needs_budget("cnn3")
-    assert parse("cut:mobilenetv2:10") == ("mobilenetv2", 10) and parse("cut:mobilenet") == (
-        "mobilenet",
-        None,
-    )
+    assert parse("cut:mobilenetv2:10") == ("mobilenetv2", 10, 1.0)
+    assert parse("cut:mobilenetv2:10:0.6") == ("mobilenetv2", 10, 0.6)
+    assert parse("cut:mobilenet") == ("mobilenet", None, 1.0)
+    assert parse("cut:mobilenet::0.5") == ("mobilenet", None, 0.5) and needs_budget("cut:mobilenet::0.5")
+    assert after_block("cut:mobilenet::0.5", 3) == "cut:mobilenet:3:0.5"
+    assert after_block("cut:mobilenet", 3) == "cut:mobilenet:3"
     assert not is_chain("cut:mobilenet:3")  # fine-tuned files are not for it
 
 
@@ -38,6 +41,8 @@ def test_names_decode():
         ("cut:mobilenetv2:0", "Did you mean 'cut:mobilenetv2:1'?"),
         ("cut:mobilenetv2:x", "cut:mobilenetv2:1 to cut:mobilenetv2:16"),
         ("cut:mobilenetv3", "Did you mean 'mobilenetv2'?"),
+        ("cut:mobilenetv2:10:0", "the part of the channels above 0, at most 1"),
+        ("cut:mobilenetv2::half", "the part of the channels above 0, at most 1"),
         ("cnn33", "Did you mean 'cnn3'?"),
     ],
 )
@@ -61,7 +66,12 @@ def test_every_network_can_be_cut_and_grows_with_its_blocks(network):
 
 @pytest.mark.parametrize(
     "name, weights",
-    [("cut:mobilenetv2:10", 60_084), ("cut:mobilenetv2:6", 21_044), ("cut:mobilenetv3small:5", 42_292)],
+    [
+        ("cut:mobilenetv2:10", 60_084),
+        ("cut:mobilenetv2:10:0.6", 37_164),
+        ("cut:mobilenetv2:6", 21_044),
+        ("cut:mobilenetv3small:5", 42_292),
+    ],
 )
 def test_the_sizes_that_were_measured(name, weights):
     """MobileNetV2 0.35 and MobileNetV3Small with four classes."""

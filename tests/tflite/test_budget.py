@@ -30,7 +30,7 @@ def weighed_once():
 
 @pytest.fixture(scope="module")
 def costs(weighed_once):
-    return {block: budget.cost_of_cut("mobilenet", block, SHAPE, 3, NONE) for block in (3, 4)}
+    return {block: budget.cost_of_cut(f"cut:mobilenet:{block}", SHAPE, 3, NONE) for block in (3, 4)}
 
 
 def test_costs_grow_with_the_blocks(costs):
@@ -41,12 +41,18 @@ def test_costs_grow_with_the_blocks(costs):
 @pytest.mark.parametrize("what", ["kib", "kmacs"])
 def test_the_longest_that_fits_is_found(costs, what):
     limits = {"kib": 1000.0, what: getattr(costs[3], what)}
-    assert longest_cut("mobilenet", SHAPE, 3, Budget(**limits), NONE).name == "cut:mobilenet:3"
+    assert longest_cut("cut:mobilenet", SHAPE, 3, Budget(**limits), NONE).name == "cut:mobilenet:3"
+
+
+def test_of_thinner_blocks_more_fit(costs):
+    thin = budget.cost_of_cut("cut:mobilenet:4:0.5", SHAPE, 3, NONE)
+    assert thin.kib < 0.9 * costs[4].kib and thin.kmacs < costs[4].kmacs
+    assert longest_cut("cut:mobilenet::0.5", SHAPE, 3, Budget(thin.kib), NONE).name == thin.name
 
 
 def test_a_budget_that_nothing_fits_is_told_with_what_it_takes():
     with pytest.raises(UserError, match=r"--budget-kib and its like must be enough for cut:mobilenet:1 \("):
-        longest_cut("mobilenet", SHAPE, 3, Budget(1.0), NONE)
+        longest_cut("cut:mobilenet", SHAPE, 3, Budget(1.0), NONE)
 
 
 @pytest.fixture(scope="module", params=CUTTABLE)

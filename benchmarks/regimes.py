@@ -1,0 +1,201 @@
+"""Where distillation gains and where it harms: one run a regime, all at one budget of images seen.
+
+    python benchmarks/regimes.py DATA SETTINGS.toml --results DIR [--only NAME ...] [-- ARGUMENTS OF EVERY RUN]
+    python benchmarks/regimes.py --map DIR/regimes.csv [DIR/regimes.csv ...] --out map.png
+
+SETTINGS.toml has `images_seen` (how many training images a student is shown in all), a table [base] of settings
+by their names on the command line (with underscores), and a table for every regime: what it changes of them. `labels = N` in a regime keeps the labels of N training images, drawn by class
+with seed 0, and gives the others as unlabelled ones, with those that the data have already.
+
+Epochs follow from the budget, so that students of 50 labels take as many steps as those of 500. Every regime is a
+run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its tables are copied to
+DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the accuracy of teacher, student alone and
+distilled student on test (and on its clean images) as means over seeds, and the paired gain with its 95 % interval.
+The second command draws the gains of several such tables over the teacher's lead on the student alone.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+MAIN = Path(__file__).parents[1] / "main.py"
+AGAINST_ALONE = {
+    "distilled against alone": "training images",
+    "with unlabelled images against alone": "with unlabelled images",
+}
+
+
+def few_labels(source: Path, labels: int, out: Path) -> int:
+    """The data with the labels of that many training images; returns how many there are. 0 keeps them all."""
+    from kdtf.data.load import load
+
+    data = load(source, out.parent / "opened")
+    kept = drawn(data.train.labels, labels) if labels else np.arange(len(data.train.labels))
+    if out.exists():
+        return len(kept)
+    part = out.with_name(f".{out.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    larger = data.train.teacher_pixels is not data.train.pixels
+    for folder, name in ((part, "pixels"), *(((part / "teacher", "teacher_pixels"),) if larger else ())):
+        folder.mkdir(parents=True)
+        for split in ("train", "val", "test"):
+            rows = kept if split == "train" else slice(None)
+            np.save(folder / f"X_{split}.npy", getattr(getattr(data, split), name)[rows])
+        others = np.setdiff1d(np.arange(len(data.train.labels)), kept)
+        unlabelled = [getattr(data.train, name)[others]]
+        if data.unlabelled:
+            unlabelled.append(getattr(data.unlabelled, name))
+        if sum(map(len, unlabelled)):
+            np.save(folder / "X_unlabelled.npy", np.concatenate(unlabelled))
+    for split in ("train", "val", "test"):
+        rows = kept if split == "train" else slice(None)
+        np.save(part / f"y_{split}.npy", getattr(data, split).labels[rows])
+    (part / "classes.txt").write_text("\n".join(data.classes) + "\n")
+    part.rename(out)
+    return len(kept)
+
+
+def drawn(labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows of `count` images, as many of every class as its share, and at least one."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(labels))
+    rank = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        rank[rows] = np.arange(len(rows))
+    share = (rank + 0.5) / np.bincount(labels)[labels]  # the first of every class, then by share
+    return np.sort(order[np.argsort(np.where(rank == 0, -1.0, share)[order], kind="stable")][:count])
+
+
+def arguments_of(settings: dict[str, Any]) -> list[str]:
+    """Settings as arguments of a run."""
+    argv: list[str] = []
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            argv.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            argv += [flag, *(map(str, value) if isinstance(value, list) else (str(value),))]
+    return argv
+
+
+def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
+    """What the tables of a run say of every comparison with the student alone."""
+    import pandas as pd
+
+    gains, seeds, files = (pd.read_csv(folder / f"{name}.csv") for name in ("gains", "seeds", "summary"))
+    rows = []
+    for gain in gains[gains.question.isin(list(AGAINST_ALONE))].itertuples():
+        own = seeds[(seeds.images == gain.images) & (seeds.recipe == "keras")].set_index(["teacher", "model"])
+        teacher = own.loc[(gain.teacher.removesuffix("-unlabelled"), "teacher"), "mean"]
+        alone = own.loc[("alone", "alone"), "mean"]
+        size = files[(files.model == "alone") & (files.recipe == "int8")].kib
+        rows.append(
+            {
+                "regime": regime,
+                "labels": labels,
+                "learned_from": AGAINST_ALONE[gain.question],
+                "teacher": gain.teacher.removesuffix("-unlabelled"),
+                "images": gain.images,
+                "kib": size.iloc[0] if len(size) else None,
+                "teacher_accuracy": teacher,
+                "alone": alone,
+                "distilled": alone + gain.gain,
+                "lead": teacher - alone,
+                "seeds": gain.seeds,
+                "gain": gain.gain,
+                "low": gain.low,
+                "high": gain.high,
+                "verdict": gain.verdict,
+            }
+        )
+    return rows
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Run every regime, gather what they say."""
+    import pandas as pd
+
+    tables = tomllib.loads(Path(arguments.settings).read_text())
+    budget, base, results = tables.pop("images_seen"), tables.pop("base"), Path(arguments.results)
+    rows = []
+    for name, changes in tables.items():
+        labels = changes.pop("labels", 0)
+        own = results / (f"labels-{labels}" if labels else "labels-all")
+        own.mkdir(parents=True, exist_ok=True)
+        count = few_labels(Path(arguments.data), labels, own / "data")
+        copies = results / name
+        if not arguments.only or name in arguments.only:
+            settings = {**base, **changes}
+            settings.setdefault("epochs", max(1, round(budget / count)))
+            argv = ["--data", str(own / "data"), "--results", str(own / "run"), *arguments_of(settings)]
+            print(f"{name}: {count} labels, {settings['epochs']} epochs", flush=True)
+            subprocess.run([sys.executable, str(MAIN), *argv, *arguments.more], check=True)
+            copies.mkdir(exist_ok=True)
+            for table in (own / "run").glob("*.csv"):
+                shutil.copy(table, copies)
+        if (copies / "gains.csv").exists():
+            rows += compared(copies, name, count)
+            table = pd.DataFrame(rows)
+            table.to_csv(results / "regimes.csv", index=False)
+    print(table.round(4).to_string(index=False))
+
+
+def draw_map(paths: list[str], out: str) -> None:
+    """Gains in points over the teacher's lead in points: a colour a data set, a mark a kind of images."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.axvline(0, color="black", linewidth=0.8)
+    marks = dict(zip(AGAINST_ALONE.values(), "os", strict=True))
+    for number, path in enumerate(paths):
+        table = pd.read_csv(path)
+        for learned_from, mark in marks.items():
+            rows = table[(table.images == "all") & (table.learned_from == learned_from)]
+            gain, margins = 100 * rows.gain, 100 * np.stack([rows.gain - rows.low, rows.high - rows.gain])
+            label = f"{Path(path).parent.name}, {learned_from}"
+            style = {"fmt": mark, "color": f"C{number}", "mfc": "white" if mark == "o" else f"C{number}"}
+            axis.errorbar(100 * rows.lead, gain, margins, label=label, capsize=3, **style)
+            for row in rows.itertuples():
+                place = (100 * row.lead, 100 * row.gain)
+                axis.annotate(row.regime, place, (5, 4), textcoords="offset points", fontsize=7)
+    axis.set_xlabel("accuracy of the teacher minus the student alone, points of test")
+    axis.set_ylabel("gain of the distilled student, points (95 % interval over seeds)")
+    axis.legend(fontsize=8)
+    figure.savefig(out)
+
+
+def main() -> None:
+    """Parse, then run or draw."""
+    own, more = sys.argv[1:], []
+    if "--" in own:
+        own, more = own[: own.index("--")], own[own.index("--") + 1 :]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("settings", nargs="?")
+    parser.add_argument("--results")
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--map", nargs="+")
+    parser.add_argument("--out")
+    arguments = parser.parse_args(own, argparse.Namespace(more=more))
+    if arguments.map and arguments.out:
+        draw_map(arguments.map, arguments.out)
+    elif arguments.settings and arguments.results:
+        measure(arguments)
+    else:
+        parser.error("give DATA, SETTINGS.toml and --results, or --map and --out")
+
+
+if __name__ == "__main__":
+    main()
