@@ -1,17 +1,19 @@
 """Where distillation gains and where it harms: one run a regime, all at one budget of images seen.
 
-    python benchmarks/regimes.py DATA SETTINGS.toml --results DIR [--only NAME ...] [-- ARGUMENTS OF EVERY RUN]
+    python benchmarks/regimes.py DATA SETTINGS.toml --results DIR [--only NAME ...] [-- ARGUMENTS OF A RUN]
     python benchmarks/regimes.py --map DIR/regimes.csv [DIR/regimes.csv ...] --out map.png
 
-SETTINGS.toml has `images_seen` (how many training images a student is shown in all), a table [base] of settings
-by their names on the command line (with underscores), and a table for every regime: what it changes of them. `labels = N` in a regime keeps the labels of N training images, drawn by class
-with seed 0, and gives the others as unlabelled ones, with those that the data have already.
+SETTINGS.toml has `images_seen` (how many training images a student is shown in all), a table [base] of
+settings by their names on the command line (with underscores), and a table for every regime: what it
+changes of them. `labels = N` in a regime keeps the labels of N training images, drawn by class with seed 0,
+and gives the others as unlabelled ones, with those that the data have already.
 
-Epochs follow from the budget, so that students of 50 labels take as many steps as those of 500. Every regime is a
-run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its tables are copied to
-DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the accuracy of teacher, student alone and
-distilled student on test (and on its clean images) as means over seeds, and the paired gain with its 95 % interval.
-The second command draws the gains of several such tables over the teacher's lead on the student alone.
+Epochs follow from the budget, so that students of 50 labels take as many steps as those of 500. Every
+regime is a run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its
+tables are copied to DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the accuracy of
+teacher, student alone and distilled student on test (and on its clean images) as means over seeds, and the
+paired gain with its 95 % interval. The second command draws the gains of several such tables over the
+teacher's lead on the student alone.
 """
 
 import argparse
