@@ -46,12 +46,12 @@ LOST = "Traceback"
 
 
 class Work:
-    """A folder with the small data and the reference run on them."""
+    """A folder with the small data and the reference run on them, by RUN and `changes` to it."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *changes: str):
         from kdtf.data import phantom
 
-        self.folder, self.data = folder, folder / "data"
+        self.folder, self.data, self.changes = folder, folder / "data", changes
         phantom.write(self.data, train=48, val=16, test=24, side=32, teacher_side=32, seed=1)
         self.reference = folder / "reference" / "r"
         self.reference.parent.mkdir()
@@ -63,7 +63,7 @@ class Work:
 
     def command(self, results: Path, *more: str) -> list[str]:
         paths = ["--data", str(self.data), "--results", results.name]  # the report quotes them
-        return [sys.executable, str(ROOT / "main.py"), *paths, *RUN, *more]
+        return [sys.executable, str(ROOT / "main.py"), *paths, *RUN, *self.changes, *more]
 
     def start(self, results: Path, *more: str, **how) -> subprocess.Popen:
         pipe = subprocess.PIPE

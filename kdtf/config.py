@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError, require, require_known
+from .files import require_file
 from .sections import Section, flag, option, section_dict
 
+MOST_VIEWS = 10_000  # a training sees one view of an image an epoch, and no more of them than it has epochs
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 STORE_VIEWS = ("auto", "all", "student", "none")
 DEMO = Path(__file__).with_name("demo.toml")
@@ -44,6 +46,8 @@ class DataConfig(Section):
         names = self.class_names
         good = len(set(names)) == len(names) and all([n.strip()] == n.splitlines() for n in names)
         require(good, flag("class_names"), "names of one line that all differ, none of them empty", names)
+        known = all(name.isascii() or name == name.encode(errors="replace").decode() for name in names)
+        require(known, flag("class_names"), "text in UTF-8", names)
         require(0 < self.val_fraction <= 0.5, flag("val_fraction"), "above 0, at most 0.5", self.val_fraction)
 
 
@@ -68,6 +72,8 @@ class ViewConfig(Section):
     def check(self) -> None:
         require_known("--store-views", self.store_views, STORE_VIEWS)
         self._at_least(1, "views")
+        rule, hint = f"at most {MOST_VIEWS}", "A student sees one an epoch."
+        require(self.views <= MOST_VIEWS, flag("views"), rule, self.views, hint)
         most = {"shift": 0.5, "rotate": 45, "zoom": 0.5, "brightness": 0.9, "contrast": 0.9}
         for name, limit in most.items():
             value = getattr(self, name)
@@ -123,7 +129,7 @@ class TeacherConfig(Section):
 class StudentConfig(Section):
     """student: the small network, trained alone and distilled under the same budget"""
 
-    student: str = option("cnn3", "which student, or cut:NETWORK[:BLOCK] of a pretrained one", "NAME")
+    student: str = option("cnn3", "which student, or cut:NETWORK[:BLOCK[:PART]] of a pretrained one", "NAME")
     students: tuple[str, ...] = option(
         (), "compare these, go on with the smallest that is good on val", "NAME"
     )
@@ -186,6 +192,7 @@ class DistilConfig(Section):
         self._fraction("alpha")
         require(0 <= self.unlabelled_share < 1, "--unlabelled-share", "in [0, 1)", self.unlabelled_share)
         self._positive("temperature")
+        self._different("alphas", "temperatures")
         for alpha in self.alphas:
             require(0 <= alpha <= 1, flag("alphas"), "between 0 and 1", alpha)
         for temperature in self.temperatures:
@@ -218,8 +225,7 @@ class QuantizeConfig(Section):
         require(0 < self.sparsity < 1, flag("sparsity"), "above 0, below 1", self.sparsity)
         for name in self.compress:
             require_known(flag("compress"), name, ("prune", "cluster"))
-        seed = self.calibration_seed
-        require(seed is None or seed >= 0, flag("calibration_seed"), "at least 0", seed)
+        self._seed("calibration_seed")
 
 
 @dataclass(frozen=True)
@@ -248,7 +254,7 @@ class RunConfig(Section):
     accept_versions: bool = option(False, "go on from stages that other versions of packages made")
 
     def check(self) -> None:
-        self._at_least(0, "seed")
+        self._seed("seed")
         self._positive("threads")
         require(self.threads is None or self.threads <= 1024, flag("threads"), "at most 1024", self.threads)
 
@@ -300,8 +306,9 @@ class Config:
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The nested settings of a TOML preset. Raises `UserError` where it cannot be read."""
     path = Path(path)
+    require_file(path, "--config")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark first
     except OSError as error:
         raise UserError(
             f"--config must be a readable TOML file. Got {str(path)!r} ({error.strerror})."

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+LONGEST = 1000  # characters of a value in an error
+
 
 class UserError(Exception):
     """Something the user can put right. Its text is one line, complete in itself."""
@@ -26,7 +28,16 @@ def require(ok: Any, name: str, rule: str, got: Any, hint: str = "") -> None:
     kdtf.errors.UserError: alpha must be between 0 and 1. Got 1.5.
     """
     if not ok:
-        raise UserError(f"{name} must be {rule}. Got {got!r}." + (f" {hint}" if hint else ""))
+        raise UserError(f"{name} must be {rule}. Got {_shown(got)}." + (f" {hint}" if hint else ""))
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it; the beginning of a long one."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "something nested too deeply to be shown"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def require_known(name: str, value: str, known: Iterable[str]) -> None:

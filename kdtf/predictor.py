@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tokenize
 import warnings
@@ -41,6 +42,8 @@ NPY_MAGIC = b"\x93NUMPY"
 MOST_SIDE = 8192  # px: what a card may ask images to be prepared to
 FULL_16_BIT = (0, 65535)
 BITS_12 = 4096
+TEMPERATURES = (0.001, 1000.0)  # from and to, of a card; kdtf fits them between 0.05 and 20
+FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # how text begins that spreadsheets run
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
 # What decoders raise, between them, on damaged or hostile files.
 UNREADABLE = (
@@ -78,6 +81,10 @@ def read_bundle(path: str | Path) -> tuple[bytes, dict[str, Any]]:
         raise BundleError(f"{beside} must be valid JSON. It is not: {error}.") from None
     if not _describes_a_student(card):
         raise BundleError(f"{beside} must describe a kdtf student. It does not.")
+    least, most = TEMPERATURES
+    if not least <= card.get("temperature", 1.0) <= most:
+        rule = f"a temperature between {least:g} and {most:g}"
+        raise BundleError(f"{beside} must have {rule}. Got {card['temperature']!r}.")
     if hashlib.sha256(model).hexdigest() != card["sha256"]:
         raise BundleError(f"{path} must be the file its .json was written for. Their sha256 differ.")
     return model, card
@@ -325,8 +332,27 @@ class Predictor:
             yield Waiting(str(file), i, pixels, _small(values.shape[1::-1], self.shape))
 
 
+def cell(value: Any) -> Any:
+    """A cell of a CSV file: text that spreadsheets would take for a formula gets a ' before it.
+
+    They show such a cell as the text behind the ' and run nothing (OWASP, CSV injection). Text that
+    begins with ' and would be a formula behind it gets another one, so that `text_of` gives every text
+    back. Numbers stay.
+    """
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+
+def text_of(cell: Any) -> Any:
+    """What `cell` was given."""
+    formula = isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell)
+    return cell[1:] if formula else cell
+
+
 def saved(rows: Iterable[Row], classes: tuple[str, ...], path: str | Path) -> Iterator[Row]:
-    """Pass `rows` on, each written as a line of CSV; `path` appears, whole, after the last of them."""
+    """Pass `rows` on, each written as a line of CSV; `path` appears, whole, after the last of them.
+
+    Texts are written as by `cell`: the names of files and classes are anybody's.
+    """
     part = f"{path}.{os.getpid()}.part"
     try:
         # file names may hold bytes that are no UTF-8
@@ -335,7 +361,7 @@ def saved(rows: Iterable[Row], classes: tuple[str, ...], path: str | Path) -> It
             table = csv.DictWriter(file, columns + [f"p {name}" for name in classes], lineterminator="\n")
             table.writeheader()
             for row in rows:
-                table.writerow(row.record(classes))
+                table.writerow({column: cell(value) for column, value in row.record(classes).items()})
                 yield row
         os.replace(part, path)
     finally:

@@ -61,6 +61,10 @@ class Section:
             value, kind = getattr(self, f.name), kinds[f.name]
             value = tuple(value) if isinstance(value, list) else value
             require(_fits(value, kind), flag(f.name), f"of type {_type_name(kind)}", value)
+            texts = [
+                text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)
+            ]
+            require("\0" not in "".join(texts), flag(f.name), "text without characters of value 0", value)
             object.__setattr__(self, f.name, _as_declared(value, kind))
         self.check()
         for f in fields(self):
@@ -79,6 +83,17 @@ class Section:
         for name in names:
             value = getattr(self, name)
             require(value >= least, flag(name), f"at least {least}", value)
+
+    def _different(self, *names: str) -> None:
+        for name in names:
+            values = getattr(self, name)
+            require(len(set(values)) == len(values), flag(name), "values that all differ", list(values))
+
+    def _seed(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(value is None or value >= 0, flag(name), "at least 0", value)
+            require(value is None or value < 2**32, flag(name), f"at most {2**32 - 1}", value)
 
     def _fraction(self, *names: str) -> None:
         for name in names:

@@ -1,40 +1,77 @@
 """The folders under `work/`: what is in a finished one, what is said of it, who works in one that is not.
 
 A part folder is named after its stage and belongs to one process, which holds the lock of its file `running`.
+A link to a folder is read as that folder, and where it is in the way it is taken away itself: nothing is
+written or removed where it leads.
 """
 
+import errno
 import fcntl
 import json
 import os
 import re
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .files import PART, aside, file_digest
+from .files import PART, aside, discard, file_digest, is_left
 
 CHECKPOINT = "checkpoint"
 NOTE = "stage.json"
 RUNNING = "running"  # locked while a stage is made; only a process that died leaves it behind
 STAGE = re.compile(r"(?P<name>.+)-(?P<key>[0-9a-f]{16})")
 EARLIER = "of an earlier kdtf, not used; --fresh removes it"
+DAY, YEARS = 24 * 60 * 60, 1e9  # seconds: after which what is begun counts as left; that no stage takes
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """What a finished stage says of itself: kind, version, settings, inputs, made_with, seconds, sha256."""
-    return json.loads((folder / NOTE).read_text())
+    """What a finished stage says of itself: kind, version, settings, inputs, made_with, seconds, sha256.
+
+    One of an earlier kdtf has fewer parts. Raises `OSError` where there is none, `ValueError` where it is not
+    as this program writes it.
+    """
+    path = folder / NOTE
+    if not path.is_file():  # a pipe would be waited for
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+    if not _is_note(note):
+        raise ValueError(f"{path} is no note of a stage")
+    return note
+
+
+def _is_note(note: Any) -> bool:
+    """Whether a JSON value has the parts of a note, in their types."""
+    if not isinstance(note, dict):
+        return False
+    seconds = note.get("seconds")
+    timed = isinstance(seconds, int | float) and 0 <= seconds < YEARS
+    if not (timed and _is_table(note.get("sha256"), str)):
+        return False
+    return "kind" not in note or (
+        isinstance(note["kind"], str)
+        and isinstance(note.get("settings"), dict)
+        and _is_table(note.get("environment"), str | bool)
+        and _is_table(note.get("inputs"), str)
+        and _is_table(note.get("made_with"), str)
+        and _is_table(note.get("made_of", {}), str | None)
+    )
+
+
+def _is_table(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is an object whose values are all of a kind."""
+    return isinstance(value, dict) and all(isinstance(own, kind) for own in value.values())
 
 
 def damaged_files(folder: Path) -> list[str]:
     """The files of a stage's folder that are missing or not what was written, its note among them."""
     try:
-        note = read_note(folder)
-        whole = isinstance(note["seconds"], int | float)
-        if "kind" in note:  # of an earlier kdtf it has fewer parts
-            whole = whole and isinstance(note["made_with"], dict) and isinstance(note["environment"], dict)
-        return changed_files(folder, note["sha256"]) if whole else [NOTE]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return changed_files(folder, read_note(folder)["sha256"])
+    except (OSError, ValueError):
         return [NOTE]
 
 
@@ -87,6 +124,41 @@ def stage_of_part(folder: Path) -> str | None:
     return match and match[1]
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder under `work/` is a stage of this program, finished or begun, and no process is in it.
+
+    A finished one bears a note, a begun one its name. Neither is a link.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if stage_of_part(folder):
+        return not in_work(folder)
+    with suppress(OSError, ValueError):
+        return bool(STAGE.fullmatch(folder.name) and read_note(folder))
+    return False
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Take away what processes that are no more left half written in a folder.
+
+    A checkpoint stays, because its stage goes on from it; so does for a day the sign that a stage was cut
+    off, which is told when it is made again.
+    """
+    for item in folder.glob(f".*{PART}"):
+        with suppress(OSError):  # somebody else was quicker, or it is not ours to remove
+            if is_left(item, DAY) and not _is_of_use(item):
+                discard(item)
+
+
+def _is_of_use(part: Path) -> bool:
+    """Whether a stage goes on in this folder, or will."""
+    if part.is_symlink() or not part.is_dir():
+        return False
+    if any(part.glob(f"{CHECKPOINT}*")):
+        return True
+    return (part / RUNNING).exists() and (in_work(part) or time.time() - part.stat().st_mtime < DAY)
+
+
 def locked(path: Path, *, create: bool) -> int | None:
     """A descriptor that holds the lock of a file, or None where another process does or there is none."""
     flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY  # to ask is allowed on a read-only disk
@@ -129,4 +201,4 @@ def clear(folder: Path, keep: tuple[str, ...]) -> None:
     """Remove what is in a folder, but for names that begin with one of `keep`."""
     for item in list(folder.iterdir()):
         if not item.name.startswith(keep):
-            shutil.rmtree(item) if item.is_dir() else item.unlink()
+            discard(item)

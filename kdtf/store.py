@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,21 +16,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, require
-from .files import PART, aside, disk_errors, file_digest, replace_folder, written_aside
+from .errors import require
+from .files import PART, aside, discard, disk_errors, file_digest, replace_folder, written_aside
+from .predictor import cell
 from .stage_folders import (
     CHECKPOINT,
     NOTE,
     RUNNING,
-    STAGE,
     changed_files,
     clear,
     damaged_files,
     in_work,
+    is_ours,
     locked,
     new_part,
     read_note,
-    stage_of_part,
+    remove_leftovers,
 )
 from .tasks import Task
 from .versions import versions
@@ -56,7 +56,8 @@ class Stage:
 class Store:
     """The results folder `root`, made if need be. Raises `UserError` where it cannot be written to.
 
-    `warn` hears of a finished stage that was found damaged and is made again.
+    Its folder `work` is made with the first stage, or when the folder is locked. `warn` hears of a finished
+    stage that was found damaged and is made again.
     """
 
     def __init__(self, root: str | Path, warn: Callable[[str], None] = lambda text: None):
@@ -65,32 +66,48 @@ class Store:
         self.outputs: dict[str, str] = {}  # files of the results folder and their digests
         self._sound: set[str] = set()  # stages whose digests this process has compared, or made
         with disk_errors(self.root):
-            self.work.mkdir(parents=True, exist_ok=True)
-            probe = aside(self.work / "probe")
-            probe.write_bytes(b"")
-            probe.unlink()
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._probe(self.work if self.work.is_dir() else self.root)
+
+    @staticmethod
+    def _probe(folder: Path) -> None:
+        """Raise `OSError` where nothing can be written into a folder."""
+        probe = aside(folder / "probe")
+        probe.write_bytes(b"")
+        probe.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs out of this folder. The lock dies with the process. Raises `UserError`."""
-        folder = os.open(self.work, os.O_RDONLY)  # locked itself: a lock file would be left behind
+        """Keep other runs out of this folder. The lock dies with the process. Raises `UserError`.
+
+        What a run that was killed left half written is taken away.
+        """
+        with disk_errors(self.root):
+            self.work.mkdir(exist_ok=True)
+            folder = os.open(self.work, os.O_RDONLY)  # locked itself: a lock file would be left behind
         try:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 hint = "Wait for the other run, or choose another folder."
                 require(False, "--results", "a folder that no other run is using", str(self.root), hint)
+            for own in (self.root, self.work):
+                remove_leftovers(own)
             yield
         finally:
             os.close(folder)
 
     def forget_stages(self) -> None:
-        """Remove every stage, finished or begun. What this program did not make stays."""
-        for folder in self.work.iterdir():
-            finished = STAGE.fullmatch(folder.name) and (folder / NOTE).is_file()
-            left = stage_of_part(folder) and not in_work(folder)
-            if (finished or left) and folder.is_dir() and not folder.is_symlink():
-                shutil.rmtree(folder)
+        """Remove every stage, finished or begun. What this program did not make stays.
+
+        Raises `UserError` where `work` is a link: whose stages lie where it leads is not known.
+        """
+        rule = "given where work/ is a folder of these results, not a link to another one"
+        hint = "Remove the link, or choose another --results."
+        require(not self.work.is_symlink(), "--fresh", rule, str(self.work), hint)
+        with disk_errors(self.root):
+            for folder in filter(is_ours, list(self.work.iterdir())):
+                discard(folder)
         self._sound.clear()
 
     # Outputs
@@ -100,19 +117,27 @@ class Store:
         return self.root / name
 
     def write(self, name: str, content: bytes | str) -> Path:
-        """Write a whole file or none: aside, flushed, then renamed over `name`."""
+        """Write a whole file or none: aside, flushed, then renamed over `name`.
+
+        Text is UTF-8; what of it is none, as bytes of a file's name may be, is written as JSON escapes it.
+        """
+        content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
         with disk_errors(self.root), written_aside(self.path(name)) as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
         self.outputs[name] = file_digest(self.path(name))
         return self.path(name)
 
     def write_csv(
         self, name: str, rows: Iterable[dict[str, Any]], columns: Iterable[str] | None = None
     ) -> Path:
-        """Rows of records as CSV, floats to six significant digits; `columns` where there may be no row."""
+        """Rows of records as CSV, floats to six significant digits; `columns` where there may be no row.
+
+        Texts and names of columns are written as by `predictor.cell`, which `report.csv_files` undoes.
+        """
         import pandas as pd
 
-        table = pd.DataFrame(list(rows), columns=columns and list(columns))
+        lines = [{cell(column): cell(value) for column, value in row.items()} for row in rows]
+        table = pd.DataFrame(lines, columns=columns and [cell(column) for column in columns])
         return self.write(name, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
     def write_json(self, name: str, value: Any) -> Path:
@@ -134,6 +159,9 @@ class Store:
         except FileNotFoundError:  # never made, or taken away by another process meanwhile
             self._sound.discard(folder.name)
             return None
+        except ValueError:  # edited since it was looked at
+            self._sound.discard(folder.name)
+            return self.find(task)
         self._sound.add(folder.name)
         return stage
 
@@ -146,7 +174,8 @@ class Store:
                 with suppress(OSError):  # and yet another one
                     os.replace(taken, folder)
                     return False
-            shutil.rmtree(taken, ignore_errors=True)
+            with suppress(OSError):
+                discard(taken)
         return True
 
     def remove(self, task: Task) -> None:
@@ -156,7 +185,8 @@ class Store:
         with suppress(FileNotFoundError):
             taken = aside(folder)
             os.replace(folder, taken)
-            shutil.rmtree(taken, ignore_errors=True)
+            with suppress(OSError):
+                discard(taken)
 
     def content(self, task: Task) -> str | None:
         """16 hex digits over the files of a task's finished stage; None where there is none."""
@@ -190,8 +220,7 @@ class Store:
                 break
         started = time.perf_counter()
         with disk_errors(self.root), self._part(task) as part:
-            with self._unreadable_inputs():
-                make(part)
+            make(part)
             _clear_checkpoints(part)
             seconds = round(time.perf_counter() - started, 3)
             self._write_note(part, task, seconds)
@@ -199,9 +228,14 @@ class Store:
         self._sound.add(task.folder)
         return Stage(self.work / task.folder, task.key, False, seconds)
 
+    def _parts(self, task: Task) -> list[Path]:
+        """The folders in which a task's stage is made, or was; no links, where nothing is to be written."""
+        parts = sorted(self.work.glob(f".{task.folder}.*{PART}"))
+        return [part for part in parts if not part.is_symlink()]
+
     def _waited_for_another(self, task: Task) -> bool:
         """Wait until a process that makes the same stage has ended, well or not; whether there was one."""
-        for part in self.work.glob(f".{task.folder}.*{PART}"):
+        for part in self._parts(task):
             with suppress(FileNotFoundError):
                 descriptor = os.open(part / RUNNING, os.O_RDONLY)
                 try:
@@ -213,20 +247,9 @@ class Store:
         return False
 
     @contextmanager
-    def _unreadable_inputs(self) -> Iterator[None]:
-        """Blame a file elsewhere that cannot be read on itself, not on the results folder."""
-        try:
-            yield
-        except OSError as error:
-            if error.filename is None or Path(str(error.filename)).resolve().is_relative_to(
-                self.root.resolve()
-            ):
-                raise
-            raise UserError(f"{error.filename} must be readable. It is not ({error.strerror}).") from None
-
-    @contextmanager
     def _part(self, task: Task) -> Iterator[Path]:
         """A folder of this process alone to make a stage in, with the checkpoint of an earlier try."""
+        self.work.mkdir(exist_ok=True)
         part = aside(self.work / task.folder)
         lock = self._adopt(task, part)
         if lock is None:
@@ -244,7 +267,7 @@ class Store:
 
     def _adopt(self, task: Task, part: Path) -> int | None:
         """Make `part` of a folder that a process left which is no more; the descriptor of its lock."""
-        for left in sorted(self.work.glob(f".{task.folder}.*{PART}")):
+        for left in self._parts(task):
             cut_off = (left / RUNNING).exists()
             if not cut_off and not any(left.glob(f"{CHECKPOINT}*")):
                 continue  # what `remove` and `replace_folder` are taking away
@@ -282,11 +305,12 @@ class Store:
             if damaged_files(final):
                 replace_folder(part, final)
             else:
-                shutil.rmtree(part)
+                discard(part)
         (final / RUNNING).unlink(missing_ok=True)
-        for left in self.work.glob(f".{task.folder}.*{PART}"):
-            if not in_work(left):  # of tries that died
-                shutil.rmtree(left, ignore_errors=True)
+        for left in self._parts(task):
+            with suppress(OSError):
+                if not in_work(left):  # of tries that died
+                    discard(left)
 
     def written(self, task: Task, make: Callable[[], object], reads: Iterable[Path]) -> Stage:
         """A stage whose `make()` writes files of the results folder itself, by `write`.
@@ -299,7 +323,7 @@ class Store:
 
         def noting(folder: Path) -> None:
             for other in self.work.glob(f"{task.name}-{'[0-9a-f]' * 16}"):
-                shutil.rmtree(other)
+                discard(other)
             others, self.outputs = self.outputs, {}
             try:
                 make()

@@ -1,16 +1,63 @@
 """Where the real data lie, and small finished runs that several tests look at."""
 
+import functools
+import gc
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_run import CLASSES, QUICK, SHAPE, SMALL, made_once, pictures_of_one_pixel
+from small_run import (
+    CLASSES,
+    QUICK,
+    SHAPE,
+    SMALL,
+    made_once,
+    pictures_without_drawings,
+    teachers_of_one_convolution,
+)
 
 from kdtf.cli.entry import main
 from kdtf.data import phantom
+
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # as many workers as cores: more threads would only wait for each other
+    for library in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM"):
+        os.environ.setdefault(f"{library}_THREADS", "1")
+
+LONG = (
+    "runs",
+    "project",
+    "cli",
+    "distill",
+)  # packages of tests that take longest: begun first, to end together
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(LONG)))
+
+
+@functools.cache  # once a moment: only to count what is frozen takes 70 ms
+def freeze_tensorflow(moment: str) -> None:
+    """Spare the garbage collector the million objects of TensorFlow, which live as long as the process."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    if "tensorflow" in sys.modules:  # imported at the head of some modules of tests
+        freeze_tensorflow("imported")
+
+
+def pytest_runtest_teardown() -> None:
+    if "tensorflow" in sys.modules:
+        freeze_tensorflow("used")
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +96,11 @@ def finished(tiny, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def _small(tiny, tmp_path_factory) -> Path:
     def run(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch, pictures_of_one_pixel():
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            pictures_without_drawings(),
+            teachers_of_one_convolution(),
+        ):
             patch.chdir(folder)
             assert main(["--data", str(tiny), "--results", "r", *SMALL]) == 0
 
@@ -57,20 +108,22 @@ def _small(tiny, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def small(_small, tmp_path, monkeypatch) -> Path:
+def small(_small, tmp_path, monkeypatch) -> Iterator[Path]:
     """A results folder to change: a copy of a smaller run than `finished`, `r` in the working folder.
 
-    The run was told "r" too, which its report and manifest quote.
+    The run was told "r" too, which its report and manifest quote. Its teacher is a single convolution, which
+    is what a test builds too that goes on with it.
     """
     shutil.copytree(_small / "r", tmp_path / "small" / "r")
     monkeypatch.chdir(tmp_path / "small")
-    return Path("r")
+    with teachers_of_one_convolution():
+        yield Path("r")
 
 
 @pytest.fixture
 def blank() -> Iterator[None]:
-    """Pictures of one pixel, for a run of whose pictures the test asks nothing."""
-    with pictures_of_one_pixel():
+    """Pictures without drawings, for a run of whose pictures the test asks nothing."""
+    with pictures_without_drawings():
         yield
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import harmful_trees
 import numpy as np
 from PIL import Image
 
@@ -37,6 +38,7 @@ class Outcome(NamedTuple):
     seconds: float
     memory: int
     changed: list[str]
+    wrong: str = ""  # what a result that was called right is not
 
     def broken(self) -> str:
         """Which part of the contract does not hold, or ""."""
@@ -47,6 +49,8 @@ class Outcome(NamedTuple):
             return f"not one line: {self.error[-600:]}"
         if self.changed:
             return f"changed {self.changed}"
+        if self.wrong:
+            return self.wrong
         if self.memory > MEMORY:
             return f"{self.memory / 2**20:.0f} MiB"
         return "" if self.seconds < SECONDS else f"{self.seconds:.0f} s"
@@ -265,6 +269,11 @@ def finished(folder: Path, bundle: Path):
     return files, ["report", "--results", "r"]
 
 
+def trees(folder: Path, bundle: Path):
+    """What the tree is, `attempt` draws: every try has another."""
+    return [], ["prepare", "images", "--out", "out/F", "--size", "8", "--workers", "1"]
+
+
 RESULTS: dict[str, Path] = {}  # "folder": a finished run, where there is one
 KINDS: dict[str, Callable] = {
     "npy": npy,
@@ -276,6 +285,7 @@ KINDS: dict[str, Callable] = {
     "dicom": dicom,
     "image npy": array_image,
     "prepare": prepare,
+    "trees": trees,
     "toml": toml,
     "csv": table,
     "tflite": tflite,
@@ -292,6 +302,8 @@ def attempt(kind: str, folder: Path, bundle: Path, rng: random.Random) -> tuple[
     folder.mkdir(parents=True)
     (folder / "out").mkdir()
     files, argv = KINDS[kind](folder, bundle)
+    if kind == "trees":
+        return _attempt_tree(folder, argv, rng)
     path = rng.choice(sorted(files))
     how, content = harm(path.read_bytes(), rng)
     path.write_bytes(content)
@@ -299,6 +311,21 @@ def attempt(kind: str, folder: Path, bundle: Path, rng: random.Random) -> tuple[
         resigned(path)
     out = folder / ("r" if kind == "report" else "out")
     return f"{path.name} {how}", obey(argv, folder, out)
+
+
+def _attempt_tree(folder: Path, argv: list[str], rng: random.Random) -> tuple[str, Outcome]:
+    """A tree of folders with a harmed image, read with the flags that say what it is, or without."""
+    shape = rng.choice([*harmful_trees.SHAPES])
+    tree = harmful_trees.SHAPES[shape](rng)
+    flags = rng.choice([tree.flags, ()])
+    path = rng.choice(harmful_trees.grow(tree, folder / "images", rng))
+    how, content = harm(path.read_bytes(), rng)
+    path.write_bytes(content)
+    outcome = obey([*argv, *flags], folder, folder / "out")
+    harmed = path.relative_to(folder / "images").as_posix()
+    reason = harmful_trees.wrong(tree, flags, outcome.code, folder / "out/F", harmed)
+    what = f"{shape} {[*tree.meaning][:4]} {' '.join(flags)}; {harmed} {how}"
+    return what, outcome._replace(wrong=reason)
 
 
 # Made by hand: what no flipped bit would find

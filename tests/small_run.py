@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +39,27 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+def one_convolution(pixels: object) -> object:
+    """The feature maps of a teacher that costs no time."""
+    from keras import layers
+
+    return layers.Conv2D(8, 3, strides=4, activation="relu")(pixels)
+
+
+@contextmanager
+def teachers_of_one_convolution(
+    maps: Callable[[object], object] = one_convolution,
+) -> Iterator[None]:
+    """Every teacher on a single convolution, or on other `maps`, its preprocessing, neck and head kept."""
+    from kdtf.models import networks
+    from kdtf.models.registry import Teacher
+
+    build = networks.as_application(maps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Teacher, "build", lambda row, input_shape, weights, **unused: build(input_shape))
+        yield
+
+
 @contextmanager
 def pictures_of_one_pixel() -> Iterator[None]:
     """Figures are drawn and not rendered, which takes a third of a small run."""
@@ -47,6 +69,23 @@ def pictures_of_one_pixel() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save)
+        yield
+
+
+@contextmanager
+def pictures_without_drawings() -> Iterator[None]:
+    """Every picture has its record computed and is an empty figure of one pixel: to draw takes a second more.
+
+    Which run draws what: `finished` all that a teacher and its students have, a run with a frontier, one
+    with an ensemble and one with rules that were tried and a baseline what these add.
+    """
+    from kdtf.report import gallery
+
+    def draw(record: object, *, synthetic: bool = False) -> Figure:
+        return Figure()
+
+    with pytest.MonkeyPatch.context() as patch, pictures_of_one_pixel():
+        patch.setattr(gallery, "GALLERY", tuple(replace(row, draw=draw) for row in gallery.GALLERY))
         yield
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import sys
 import typing
 from collections.abc import Collection
@@ -54,6 +55,13 @@ def program_name() -> str:
     """What the program was called as: main.py, kdtf, or python -m kdtf."""
     program = Path(sys.argv[0])
     return "python -m kdtf" if program.name == "__main__.py" else program.name or "kdtf"
+
+
+def command_line(*arguments: str) -> str:
+    """A command of this program that can be given to a shell, as the program itself was called."""
+    name = program_name()
+    script = Path(sys.argv[0]).suffix == ".py" and name != "python -m kdtf"
+    return f"{f'python {shlex.quote(sys.argv[0])}' if script else name} {shlex.join(arguments)}"
 
 
 def new_parser(command: str, usage: str, description: str) -> Parser:

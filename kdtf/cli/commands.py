@@ -1,15 +1,19 @@
 """The commands beside a run of the pipeline: each reads its own arguments, calls one module and prints."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, require
-from .arguments import Parser, add_section, new_parser
-from .terminal import Terminal, one_line, print_costs, print_texts
+from ..files import disk_errors, require_file
+from ..words import plural
+from .arguments import Parser, add_section, command_line, new_parser
+from .streams import new_terminal
+from .terminal import Terminal, one_line, print_costs, print_outline, print_texts
 
 if TYPE_CHECKING:
     from ..predictor import Row
@@ -25,10 +29,14 @@ def run_prepare(argv: list[str]) -> None:
     parser.add_argument("source", metavar="SOURCE", help="folder of images by class, or an .npz file")
     add_section(parser, PrepareConfig())
     values = vars(parser.parse_args(argv))
-    summary = prepare(Path(values.pop("source")), PrepareConfig(**values), Terminal())
+    source, settings = Path(values.pop("source")), PrepareConfig(**values)
+    summary = prepare(source, settings, new_terminal(), print_outline)
+    if settings.dry_run:
+        print("Nothing was written: --dry-run.")
+        return
     counts = ", ".join(f"{count} {split}" for split, count in summary.counts.items())
-    classes = f"{len(summary.classes)} classes; {summary.skipped} skipped"
-    print(f"{summary.out}: {counts}; {classes}. See provenance.json.")
+    classes = f"{len(summary.classes)} {plural(len(summary.classes), 'class', 'classes')}"
+    print(f"{summary.out}: {counts}; {classes}; {summary.skipped} skipped. See provenance.json.")
 
 
 def run_fetch(argv: list[str]) -> None:
@@ -44,12 +52,17 @@ def run_fetch(argv: list[str]) -> None:
         for name, source in SOURCES.items():
             print(f"{name:<22} {source.file}, licence: {source.licence}")
         for name in INSTRUCTIONS:
-            print(f"{name:<22} behind an account: `fetch {name}` says how to get it")
+            print(f"{name:<22} behind an account: `{command_line('fetch', name)}` says how to get it")
     elif arguments.name in INSTRUCTIONS:
-        print(INSTRUCTIONS[arguments.name])
+        behind = INSTRUCTIONS[arguments.name]
+        print(f"Kaggle wants an account: sign in, open {behind.page}, download and unpack it. Or:")
+        print(f"  {shlex.join(behind.download)}")
+        print(f"Then, where the folder {behind.folder} is:\n  {command_line(*behind.use)}")
     else:
-        path = fetch(arguments.name, Path(arguments.out), Terminal())
-        print(f"{path}: hand it to {'--data' if path.suffix == '.npz' else 'prepare'}.")
+        path = fetch(arguments.name, Path(arguments.out), new_terminal())
+        what = "made into arrays" if path.is_dir() else "looked over; without `audit` it is run"
+        use = SOURCES[arguments.name].use_of(path)
+        print(f"{path} is there. It is {what} by\n  {command_line(*use)}")
 
 
 def run_reports(argv: list[str]) -> None:
@@ -64,9 +77,10 @@ def run_reports(argv: list[str]) -> None:
     add_section(parser, TextConfig())
     values = vars(parser.parse_args(argv))
     file, settings = Path(values.pop("csv")), TextConfig(**values)
+    require_file(file, "FILE.csv")
     read_corpus(file, settings)  # a bad file leaves no results folder behind
     store = Store(settings.results)
-    print_texts(classify_reports(file, settings, store, Terminal()), store.root)
+    print_texts(classify_reports(file, settings, store, new_terminal()), store.root)
 
 
 def run_page(argv: list[str]) -> None:
@@ -81,9 +95,19 @@ def run_page(argv: list[str]) -> None:
     text = "folder that npm put LiteRT.js in [web/node_modules, else node_modules]"
     parser.add_argument("--node-modules", metavar="DIR", type=Path, default=None, help=text)
     arguments = parser.parse_args(argv)
+    for bundle in arguments.bundles:
+        _require_bundle(bundle, "BUNDLE")
     with native_noise():
         page = build(list(map(Path, arguments.bundles)), Path(arguments.out), arguments.node_modules)
     print(f"{page}: serve it with any web server, `python -m http.server` say. See README.txt there.")
+
+
+def _require_bundle(path: str, name: str) -> None:
+    """Raise `UserError` where a bundle cannot be two files: what is not there the predictor says."""
+    file = Path(path)
+    require(file.name, name, "a .tflite file with its .json beside it", path)
+    for own in (file, file.with_suffix(".json")):
+        require_file(own, name)
 
 
 @contextmanager
@@ -102,17 +126,20 @@ def run_predict(argv: list[str]) -> None:
 
     An image that cannot be read is told on stderr, and at the end the exit code is 2.
     """
-    from ..files import disk_errors
     from ..native_log import native_noise
     from ..predictor import Predictor, saved
 
     arguments = _predict_parser().parse_args(argv)
     out = Path(arguments.csv) if "csv" in arguments else None
-    fits = out is None or (out.absolute().parent.is_dir() and not out.is_dir())
+    # a device is not replaced by a table
+    fits = out is None or (out.absolute().parent.is_dir() and (out.is_file() or not out.exists()))
     require(fits, "--csv", "a file in a folder that exists", str(out))
     require(arguments.threads > 0, "--threads", "positive", arguments.threads)
-    terminal = Terminal()
-    with bundle_errors(), disk_errors(out or "", "--csv", "Nothing was written."):
+    _require_bundle(arguments.bundle, "FILE.tflite")
+    for image in arguments.images:
+        require_file(image, "IMAGE")
+    terminal = new_terminal()
+    with bundle_errors(), disk_errors(out, "--csv", "Nothing was written.") if out else nullcontext():
         with native_noise():
             predictor = Predictor(arguments.bundle, arguments.threads)
         if "training_images" not in predictor.card:
@@ -124,7 +151,7 @@ def run_predict(argv: list[str]) -> None:
     require(some, "IMAGE", "an image, or a folder that holds any", " ".join(arguments.images))
     if out:
         summary = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
-        print(f"{out}: {counts.total()} images: {summary}.")
+        print(one_line(f"{out}: {counts.total()} {plural(counts.total(), 'image')}: {summary}."))
     if unread:
         raise UserError(f"{unread} of the images could not be read: see above.")
 
@@ -183,7 +210,7 @@ def run_bench(argv: list[str]) -> None:
     parser.add_argument("--results", metavar="DIR", help="folder for bench.csv [Results]", default="Results")
     arguments = parser.parse_args(argv)
     require(arguments.threads > 0, "--threads", "positive", arguments.threads)
-    terminal, costs = Terminal(), []
+    terminal, costs = new_terminal(), []
     with bundle_errors(), terminal.bar("measuring", len(arguments.files)) as advance:
         for file in arguments.files:
             with native_noise():
@@ -195,7 +222,7 @@ def run_bench(argv: list[str]) -> None:
 
 def run_c_array(argv: list[str]) -> None:
     """`c-array FILE.tflite`: a student as C source for microcontrollers."""
-    from ..files import disk_errors, written_aside
+    from ..files import written_aside
     from ..tflite.c_source import c_source
 
     description = "Write a student and its labels as student.h and student.cc."
@@ -203,6 +230,7 @@ def run_c_array(argv: list[str]) -> None:
     parser.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
     parser.add_argument("--out", metavar="DIR", help="folder for the two files [.]", default=".")
     arguments = parser.parse_args(argv)
+    _require_bundle(arguments.bundle, "FILE.tflite")
     with bundle_errors(), disk_errors(arguments.out, "--out", ""):
         model, card = _micro_bundle(Path(arguments.bundle))
         for name, text in c_source(model, card).items():

@@ -3,18 +3,26 @@
 `runs` is imported once the arguments have been found good: it takes half a second.
 """
 
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 from ..config import DataConfig
 from ..errors import UserError
+from ..files import require_file
+from ..words import plural
 from .arguments import Parser, read_config, run_parser
 from .commands import COMMANDS
-from .terminal import Terminal, print_summary
+from .streams import new_terminal
+from .terminal import print_summary
 
 AUDIT_SETTINGS = (
     *("preset", "config", *(f.name for f in fields(DataConfig))),
     *("results", "seed", "accept_versions"),
+)
+# what tables and a manifest that were edited or cut short raise, between them
+UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError),
 )
 
 
@@ -24,7 +32,7 @@ def run_all(argv: list[str]) -> None:
     config = read_config(argv, run_parser(usage=usage))
     from ..runs.session import run_config
 
-    result = run_config(config, Terminal())
+    result = run_config(config, new_terminal())
     print_summary(result.summary, Path(config.run.results), synthetic=result.synthetic)
 
 
@@ -35,7 +43,7 @@ def run_audit(argv: list[str]) -> None:
     config = read_config(argv, parser)
     from ..runs.session import audit_run
 
-    audit_run(config, Terminal())
+    audit_run(config, new_terminal())
     tables = "audit.csv, audit_pairs.csv and pictures of the worst pairs"
     print(f"The audit is in {Path(config.run.results)}: {tables}.")
 
@@ -53,7 +61,8 @@ def run_status(argv: list[str]) -> None:
     states = [row["state"] for row in rows]
     finished, earlier = states.count("stands"), states.count(EARLIER)
     unused = f", {earlier} of an earlier kdtf" if earlier else ""
-    print(f"{root}: {finished} finished stages, {len(rows) - finished - earlier} to be made{unused}.")
+    stages = f"{finished} finished {plural(finished, 'stage')}"
+    print(f"{root}: {stages}, {len(rows) - finished - earlier} to be made{unused}.")
 
 
 def run_report(argv: list[str]) -> None:
@@ -63,15 +72,23 @@ def run_report(argv: list[str]) -> None:
 
     description = "Make report.html again from the tables and pictures of a finished run."
     folder = _results_folder(argv, run_parser("report", "[--results DIR]", description, ("results",)))
+    _require_files(folder)
     try:
         page = render(folder)
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"--results must hold the tables of a finished run as it wrote them. {str(folder)!r} does not: "
             f"{reason}. The run's own command makes them again."
         ) from None
     print(f"Written: {Store(folder).write('report.html', page)}")
+
+
+def _require_files(folder: Path) -> None:
+    """Raise `UserError` where something in a results folder is no file that ends."""
+    with suppress(OSError):  # no folder, or none that can be read: `render` says so
+        for file in sorted(folder.iterdir()):
+            require_file(file, f"--results: {file.name}")
 
 
 def _results_folder(argv: list[str], parser: Parser) -> Path:

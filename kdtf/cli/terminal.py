@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ..prepare import Outline
     from ..tflite.bench import Cost
 
 
@@ -26,13 +27,13 @@ class Terminal(Progress):
         self.console = Console(file=os.fdopen(os.dup(2), "w"), soft_wrap=True, highlight=False)
 
     def say(self, text: str) -> None:
-        """One line about what is being done."""
-        self.console.print(text, markup=False)
+        """One line about what is being done; what cannot be printed is escaped: names are anybody's."""
+        self.console.print(one_line(text), markup=False)
 
     def warn(self, text: str) -> None:
         """One line that the reader of the results must see too; the same one is printed once."""
         if text not in self.warnings:
-            self.console.print(f"Warning: {text}", style="yellow", markup=False)
+            self.console.print(f"Warning: {one_line(text)}", style="yellow", markup=False)
         super().warn(text)
 
     @contextmanager
@@ -51,7 +52,7 @@ class Terminal(Progress):
             progress.TimeRemainingColumn(),
         )
         with progress.Progress(*columns, console=self.console) as bars:
-            task = bars.add_task(f"{title:<28}", total=total)
+            task = bars.add_task(f"{one_line(title):<28}", total=total)
             yield lambda done: bars.update(task, completed=done)
 
 
@@ -70,7 +71,33 @@ def print_summary(rows: list[dict], results: Path, *, synthetic: bool) -> None:
         last = row["teacher"] != after["teacher"]
         table.add_row(*(row[name] for name in names), *cells, end_section=last)
     console.print(table)
-    console.print(f"Everything is in {results}: start with report.html.", markup=False)
+    console.print(f"Everything is in {one_line(str(results))}: start with report.html.", markup=False)
+
+
+def print_outline(outline: "Outline") -> None:
+    """What `prepare` is going to write, on stdout: a line for each class and a column for each split.
+
+    Plain text, so that it can be searched. A reader that has gone away does not stop the import.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    splits = list(outline.counts)
+    rows = [("class", splits)]
+    for k, name in enumerate(outline.classes):
+        rows.append((name, [f"{outline.counts[split][k]:,}" for split in splits]))
+    rows.append((f"{len(outline.classes)} classes", [f"{sum(outline.counts[split]):,}" for split in splits]))
+    if any(split in outline.groups for split in splits):
+        rows.append(("groups", [f"{outline.groups.get(split, 0):,}" for split in splits]))
+    width = max(cell_len(name) for name, _ in rows)
+    sides = [max(5, *(len(cells[i]) for _, cells in rows)) for i in range(len(splits))]
+    folders = ", ".join(f"{split} is {folder}/" for split, folder in outline.folders.items())
+    lines = [f"{outline.source} is read as {outline.layout}{f': {folders}' if folders else ''}"]
+    for name, cells in rows:
+        numbers = "".join(f"  {cell:>{side}}" for cell, side in zip(cells, sides, strict=True))
+        lines.append(set_cell_size(name, width) + numbers)
+    lines += [f"unlabelled images: {outline.unlabelled:,}"] if outline.unlabelled else []
+    with suppress(BrokenPipeError):
+        print("\n".join(map(one_line, lines)), flush=True)
 
 
 def print_texts(rows: list[dict], results: Path) -> None:
@@ -84,7 +111,7 @@ def print_texts(rows: list[dict], results: Path) -> None:
         cells = [f"{row[k]:.3f}\n{row[f'{k}_low']:.3f} to {row[f'{k}_high']:.3f}" for k in scores]
         table.add_row(row["model"], *cells)
     console.print(table)
-    console.print(f"Everything is in {results}: reports_*.", markup=False)
+    console.print(f"Everything is in {one_line(str(results))}: reports_*.", markup=False)
 
 
 def print_costs(costs: list["Cost"], path: Path) -> None:

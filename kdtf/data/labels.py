@@ -12,7 +12,7 @@ def read_labels(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """({split: (N,) int64}, class names) of the splits' label arrays; `names` are the user's, or none.
 
-    Raises `UserError` unless every label is one of the classes and every class is in train.
+    Raises `UserError` unless every label is one of the classes, every class is in train and two are in val.
     """
     parsed = {split: _whole_labels(array) for split, array in files.items()}
     widths = {width for _, width in parsed.values() if width}
@@ -32,7 +32,16 @@ def read_labels(
     label = f"class {absent}" + (f" ({names[absent]})" if names and absent is not None else "")
     hint = "Labels count from 0 without gaps."
     require(absent is None, files["train"].name, "labels with every class in them", f"none of {label}", hint)
+    if "val" in labels:
+        _check_val(files["val"].name, labels["val"])
     return labels, names or tuple(f"class {k}" for k in range(count))
+
+
+def _check_val(name: str, labels: np.ndarray) -> None:
+    """Raise `UserError` where all val images are of one class: no class has a threshold then."""
+    present = np.unique(labels)
+    hint = "Every choice is made on val. Give images of other classes, or no val: it is then split off train."
+    require(len(present) > 1, name, "labels of at least two classes", f"class {present[0]} alone", hint)
 
 
 def _whole_labels(source: NamedArray) -> tuple[np.ndarray, int | None]:

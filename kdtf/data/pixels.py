@@ -74,6 +74,8 @@ def float_scale(pixels: Arrays, ranges: dict[tuple[str, str], PixelRange]) -> in
     whole = {pixels[at].name: r.high for at, r in ranges.items() if pixels[at].array.dtype.kind != "f"}
     hint = "They look like 0..1 pixels cast to integers: they lost their grey levels."
     require(not whole or max(whole.values()) > 1, "whole-number pixels", "0..255", "0..1 in all splits", hint)
+    cast = next((name for name, high in whole.items() if high == 1), None)  # black images end at 0
+    require(cast is None, f"whole-number pixels in {cast}", "0..255 as in the other splits", "0..1", hint)
     unit = {name: high for name, high in floats.items() if high <= 1 + SLACK}
     wider = {name: high for name, high in floats.items() if high > 1 + SLACK}
     if unit and wider:

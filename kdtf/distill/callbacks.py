@@ -8,6 +8,26 @@ import numpy as np
 from ..errors import UserError
 from ..evidence.choose import val_order
 
+LOST = 1e20  # numbers up to 3e38 are finite, but files multiply in another order and meet that end earlier
+LOWER = "Try a lower learning rate."
+
+
+def check_weights(model: keras.Model, phase: str) -> None:
+    """Raise `UserError` where a weight that was trained is not finite, or nearly so.
+
+    Val does not always show it: int8 in the loop clips what such weights make of an image.
+    """
+    for variable in model.trainable_variables:
+        largest = float(np.max(np.abs(np.asarray(variable)), initial=0.0))
+        if not largest < LOST:
+            raise UserError(
+                f"The weights of {phase} must stay {_rule(largest)}. One became {largest}. {LOWER}"
+            )
+
+
+def _rule(value: float) -> str:
+    return f"below {LOST:g}" if np.isfinite(value) else "finite"
+
 
 class History(keras.callbacks.Callback):
     """Keeps a history row an epoch, tells the progress bar, and stops on a loss that is not a number."""
@@ -17,16 +37,18 @@ class History(keras.callbacks.Callback):
         self.advance, self.phase, self.rows = advance, phase, rows
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Keep the row of an epoch. Raises `UserError` where the loss is not finite."""
+        """Keep the row of an epoch. Raises `UserError` where a loss is not finite, or nearly so.
+
+        On train it is of the weights before each update, so that what the last one did is seen on val alone.
+        """
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         values = {name: float(value) for name, value in logs.items()}
         self.rows.append({"epoch": epoch + 1, "phase": self.phase, **values, "learning_rate": rate})
-        loss = values["loss"]
-        if not np.isfinite(loss):
-            raise UserError(
-                f"The loss must stay finite. It became {loss} in epoch {epoch + 1} of {self.phase}. "
-                "Try a lower learning rate."
-            )
+        for name, where in (("loss", ""), ("val_loss", " on val")):
+            loss = values.get(name, 0.0)
+            if not abs(loss) < LOST:
+                when = f"in epoch {epoch + 1} of {self.phase}"
+                raise UserError(f"The loss{where} must stay {_rule(loss)}. It became {loss} {when}. {LOWER}")
         self.advance(epoch + 1)
 
 

@@ -1,10 +1,11 @@
 """`Distiller`: a student that learns from labels and from what a teacher says.
 
 Logits, and features where the loss takes them, come with the batch (cached: the quick way, and the only
-consistent one when the images are augmented) or from a live teacher. It trains; it neither exports nor saves
-anything of its own.
+consistent one when the images are augmented) or from a live teacher. It trains; what it exports is
+the student.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -32,12 +33,12 @@ class Distiller(keras.Model):
     """Minimise `alpha * CE(y, student) + (1 - alpha) * T^2 * KL(teacher || student)`, or another such rule.
 
     Args:
-        student: model from pixels (N, H, W, C) to logits (N, K).
+        student: model from pixels (N, H, W, C) to logits (N, K), K at least 2.
         teacher: the same for the teacher, only where logits do not come with the batch. It is run in
             inference mode and never trained; the model handed in is not changed.
         alpha: weight of the true label in [0, 1] for "kd", of the teacher for "soft-ce". Where the
             teacher's weight is 0 none is needed.
-        temperature: softens both sets of logits, > 0.
+        temperature: softens both sets of logits, positive and finite.
         loss: a row of `losses.LOSSES`.
         options: that loss's own parameters by name, where they are not to have their defaults.
         feature_scale: for a loss on features, where the teacher's lie. Needed where features come with the
@@ -48,15 +49,17 @@ class Distiller(keras.Model):
     the teacher's part of the loss, and counts in neither `cross_entropy` nor `accuracy`. `compile(optimizer)`
     needs no loss. Logs `loss` (what is minimised, the student's own regularisation included),
     `cross_entropy`, `distillation` and `accuracy`; `sample_weight` and `class_weight` weigh every term per
-    image, as Keras does: sum(weight * loss) / N.
+    image, as Keras does: sum(weight * loss) / N. Under a `tf.distribute` strategy N counts the images of all
+    replicas; what a loss takes of the other images of a batch (`dist`) it takes of those of its replica.
 
     A loss on features wants `"teacher_features": (N, F)` among the inputs, too, or a live teacher. It trains
     `projector`, a linear map of the student's last features (`hints.with_features`) to the teacher's, which
     is no part of the student, and logs how far it is off as `hint`.
 
-    Raises `UserError` for an alpha or temperature out of range and for an unknown loss or option,
-    `ValueError` for a network without features, and in training when what is needed of a teacher is neither
-    among the inputs nor to be had from a live one.
+    Raises `UserError` for an alpha or temperature out of range, for an unknown loss or option, and in
+    training for a student of one logit and a teacher of another number of them; `ValueError` for a network
+    without features, and in training when what is needed of a teacher is neither among the inputs nor to be
+    had from a live one. TensorFlow raises `InvalidArgumentError` for a label that is no class and not -1.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Distiller(keras.Model):
         super().__init__(**kwargs)
         require(0 <= alpha <= 1, "alpha", "between 0 and 1", alpha)
         require(temperature > 0, "temperature", "positive", temperature)
+        require(np.isfinite(temperature), "temperature", "finite", temperature)
         self.rule = Rule(float(alpha), float(temperature), loss, tuple((options or {}).items()))
         check_rule(self.rule)
         self.student = student
@@ -166,12 +170,14 @@ class Distiller(keras.Model):
         """The scalar to minimise; updates the trackers on the way."""
         logits = ops.cast(student.logits, "float32")
         teacher = self._teacher_outputs(inputs) if self.teacher_weight else Outputs(None)
+        _check_classes(logits, teacher.logits)
         distance = self._distance(student, teacher)
         if need_teacher and self.teacher_weight:
             self._check_lessons(inputs, teacher, distance)
         by_teacher = None if teacher.logits is None else ops.cast(teacher.logits, "float32")
         terms = LOSSES[self.rule.loss].terms(logits, labels, by_teacher, self.rule, distance)
         index = _as_index(labels, logits.shape[-1])
+        _check_labels(index, logits.shape[-1])
         right = ops.cast(ops.equal(ops.argmax(logits, -1), index), "float32")
         weight = ops.ones_like(right) if weight is None else ops.reshape(ops.cast(weight, "float32"), (-1,))
         labelled = weight * ops.cast(index >= 0, "float32")
@@ -187,7 +193,7 @@ class Distiller(keras.Model):
         with tf.GradientTape() as tape:
             student = self._student_outputs(inputs, training=True)
             loss = self._loss(inputs, labels, student, weight, need_teacher=True)
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(_share_of_replica(loss))
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return self._log(inputs, labels, student, weight, loss)
@@ -207,6 +213,10 @@ class Distiller(keras.Model):
     ) -> dict[str, Array]:
         self._loss_tracker.update_state(loss, sample_weight=ops.shape(student.logits)[0])
         return self.compute_metrics(inputs, labels, student.logits, weight)
+
+    def export(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """The student as `keras.Model.export` writes it: from pixels (N, H, W, C) to logits (N, K)."""
+        self.student.export(filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Both networks and the settings, as `from_config` takes them."""
@@ -240,3 +250,24 @@ def _as_index(labels: Array, classes: int) -> Array:
     if len(labels.shape) == 2 and labels.shape[-1] == classes:
         return ops.where(ops.any(labels > 0, axis=-1), ops.argmax(labels, axis=-1), -1)
     return ops.cast(ops.reshape(labels, (-1,)), "int64")
+
+
+def _check_classes(student: Array, teacher: Array | None) -> None:
+    """Raise `UserError` for logits (N, K) of one class, whose loss is 0, or of others than a teacher's."""
+    classes = student.shape[-1]
+    require(classes > 1, "student", "a network of at least 2 logits", classes)
+    own = None if teacher is None else teacher.shape[-1]  # unknown of some streams
+    require(own in (None, classes), "teacher", f"of as many logits as the student, {classes}", own)
+
+
+def _check_labels(index: Array, classes: int) -> None:
+    """Raise `InvalidArgumentError` in a step for class indices (N,) beyond the last, or below -1 for none."""
+    rule = f"Labels must be classes from 0 to {classes - 1}, or -1 for an image without one."
+    tf.debugging.assert_less(index, tf.constant(classes, index.dtype), rule)
+    tf.debugging.assert_greater_equal(index, tf.constant(-1, index.dtype), rule)
+
+
+def _share_of_replica(loss: Array) -> Array:
+    """The mean over a replica's images as its part of the mean over all: gradients will be added up."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return loss / replicas if replicas > 1 else loss

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..models.fused_norm import fused_batch_normalization
 from ..progress import Progress
 from .batches import Stream
-from .callbacks import History, KeepBest
+from .callbacks import History, KeepBest, check_weights
 from .checkpoint import Checkpoint
 from .interruption import INTERRUPTION
 
@@ -53,11 +53,10 @@ def fit(
     With `best` the model ends with the best weights instead of the last. With `checkpoint`, a file, the
     training goes on from what that holds and leaves its end there; a state is written every `seconds`.
 
-    Raises `UserError` where the loss does not stay finite or memory runs out, `KeyboardInterrupt` or
+    Raises `UserError` where loss or weights do not stay finite or memory runs out, `KeyboardInterrupt` or
     `SystemExit` after a signal, once the state is written.
     """
-    rows: list[dict] = []
-    steps = stream((0, 0))[1]
+    rows, steps = list[dict](), stream((0, 0))[1]
     state = Checkpoint(checkpoint, seconds, rows, best)
     state.restore(model, steps)
     if best:
@@ -84,4 +83,5 @@ def fit(
         INTERRUPTION.obey()  # a signal that came after the last batch
     if best:
         best.restore()
+    check_weights(model, phase)
     return rows

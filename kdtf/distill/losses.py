@@ -235,9 +235,10 @@ LOSSES = {
 
 
 def check_rule(rule: Rule) -> None:
-    """Raise `UserError` for a loss that is not known, or an option that is not the loss's own."""
+    """Raise `UserError` for an unknown loss, and an option that is not the loss's own or not finite."""
     require_known("loss", rule.loss, LOSSES)
-    for name, _ in rule.options:
+    for name, value in rule.options:
         options = LOSSES[rule.loss].options
         named = f"options of {rule.loss} ({', '.join(options) or 'none'})"
         require(name in options, "--loss-options", named, name)
+        require(np.isfinite(value), "--loss-options", f"a finite {name}", value)

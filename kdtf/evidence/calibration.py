@@ -18,15 +18,20 @@ def threshold(
 ) -> float:
     """The operating point of one class against the rest, chosen on val: probs (n,), positive (n,) bool.
 
-    The largest Youden index (sensitivity + specificity - 1; Youden 1950), or, with `min_sensitivity`,
-    the highest threshold that reaches it. Images at or above the threshold are called positive.
+    The largest Youden index (sensitivity + specificity - 1; Youden 1950), the lowest of equally good
+    thresholds; or, with `min_sensitivity`, the highest threshold that reaches it. Images at or above the
+    threshold are called positive. Of two thresholds of one index the lower misses fewer.
     """
     from sklearn.metrics import roc_curve
 
     false, true, cuts = roc_curve(positive, probs_of_class, drop_intermediate=False)
-    if min_sensitivity is None:
-        return float(min(1.0, cuts[np.argmax(true - false)]))
-    return float(min(1.0, cuts[np.argmax(true >= min_sensitivity)]))
+    if min_sensitivity is not None:
+        return float(min(1.0, cuts[np.argmax(true >= min_sensitivity)]))
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    # in whole images: as fractions two equal indices differ by rounding, which would choose
+    hits, alarms = np.rint(true * positives), np.rint(false * negatives)
+    index = hits * negatives - alarms * positives
+    return float(min(1.0, cuts[len(cuts) - 1 - np.argmax(index[::-1])]))
 
 
 def class_thresholds(
@@ -46,7 +51,7 @@ def class_thresholds(
 def threshold_rule(min_sensitivity: float | None = None) -> str:
     """How `threshold` chooses, in words that follow "a threshold"."""
     if min_sensitivity is None:
-        return "of the largest Youden index"
+        return "of the largest Youden index, the lowest where several have it"
     return f"the highest that reaches a sensitivity of {min_sensitivity}"
 
 

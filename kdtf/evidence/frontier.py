@@ -9,7 +9,7 @@ from ..records import FrontierFile, GroundTruth
 from .bootstrap import Interval, mean_interval
 from .choose import good_files, val_interval
 from .metrics import is_right
-from .tables import Subset
+from .tables import Subset, clean_part
 
 
 def frontier_rows(
@@ -18,15 +18,16 @@ def frontier_rows(
     """A row for each file that was compared, the smallest first.
 
     Accuracies are means over seeds, the intervals 95 % by bootstrap over images. `chosen` marks the file
-    that the run goes on with, `within` those whose val score is within the interval of the best. The clean
-    images are the last of the `subsets` of test.
+    that the run goes on with, `within` those whose val score is within the interval of the best. Where no
+    test image is clean, the clean scores are None.
     """
     scores = [val_interval(file, truth, seed) for file in files]
-    good = good_files(files, scores)
+    good, clean_images = good_files(files, scores), clean_part(subsets)
     rows = []
     for i, (file, val) in enumerate(zip(files, scores, strict=True)):
         name = file.files[0].predictions
-        whole, clean = (_test(file, subset) for subset in (subsets[0], subsets[-1]))
+        whole = _test(file, subsets[0])
+        clean = _test(file, clean_images) if clean_images else None
         latencies = [own.predictions.latency_ms or 0.0 for own in file.files]
         rows.append(
             {
@@ -46,9 +47,9 @@ def frontier_rows(
                 "accuracy": whole.value,
                 "low": whole.low,
                 "high": whole.high,
-                "clean_accuracy": clean.value,
-                "clean_low": clean.low,
-                "clean_high": clean.high,
+                "clean_accuracy": clean and clean.value,
+                "clean_low": clean and clean.low,
+                "clean_high": clean and clean.high,
                 "within": int(i in good),
                 "chosen": int(i == good[0]),
             }

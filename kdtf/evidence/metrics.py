@@ -5,7 +5,7 @@ in the labels (of a draw: in the images it took). Areas under ROC and precision-
 where a class is missing. NumPy and scikit-learn only, no TensorFlow; draws nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -232,12 +232,23 @@ def confusion(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return confusion_matrix(labels, probs.argmax(axis=1), labels=range(probs.shape[1]))
 
 
+def class_keys(classes: Sequence[str], taken: Collection[str]) -> list[str]:
+    """What a table calls its classes (K,) beside its other rows or columns, whose names are `taken`.
+
+    Their own names; where one of these is taken, "class NAME" of every class.
+    """
+    return [f"class {name}" for name in classes] if set(classes) & set(taken) else list(classes)
+
+
+AVERAGES = ("accuracy", "macro avg", "weighted avg")  # rows of a classification report beside the classes
+
+
 def classification_report(
     probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support per class, then the accuracy, the macro and the weighted averages.
 
-    As in scikit-learn, but for the macro average: that is of `METRICS`.
+    As in scikit-learn, but for the macro average, which is of `METRICS`. Classes are called by `class_keys`.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -247,16 +258,16 @@ def classification_report(
     values = dict(zip(("precision", "recall", "f1-score"), values, strict=True))
     rows = [
         {"class": name, **{k: v[i] for k, v in values.items()}, "support": support[i]}
-        for i, name in enumerate(classes)
+        for i, name in enumerate(class_keys(classes, AVERAGES))
     ]
     top = {"precision": None, "recall": None, "f1-score": accuracy(probs, labels)}
     sample = Sample(np.ones((1, len(labels))), probs, labels)
     compute = {"precision": _precision, "recall": _recall, "f1-score": _f1}
     macro = {name: float(metric(sample)[0]) for name, metric in compute.items()}
     weighted = {k: np.average(v, weights=support) for k, v in values.items()}
-    averages: dict[str, dict[str, Any]] = {"accuracy": top, "macro avg": macro}
-    averages["weighted avg"] = weighted
-    return rows + [{"class": name, **row, "support": len(labels)} for name, row in averages.items()]
+    averages: list[dict[str, Any]] = [top, macro, weighted]
+    named = zip(AVERAGES, averages, strict=True)
+    return rows + [{"class": name, **row, "support": len(labels)} for name, row in named]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

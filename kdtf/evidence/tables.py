@@ -5,7 +5,7 @@ so that every difference is paired. A table is a row of `TABLES`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +33,16 @@ class Subset(NamedTuple):
     rows: np.ndarray  # (n,) indices into test
     draws: Draws
     labels: np.ndarray  # (n,)
+    clean: bool  # has none of its images a copy: "all" may be clean, or be left without a clean one
+
+
+def clean_part(subsets: Sequence[Subset]) -> Subset | None:
+    """The images of test without a copy in train or val; None where every image has one."""
+    return next((subset for subset in subsets if subset.clean), None)
 
 
 def subsets(truth: GroundTruth, clean: np.ndarray, seed: int) -> list[Subset]:
-    """All test images and, where some have copies elsewhere, the `clean` (N,) bool ones."""
+    """All test images and, where some but not all have copies elsewhere, the `clean` (N,) bool ones."""
     parts = {"all": np.arange(len(clean))}
     if clean.any() and not clean.all():
         parts["clean"] = np.flatnonzero(clean)
@@ -44,7 +50,7 @@ def subsets(truth: GroundTruth, clean: np.ndarray, seed: int) -> list[Subset]:
     for name, rows in parts.items():
         groups = None if truth.groups is None else truth.groups[rows]
         draws = draw(len(rows), rng=np.random.default_rng([seed, 0xB007]), groups=groups)
-        subsets.append(Subset(name, rows, draws, truth.test[rows]))
+        subsets.append(Subset(name, rows, draws, truth.test[rows], bool(clean[rows].all())))
     return subsets
 
 
@@ -58,10 +64,11 @@ class TestedModels(NamedTuple):
 
 
 class EvidenceTable(NamedTuple):
-    """A table of evidence: the file that people read, and its rows."""
+    """A table of evidence: the file that people read, its rows, and its columns where there may be no row."""
 
     file: str
     rows: Callable[[TestedModels], Iterable[dict[str, Any]]]
+    columns: tuple[str, ...] | None = None
 
 
 def all_tables(
@@ -207,12 +214,17 @@ def _calibration(data: TestedModels) -> Iterator[dict[str, Any]]:
         yield row
 
 
+CLASS_METRICS = ("sensitivity", "specificity", "ppv", "npv", "auc")
+CLASS_COLUMNS = (
+    *("teacher", "model", "recipe", "seed", "class", "threshold", "test_images"),
+    *(f"{metric}{end}" for metric in CLASS_METRICS for end in ("", "_low", "_high")),
+)
 TABLES = {
     "intervals": EvidenceTable("intervals.csv", _intervals),
     "comparisons": EvidenceTable("comparisons.csv", _comparisons),
     "seeds": EvidenceTable("seeds.csv", _seeds),
     "gains": EvidenceTable("gains.csv", _gains),
-    "classes": EvidenceTable("per_class.csv", _classes),
+    "classes": EvidenceTable("per_class.csv", _classes, CLASS_COLUMNS),
     "calibration": EvidenceTable("calibration.csv", _calibration),
 }
 

@@ -7,12 +7,14 @@ import numpy as np
 
 from ..data.dataset import UNLABELLED_SPLIT
 from ..data.load import load
-from ..errors import require
+from ..errors import UserError, require
 from ..files import file_digest
 from ..predictor import to_image
 from ..progress import Progress
+from ..sections import flag
 from .formats import layouts
 from .images import Picture
+from .output import out_errors
 from .plan import Item, Plan, unlabelled_split
 from .settings import PrepareConfig
 from .unlabelled import chosen_files, instead_note
@@ -24,12 +26,15 @@ def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Pr
     Without val it is split off train as `data.load` does. Raises `UserError`.
     """
     require(source.suffix.lower() == ".npz", "the source", layouts(), str(source))
-    for name in ("group_regex", "groups"):
+    for name in ("group_regex", "groups", "layout", "ignore"):
         value = getattr(settings, name)
-        rule = "left out where the source is an .npz file: it has no file names"
-        require(value is None, "--" + name.replace("_", "-"), rule, value)
-    sha = file_digest(source)
-    with progress.bar("checking images", 1) as advance:
+        rule = "left out where the source is an .npz file: it has no names of files and folders"
+        require(value in (None, ()), flag(name), rule, value)
+    try:
+        sha = file_digest(source)
+    except OSError as error:
+        raise UserError(f"the source must be readable. Got {str(source)!r} ({error.strerror}).") from None
+    with out_errors(Path(settings.out)), progress.bar("checking images", 1) as advance:
         data = load(source, work, seed=settings.seed, progress=lambda done, total: advance(done / total))
     for note in data.notes:
         progress.say(note)
@@ -42,7 +47,8 @@ def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Pr
         pairs = zip(split.labels.tolist(), reads, strict=True)
         splits[name] = [Item(source.name, label, None, read) for label, read in pairs]
     files, ignored = chosen_files({}, settings, progress)
-    return Plan(data.classes, splits | unlabelled_split(files, {}, settings), dict(ignored))
+    splits |= unlabelled_split(files, {}, settings)
+    return Plan(data.classes, splits, "an .npz file", ignored=dict(ignored))
 
 
 def _picture(pixels: np.ndarray, row: int, sha: str) -> Picture:

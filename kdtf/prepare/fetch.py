@@ -1,10 +1,11 @@
 """Open data sets by name: downloaded, resumed, checked against the published checksum.
 
 Writes the file the owner publishes, or what can be read without unpickling. Kaggle's sets need an
-account: for them there are instructions.
+account: for them there are the steps and commands.
 """
 
 import hashlib
+import os
 import tarfile
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from typing import IO, cast
 import numpy as np
 
 from ..errors import UserError, require, require_known
-from ..files import disk_errors
+from ..files import disk_errors, require_file
 from ..progress import Progress
 
 CHUNK = 1 << 20  # bytes
@@ -27,7 +28,7 @@ TIMEOUT = 30  # seconds without an answer
 class Source:
     """Where a data set is, its published MD5, its licence, and what is made of the download.
 
-    `unpack(archive, out)` returns what to hand to `--data` or `prepare`.
+    `unpack(archive, out)` returns what to hand to `--data` or `prepare`; `flags` are those of `prepare`.
     """
 
     url: str
@@ -35,6 +36,35 @@ class Source:
     licence: str
     file: str
     unpack: Callable[[Path, Path], Path] = lambda archive, out: archive
+    flags: tuple[str, ...] = ()
+
+    def use_of(self, path: Path) -> tuple[str, ...]:
+        """The command, without the program's name, that takes what `unpack` returned."""
+        return ("prepare", str(path), *self.flags) if path.is_dir() else ("audit", "--data", str(path))
+
+
+@dataclass(frozen=True)
+class AccountSet:
+    """A data set on Kaggle, which wants an account: its name there, and the folder it unpacks to."""
+
+    slug: str
+    folder: str
+    flags: tuple[str, ...]  # of `prepare`
+
+    @property
+    def page(self) -> str:
+        """The address of its page."""
+        return f"https://www.kaggle.com/datasets/{self.slug}"
+
+    @property
+    def download(self) -> tuple[str, ...]:
+        """The command of Kaggle's own program that brings it."""
+        return ("kaggle", "datasets", "download", "-d", self.slug, "--unzip")
+
+    @property
+    def use(self) -> tuple[str, ...]:
+        """The command, without the program's name, that takes the folder."""
+        return ("prepare", self.folder, *self.flags)
 
 
 def _cifar10(archive: Path, out: Path) -> Path:
@@ -93,20 +123,21 @@ SOURCES["imagewoof"] = Source(
     "ImageNet's terms: research only",
     "imagewoof2-160.tgz",
     _untar,
+    ("--size", "64"),
 )
 
-_KAGGLE = (
-    "Kaggle wants an account: sign in, open https://www.kaggle.com/datasets/{slug}, download and unpack it "
-    "(or: kaggle datasets download -d {slug} --unzip), then python main.py prepare {folder} {flags}"
-)
 INSTRUCTIONS = {
-    "chest-ct": _KAGGLE.format(
-        slug="mohamedhanyyy/chest-ctscan-images", folder="Data", flags="--size 32 --teacher-size 128"
+    # its folders of train name the stage of the tumour too, those of test do not
+    "chest-ct": AccountSet(
+        "mohamedhanyyy/chest-ctscan-images",
+        "Data",
+        ("--size", "32", "--teacher-size", "128", "--short-names"),
     ),
-    "chest-xray-pneumonia": _KAGGLE.format(
-        slug="paultimothymooney/chest-xray-pneumonia",
-        folder="chest_xray",
-        flags="--size 64 --group-regex '(person\\d+_[a-z]+)'",
+    # a normal chest has a number of its own, after IM; those that NORMAL2 goes before are counted apart
+    "chest-xray-pneumonia": AccountSet(
+        "paultimothymooney/chest-xray-pneumonia",
+        "chest_xray",
+        ("--size", "64", "--group-regex", r"(person\d+_[a-z]+|(?:NORMAL2-)?IM-\d+)"),
     ),
 }
 
@@ -115,7 +146,7 @@ def fetch(name: str, out: Path, progress: Progress) -> Path:
     """Download the data set `name` into `out`, going on from where an earlier try stopped.
 
     Returns the file or folder made of it. Raises `UserError` for an unknown name, without a
-    connection, for a wrong checksum, and where `out` cannot be written to.
+    connection, for a wrong checksum, also of a file that was there, and where `out` cannot be written to.
     """
     require_known("fetch", name, [*SOURCES, *INSTRUCTIONS])
     require(name in SOURCES, "fetch", "a data set that can be had without an account", name)
@@ -123,14 +154,33 @@ def fetch(name: str, out: Path, progress: Progress) -> Path:
     archive = out / source.file
     with disk_errors(out, "--out"):
         out.mkdir(parents=True, exist_ok=True)
-        if not archive.exists():
+        if os.path.lexists(archive):
+            _check_saved(archive, source.md5)
+        else:
             _download(source, archive, progress)
         progress.say(f"{name}: licence {source.licence}.")
         return source.unpack(archive, out)
 
 
+def _check_saved(archive: Path, md5: str) -> None:
+    """Raise `UserError` unless a file that was there before is the one that is published."""
+    require_file(archive, str(archive))
+    try:
+        own = _md5(archive)
+    except OSError as error:
+        raise UserError(f"{archive} must be readable. Got: {error.strerror}.") from None
+    hint = "Delete it, and the same command downloads it."
+    require(own == md5, str(archive), f"the published file, with MD5 {md5}", own, hint)
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 def _download(source: Source, archive: Path, progress: Progress) -> None:
     part = archive.with_name(archive.name + ".part")
+    require_file(part, str(part))
     try:
         _receive(source.url, part, progress)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
@@ -139,8 +189,7 @@ def _download(source: Source, archive: Path, progress: Progress) -> None:
             f"fetch must be able to reach {source.url}. It could not ({reason}). "
             f"The same command goes on from what is there; or save that address as {archive} yourself."
         ) from None
-    with open(part, "rb") as f:
-        md5 = hashlib.file_digest(f, "md5").hexdigest()
+    md5 = _md5(part)
     if md5 != source.md5:
         part.unlink()
         raise UserError(f"{source.url} must have MD5 {source.md5}. Got {md5!r}; the download was deleted.")

@@ -33,7 +33,11 @@ class Format:
     def read(self, path: Path, window: tuple[float, ...] = ()) -> Picture:
         """The pixels of a file and its hash. Raises `Unusable`."""
         picture = self.decode(path, window)
-        return Picture(picture.image, file_digest(path), picture.peak)
+        try:
+            digest = file_digest(path)
+        except OSError as error:  # a disk that fails between the two
+            raise predictor.Unusable(error.strerror or type(error).__name__) from None
+        return Picture(picture.image, digest, picture.peak)
 
 
 FORMATS = {  # by what errors call it

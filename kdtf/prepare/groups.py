@@ -1,26 +1,31 @@
 """Whose image is it? {file: group} by a regular expression over names, or by the user's table."""
 
 import csv
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError, require
+from ..files import require_file
+from .name_search import SECONDS, Endless, groups_of
 
 
 def by_name(files: Sequence[str], pattern: str) -> dict[str, str]:
     """{file: group} of those that match: group 1 of the pattern, or all of it where it has none.
 
-    Searched in the name without its folders. Raises `UserError` where none matches.
+    Searched in the name without its folders. Raises `UserError` where none matches, and where the search of
+    one takes longer than `name_search.SECONDS`.
     """
-    regex, group_of = re.compile(pattern), {}
-    for file in files:
-        match = regex.search(PurePosixPath(file).name)
-        group = match and match[1 if regex.groups else 0]
-        if group:
-            group_of[file] = group
-    rule = f"found in file names such as {PurePosixPath(files[0]).name!r}"
-    require(group_of, "--group-regex", rule, pattern)
+    names = [PurePosixPath(file).name for file in files]
+    try:
+        groups = groups_of(pattern, names)
+    except Endless as error:
+        hint = "A repeat within a repeat, as in (a+)+, is what takes so long."
+        rule = f"found or not found in a file name within {SECONDS:g} seconds"
+        raise UserError(
+            f"--group-regex must be {rule}. Got {pattern!r}, which took longer for {error.name!r}. {hint}"
+        ) from None
+    group_of = {file: group for file, group in zip(files, groups, strict=True) if group}
+    require(group_of, "--group-regex", f"found in file names such as {names[0]!r}", pattern)
     return group_of
 
 
@@ -63,6 +68,7 @@ def by_table(files: Sequence[str], rows: dict[str, str], table: str) -> dict[str
 
 def _read_rows(table: Path) -> Iterator[tuple[str, str]]:
     """(file, group) of each line."""
+    require_file(table, "--groups")
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)

@@ -1,10 +1,11 @@
-"""The steps of an import: what goes where, decode and write, say how it was made, put it in place."""
+"""The steps of an import: plan, show what is planned, decode and write, say how it was made, put in place."""
 
 import json
 import os
 import platform
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from ..progress import Progress
 from ..sections import section_dict
 from ..versions import versions
 from .archive import plan_archive
-from .output import NAMES, check_places, staged
+from .outline import Outline, outline_of
+from .output import NAMES, check_places, out_errors, rehearsed, staged
 from .plan import Plan, plan_folder
 from .settings import PrepareConfig
 from .write import AHEAD, Row, Writer, printable
@@ -29,7 +31,7 @@ MOST_NAMED = 10  # skipped images named on the way; the provenance lists all of 
 
 
 class Summary(NamedTuple):
-    """What an import came to."""
+    """What an import came to; of a dry run, what it would come to if every image can be read."""
 
     out: Path
     counts: dict[str, int]  # images by split
@@ -37,30 +39,49 @@ class Summary(NamedTuple):
     skipped: int
 
 
-def prepare(source: Path, settings: PrepareConfig, progress: Progress) -> Summary:
+def _unseen(outline: Outline) -> None:
+    """An outline that nobody looks at."""
+
+
+def prepare(
+    source: Path, settings: PrepareConfig, progress: Progress, show: Callable[[Outline], None] = _unseen
+) -> Summary:
     """Write the arrays of `source`, a folder of images or an .npz file, into the folder `settings.out`.
 
+    `show` gets the classes and counts before anything is written, and with `settings.dry_run` nothing is.
     Raises `UserError`, and then leaves that folder as it was.
     """
     source, out = Path(source), Path(settings.out)
     check_places(source, out, None if settings.unlabelled is None else Path(settings.unlabelled))
-    with warnings.catch_warnings(), staged(out) as folder:
+    place = rehearsed(out) if settings.dry_run else staged(out)
+    with warnings.catch_warnings(), place as folder:
         # Set once, in this thread. pydicom's warnings quote headers, and a header holds the patient; a
         # bomb of Pillow's is refused by its size, and a class too rare for scikit-learn by `cut`.
         warnings.simplefilter("ignore")
-        if source.is_dir():
-            plan = plan_folder(source, settings, progress)
-        else:
-            plan = plan_archive(source, folder / "unpacked", settings, progress)
-        for split, items in plan.splits.items():
-            _check_filled(split, Counter(item.label for item in items), plan.classes)
-        rows, writer = _write_all(folder, plan, settings, progress)
-        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in plan.classes), "utf-8")
-        note = _provenance(folder, source, settings, plan, rows, writer.skipped)
-        (folder / PROVENANCE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+        plan = _checked_plan(source, folder, settings, progress)
+        outline = outline_of(source, plan)
+        show(outline)
+        if settings.dry_run:
+            return Summary(out, outline.totals, plan.classes, 0)
+        with out_errors(out):
+            rows, writer = _write_all(folder, plan, settings, progress)
+            (folder / "classes.txt").write_text("".join(f"{name}\n" for name in plan.classes), "utf-8")
+            note = _provenance(folder, source, settings, plan, rows, writer.skipped)
+            (folder / PROVENANCE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
     _say_what_was_skipped(writer, progress)
     counts = {split: len(own) for split, own in rows.items()}
     return Summary(out, counts, plan.classes, len(writer.skipped))
+
+
+def _checked_plan(source: Path, folder: Path, settings: PrepareConfig, progress: Progress) -> Plan:
+    """The plan of a source, which has images where it must have some. Raises `UserError`."""
+    if source.is_dir():
+        plan = plan_folder(source, settings, progress)
+    else:
+        plan = plan_archive(source, folder / "unpacked", settings, progress)
+    for split, items in plan.splits.items():
+        _check_filled(split, Counter(item.label for item in items), plan.classes)
+    return plan
 
 
 def _write_all(
@@ -96,7 +117,7 @@ def _provenance(
 ) -> dict:
     """How the files in `folder` were made, without a time or a path of this machine."""
     values = section_dict(settings)
-    for name in ("out", "workers"):  # neither changes a byte
+    for name in ("out", "workers", "dry_run"):  # none of them changes a byte
         del values[name]
     values["groups"] = settings.groups and Path(settings.groups).name
     values["unlabelled"] = settings.unlabelled and printable(Path(settings.unlabelled).resolve().name)
@@ -109,6 +130,7 @@ def _provenance(
     return {
         "made_by": MADE_BY,
         "source": printable(source.resolve().name),
+        "layout": plan.layout,
         "settings": values,
         "versions": {"kdtf": __version__, "python": platform.python_version(), **versions(PACKAGES)},
         "splits": splits,

@@ -15,8 +15,8 @@ from pathlib import Path
 from ..data.arrays import FILE_NAMES
 from ..data.dataset import SPLITS, UNLABELLED_SPLIT
 from ..data.provenance import MADE_BY, PROVENANCE
-from ..errors import require
-from ..files import disk_errors
+from ..errors import UserError, require
+from ..files import disk_errors, require_file
 
 PATTERNS = (*FILE_NAMES.values(), "files_{}.csv")
 # SYNTHETIC.txt is never made here: beside real images it would call them a phantom
@@ -26,9 +26,9 @@ NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(part) for part in PART
 
 def check_places(source: Path, out: Path, unlabelled: Path | None) -> None:
     """Raise `UserError` unless what is read is there and no place is inside another."""
-    require(
-        source.exists(), "the source", "a folder of images or an .npz file", str(source), "Nothing is there."
-    )
+    rule = "a folder of images or an .npz file"
+    require(source.exists(), "the source", rule, str(source), "Nothing is there.")
+    require_file(source, "the source")
     require(_apart(source, out), "--out", "outside the source, and the source outside --out", str(out))
     if unlabelled is None:
         return
@@ -40,7 +40,7 @@ def check_places(source: Path, out: Path, unlabelled: Path | None) -> None:
 
 
 def _apart(first: Path, second: Path) -> bool:
-    inner, outer = first.resolve(), second.resolve()
+    inner, outer = (Path(os.path.realpath(path)) for path in (first, second))  # resolve() raises at a loop
     return not (inner.is_relative_to(outer) or outer.is_relative_to(inner))
 
 
@@ -49,37 +49,67 @@ def staged(out: Path) -> Iterator[Path]:
     """A folder whose files, those of `NAMES` and `PROVENANCE`, become `out`'s if the block ends well.
 
     What prepare made in `out` before is removed then; files of other names stay. Raises `UserError`
-    where `out` holds arrays that prepare did not make, or cannot be written to.
+    where `out` holds arrays that prepare did not make, or cannot be written to. Whoever writes to the folder
+    does so under `out_errors`: what is raised in the block may as well be about the source.
     """
-    with disk_errors(out, "--out", "It is as it was before."):
+    with out_errors(out):
         replaceable = _replaceable(out)
         home = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         staging = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home))
-        try:
-            yield staging
+    try:
+        yield staging
+        with out_errors(out):
             _swap(staging, out, replaceable)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def rehearsed(out: Path) -> Iterator[Path]:
+    """A folder of the system's that is removed in the end; `out` is looked at as by `staged`, and no more."""
+    with out_errors(out):
+        _replaceable(out)
+    with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def out_errors(out: Path) -> Iterator[None]:
+    """Turns a full disk or a folder without permission, met while `out` is written, into `UserError`."""
+    with disk_errors(out, "--out", "It is as it was before."):
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:
+                raise
+            # without the name of the file: it is one of the folder that is staged, of which nobody knows
+            raise OSError(error.errno, error.strerror) from error
 
 
 def _replaceable(out: Path) -> list[str]:
     """Names of `out` that prepare made and may replace, the provenance last."""
     require(out.is_dir() or not out.exists(), "--out", "a folder", str(out))
     present = [name for name in NAMES if os.path.lexists(out / name)]
-    listed, path = set(), out / PROVENANCE
-    if path.exists():
-        try:
-            note = json.loads(path.read_bytes())
-            listed = set(note["sha256"]) if note["made_by"] == MADE_BY else set()
-        except (ValueError, KeyError, TypeError):
-            listed = set()
-        foreign = [name for name in present if name not in listed] + ([] if listed else [PROVENANCE])
-    else:
-        foreign = present
+    listed = _listed(out / PROVENANCE)
+    foreign = [name for name in present if name not in listed]
+    foreign += [PROVENANCE] if os.path.lexists(out / PROVENANCE) and not listed else []
     hint = "Choose another folder, or move them away."
     rule = "a folder without arrays, or with those of an earlier prepare"
     require(not foreign, "--out", rule, f"{out} with {', '.join(foreign)}", hint)
     return [*present, PROVENANCE] if listed else []
+
+
+def _listed(provenance: Path) -> set[str]:
+    """The files that an earlier prepare says it made; none of anything else of that name, a pipe say."""
+    if not provenance.is_file():
+        return set()
+    try:
+        note = json.loads(provenance.read_bytes())
+        return set(note["sha256"]) if note["made_by"] == MADE_BY else set()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    except OSError as error:
+        raise UserError(f"{provenance} must be readable. Got: {error.strerror}.") from None
 
 
 def _swap(staging: Path, out: Path, replaceable: list[str]) -> None:

@@ -17,12 +17,12 @@ from ..progress import Progress
 from . import groups
 from .formats import FORMATS, layouts, require_library
 from .images import Picture
-from .listing import ELSEWHERE, Listing, list_source
+from .layout import Place
+from .listing import list_source, without_ignored
+from .places import Places, check_meaning, placed, warn_of_patients
 from .settings import PrepareConfig
 from .split import cut
 from .unlabelled import Files, chosen_files, set_apart
-
-FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -41,34 +41,37 @@ class Plan:
 
     classes: tuple[str, ...]
     splits: dict[str, list[Item]]  # train and test, and val and unlabelled where they are
+    layout: str  # how the source was read: its levels of folders, or "an .npz file"
+    folders: dict[str, str] = field(default_factory=dict)  # {split: its folder}, where the source has some
     ignored: dict[str, int] = field(default_factory=dict)  # {reason: number of files left out}
 
 
 def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Plan:
     """The plan of a folder of images. Raises `UserError`."""
-    listing, own = set_apart(source, list_source(source))
+    listing = without_ignored(list_source(source), settings.ignore)
+    listing, own = set_apart(source, listing)
     nothing = f"no image in {str(source)!r}. {listing.ignored_note()}".strip()
     require(listing.images, "the source", layouts(), nothing)
-    tops = _split_folders(listing.folders)
-    if any(split == "test" and FOLDERS[top.casefold()] == "val" for top, split in tops.items()):
-        progress.say("There is no test folder: what is held out in val becomes the test.")
-    places, folders = _placed(listing, tops)  # {file: (split or None, class folder)}
-    names = {folder: _class_name(folder, settings.short_names) for _, folder in folders}
-    classes = _classes(source, folders, names, listing.folders)
-    for split, folder in folders:
-        rule, hint = "a class of train too", _short_hint(folders, settings)
+    places = placed(listing, settings.layout, progress)
+    names = {place.folder: _class_name(place.folder, settings.short_names) for place in places.class_folders}
+    classes = _classes(source, places, names, listing.folders)
+    check_meaning(places, listing, settings.layout is not None, progress)
+    for split, folder, _ in places.class_folders:
+        rule, hint = "a class of train too", _short_hint(places.class_folders, settings)
         require(names[folder] in classes, f"class {names[folder]!r} of {split}", rule, "no such folder", hint)
     nothing = f"no image in the folders of classes. {listing.ignored_note()}"
-    require(places, "the source", layouts(), nothing)
+    require(places.of_file, "the source", layouts(), nothing)
     others, ignored = chosen_files(own, settings, progress)
-    for name in sorted({listing.images[file] for file in places}):
+    for name in sorted({listing.images[file] for file in places.of_file}):
         require_library(name)
-    group_of = _groups(places, others, settings, progress)
-    order = sorted(places, key=lambda file: (names[places[file][1]], file))
+    group_of = _groups(places.of_file, others, settings, progress)
+    if not group_of:
+        warn_of_patients(places, progress)
+    order = sorted(places.of_file, key=lambda file: (names[places.of_file[file].folder], file))
     items = [
         Item(
             file,
-            classes.index(names[places[file][1]]),
+            classes.index(names[places.of_file[file].folder]),
             group_of.get(file),
             partial(FORMATS[listing.images[file]].read, source / file, settings.window),
         )
@@ -77,11 +80,11 @@ def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Pl
     listing.ignored += ignored
     if note := listing.ignored_note():
         progress.say(note)
-    split_of = {file: split for file, (split, _) in places.items()}
-    has_splits = None not in split_of.values()
-    splits = _own_splits(items, split_of, progress) if has_splits else _cut(items, classes, settings)
+    splits = _own_splits(items, places, progress) if places.splits else _cut(items, classes, settings)
     splits |= unlabelled_split(others, group_of, settings)
-    return Plan(classes, splits, dict(sorted((+listing.ignored).items())))
+    folder_of = {split: folder for folder, split in places.splits.items()}
+    folders = {split: folder_of[split] for split in SPLITS if split in folder_of}
+    return Plan(classes, splits, str(places.layout), folders, dict(sorted((+listing.ignored).items())))
 
 
 def unlabelled_split(
@@ -97,41 +100,7 @@ def unlabelled_split(
     return {UNLABELLED_SPLIT: items} if items else {}
 
 
-# Layout
-
-
-def _split_folders(folders: list[str]) -> dict[str, str]:
-    """{top folder: split}, empty where the folders at the top are classes."""
-    tops = [folder for folder in folders if "/" not in folder]
-    splits = {top: FOLDERS[top.casefold()] for top in tops if top.casefold() in FOLDERS}
-    if not {"train", "test"} & set(splits.values()):
-        return {}
-    twice = [split for split, n in Counter(splits.values()).items() if n > 1]
-    require(not twice, "the source", "a folder with one place for each split", sorted(splits))
-    if set(splits.values()) == {"train", "val"}:  # Imagewoof's: what is held out is the test
-        splits = {top: "test" if split == "val" else split for top, split in splits.items()}
-    for split in ("train", "test"):
-        hint = "Rename the one that is to be it; val may be missing, and is then split off train in a run."
-        require(split in splits.values(), "the source", f"a folder that holds {split}/", tops, hint)
-    return splits
-
-
-Place = tuple[str | None, str]  # a split, None where the source has none, and the folder of a class
-
-
-def _placed(listing: Listing, splits: dict[str, str]) -> tuple[dict[str, Place], list[Place]]:
-    """({file: (split, class folder)}, all (split, class folder)); the split is None where there are none."""
-    depth = 2 if splits else 1
-
-    def place(path: str) -> Place | None:
-        parts = path.split("/")
-        known = not splits or parts[0] in splits
-        return (splits.get(parts[0]), parts[depth - 1]) if known and len(parts) >= depth else None
-
-    folders = {where for folder in listing.folders if (where := place(folder))}
-    files = {file: where for file in listing.images if file.count("/") >= depth and (where := place(file))}
-    listing.ignored[ELSEWHERE] += len(listing.images) - len(files)
-    return files, sorted(folders, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
+# Classes
 
 
 def _class_name(folder: str, short: bool) -> str:
@@ -141,8 +110,9 @@ def _class_name(folder: str, short: bool) -> str:
     return name
 
 
-def _classes(source: Path, folders: list[Place], names: dict[str, str], below: list[str]) -> tuple[str, ...]:
-    classes = sorted({names[folder] for split, folder in folders if split in ("train", None)})
+def _classes(source: Path, places: Places, names: dict[str, str], below: list[str]) -> tuple[str, ...]:
+    own = [place.folder for place in places.class_folders if place.split in ("train", None)]
+    classes = sorted({names[folder] for folder in own})
     inner = [folder for folder in below if folder.count("/") == 1]
     hint = f"Did you mean {str(source / below[0])!r}?" if len(inner) > 1 and len(classes) == 1 else ""
     if len(classes) < 2:
@@ -153,7 +123,7 @@ def _classes(source: Path, folders: list[Place], names: dict[str, str], below: l
 
 
 def _short_hint(folders: list[Place], settings: PrepareConfig) -> str:
-    short = {split: {f.partition("_")[0] for s, f in folders if s == split} for split in SPLITS}
+    short = {split: {p.folder.partition("_")[0] for p in folders if p.split == split} for split in SPLITS}
     helps = not settings.short_names and short["test"] | short["val"] <= short["train"]
     return "--short-names would make them the same." if helps else ""
 
@@ -162,9 +132,14 @@ def _short_hint(folders: list[Place], settings: PrepareConfig) -> str:
 
 
 def _groups(
-    files: Collection[str], others: Collection[str], settings: PrepareConfig, progress: Progress
+    files: dict[str, Place], others: Collection[str], settings: PrepareConfig, progress: Progress
 ) -> dict[str, str]:
     """{file: group} of labelled `files` and unlabelled `others`, without those whose groups are unknown."""
+    by_folder = {file: place.group for file, place in files.items() if place.group is not None}
+    if by_folder:
+        if others:
+            progress.warn("No unlabelled image is in a folder of a group: their groups are unknown.")
+        return by_folder
     if settings.groups is not None:
         table = Path(settings.groups)
         rows = groups.read_table(table)
@@ -184,16 +159,16 @@ def _groups(
     unmatched = sum(file not in matched for file in group_of)
     if unmatched:
         counts = f"{unmatched} of {len(group_of)} files"
-        progress.say(f"{counts} do not match --group-regex: each is a group of its own.")
+        progress.warn(
+            f"{counts} do not match --group-regex: their patients are unknown, each counts as one of its own."
+        )
     return group_of
 
 
-def _own_splits(
-    items: list[Item], split_of: dict[str, str | None], progress: Progress
-) -> dict[str, list[Item]]:
+def _own_splits(items: list[Item], places: Places, progress: Progress) -> dict[str, list[Item]]:
     """The source's own splits."""
-    splits = {split: [item for item in items if split_of[item.file] == split] for split in SPLITS}
-    if "val" not in split_of.values():
+    splits = {split: [i for i in items if places.of_file[i.file].split == split] for split in SPLITS}
+    if not splits["val"]:
         del splits["val"]
         progress.say("The source has no val: a run splits it off train.")
     counts = Counter(group for own in splits.values() for group in {item.group for item in own} - {None})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..config import SIDES
 from ..errors import UserError, require
 from ..sections import Section, flag, option
+from .layout import GROUP, Layout
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,14 @@ class PrepareConfig(Section):
     """prepare: a folder of images, DICOM files or an .npz file becomes the arrays a run reads"""
 
     out: str = option("FData", "folder that takes the arrays", "DIR")
+    layout: str | None = option(
+        None,
+        "what each level of folders is: SPLIT, CLASS, GROUP, ANY or its name [by names]",
+        "PATH",
+    )
+    ignore: tuple[str, ...] = option(
+        (), "folders or images of SOURCE to leave out: names, paths, patterns", "NAME"
+    )
     unlabelled: str | None = option(None, "folder of images without labels [unlabelled/ of SOURCE]", "FOLDER")
     size: int = option(32, "side of the square images", "PX")
     teacher_size: int | None = option(None, "side of a second, larger copy for the teacher [none]", "PX")
@@ -31,6 +40,7 @@ class PrepareConfig(Section):
     seed: int = option(0, "seed of the split", "N")
     workers: int | None = option(None, "images decoded at a time [one a CPU]", "N")
     strict: bool = option(False, "stop at an image that cannot be read instead of skipping it")
+    dry_run: bool = option(False, "print classes and counts, and write nothing")
 
     def check(self) -> None:
         require(self.out, flag("out"), "the name of a folder", self.out)
@@ -46,15 +56,20 @@ class PrepareConfig(Section):
         finite = len(self.window) == 2 and all(map(math.isfinite, self.window))
         fits = not self.window or (finite and self.window[1] > 1)
         require(fits, flag("window"), "CENTER and WIDTH, the width above 1", self.window)
-        self._at_least(0, "seed")
+        self._seed("seed")
         self._positive("workers")
 
     def _check_groups(self) -> None:
         one = self.group_regex is None or self.groups is None
         require(one, flag("groups"), "given without --group-regex", self.groups, "Choose one of the two.")
+        layout = Layout.of(self.layout) if self.layout is not None else None
+        by_folder = layout is not None and GROUP in layout.parts
+        other = self.group_regex is not None or self.groups is not None
+        rule = "without GROUP where --groups or --group-regex say what groups are"
+        require(not (by_folder and other), flag("layout"), rule, self.layout, "Choose one of them.")
         try:
             re.compile(self.group_regex or "")
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             rule = "a regular expression"
             raise UserError(
                 f"{flag('group_regex')} must be {rule}. Got {self.group_regex!r} ({error})."

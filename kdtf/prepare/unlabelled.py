@@ -35,7 +35,7 @@ def chosen_files(own: Files, settings: PrepareConfig, progress: Progress) -> tup
     if settings.unlabelled is None:
         return own, Counter()
     folder = Path(settings.unlabelled)
-    listing = list_source(folder)
+    listing = list_source(folder, "--unlabelled")
     nothing = f"none in {settings.unlabelled!r}. {listing.ignored_note()}".strip()
     require(listing.images, "--unlabelled", f"a folder of images: {', '.join(FORMATS)}", nothing)
     if own:

@@ -16,9 +16,16 @@ class Cell(NamedTuple):
 
 def interval_cell(interval: pd.Series | None) -> Cell | None:
     """A row with `value low high` as a cell."""
-    if interval is None:
+    text = None if interval is None else interval_text(interval.value, interval.low, interval.high, ".3f")
+    return None if interval is None or text is None else Cell(text, interval.value)
+
+
+def interval_text(value: float, low: float, high: float, style: str) -> str | None:
+    """A value and its interval as text: the value alone without one, None where it is undefined itself."""
+    if pd.isna(value):
         return None
-    return Cell(f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})", interval.value)
+    ends = "" if pd.isna(low) or pd.isna(high) else f" ({low:{style}} to {high:{style}})"
+    return f"{value:{style}}{ends}"
 
 
 def percent(part: float) -> str:

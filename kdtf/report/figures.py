@@ -20,6 +20,7 @@ from ..evidence.calibration import Reliability
 from ..evidence.gains import source_of
 from ..records import KERAS, WITH_UNLABELLED
 from ..tflite.recipes import RECIPES
+from .fonts import drawable, fit_fonts
 
 
 class ModelStyle(NamedTuple):
@@ -41,6 +42,7 @@ FRONTIER_COSTS = {
     "kmacs": "multiply-accumulates, thousands",
     "latency_ms": "one image, one thread, ms",
 }
+MOST_WITH_COUNTS = 30  # classes up to which the cells of a confusion matrix are large enough for a number
 LETTERS = 11  # of a title to an inch: a longer one takes several lines
 SYNTHETIC = "Synthetic phantom images: not patient data"
 
@@ -101,6 +103,7 @@ class Frontier(NamedTuple):
 def png(figure: Figure) -> bytes:
     """A figure as PNG bytes, without the date that would make two equal runs differ."""
     out = io.BytesIO()
+    fit_fonts(figure)
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
@@ -108,7 +111,7 @@ def png(figure: Figure) -> bytes:
 def titled(title: str, synthetic: bool, size: tuple[float, float]) -> Figure:
     """An empty figure, size in inches, that says under its title when the images are synthetic."""
     figure = Figure(figsize=size, layout="constrained", dpi=110)
-    title = textwrap.fill(title, int(LETTERS * size[0]), break_on_hyphens=False)
+    title = textwrap.fill(drawable(title), int(LETTERS * size[0]), break_on_hyphens=False)
     figure.suptitle(f"{title}\n{SYNTHETIC}" if synthetic else title, fontsize=12)
     return figure
 
@@ -168,21 +171,24 @@ def _mark_phases(axis: Axes, rows: list[dict], colour: str) -> None:
 
 
 def draw_confusion(record: Confusion, *, synthetic: bool = False) -> Figure:
-    """The counts, and beside them each as a part of its true class (row)."""
+    """The counts, and beside them each as a part of its true class (row); of many classes colours alone."""
     import seaborn as sns  # longer to import than all else that the page needs
 
-    side = 2.6 + 0.7 * len(record.classes)
+    classes = [drawable(name) for name in record.classes]
+    few = len(classes) <= MOST_WITH_COUNTS
+    side = 2.6 + 0.7 * min(len(classes), MOST_WITH_COUNTS)
     figure, axes = _figure(record.title, synthetic, (2 * side, side), 2)
     share = record.counts / np.maximum(record.counts.sum(axis=1, keepdims=True), 1)
     for axis, cells, style in ((axes[0], record.counts, "d"), (axes[1], share, ".2f")):
         sns.heatmap(
-            share, annot=cells, fmt=style, cmap="Blues", vmin=0, vmax=1, square=True, ax=axis, cbar=False,
-            xticklabels=record.classes, yticklabels=record.classes if axis is axes[0] else False,
+            share, annot=cells if few else None, fmt=style, cmap="Blues", vmin=0, vmax=1, square=True,
+            ax=axis, cbar=False, xticklabels=False, yticklabels=False,
         )  # fmt: skip
-        axis.tick_params(axis="x", rotation=35)
-        axis.tick_params(axis="y", rotation=0)
-        for label in axis.get_xticklabels():
-            label.set_horizontalalignment("right")
+        # seaborn would draw the whole figure for every one of its labels
+        size = {} if few else {"fontsize": min(10, 1000 / len(classes))}
+        axis.set_xticks(np.arange(len(classes)) + 0.5, classes, rotation=35, ha="right", **size)
+        if axis is axes[0]:
+            axis.set_yticks(np.arange(len(classes)) + 0.5, classes, rotation=0, va="center", **size)
     axes[0].set(xlabel="predicted", ylabel="true", title="images")
     axes[1].set(xlabel="predicted", title="part of the true class")
     return figure
@@ -201,7 +207,7 @@ def draw_ranking(record: Ranking, *, synthetic: bool = False) -> Figure:
             lower.plot(curve["recall"], curve["precision"], drawstyle="steps-post", label=label, **style)
     for k, name in enumerate(classes):
         axes[0, k].plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
-        axes[0, k].set_title(name, fontsize=9)
+        axes[0, k].set_title(drawable(name), fontsize=9)
         _finish(axes[0, k], "1 - specificity", "sensitivity" if not k else "")
         _finish(axes[1, k], "recall", "precision" if not k else "")
         for axis, metric, place in (

@@ -8,7 +8,8 @@ import pandas as pd
 from ..evidence.metrics import METRICS
 from ..evidence.tables import TABLES as EVIDENCE
 from ..records import KERAS
-from .cells import Cell, html_table, html_tables, interval_cell, points_cell
+from .cells import Cell, html_table, html_tables, interval_cell, interval_text, points_cell
+from .csv_files import read_csv
 from .figures import MODELS
 
 CSV = {  # and those of evidence
@@ -33,7 +34,7 @@ def read_tables(results: Path, names: Collection[str]) -> Tables:
     An earlier kdtf may not have written all of them. Raises `OSError` and `ValueError`.
     """
     files = CSV | {name: table.file for name, table in EVIDENCE.items()}
-    return {name: pd.read_csv(results / file) for name, file in files.items() if file in names}
+    return {name: read_csv(results / file) for name, file in files.items() if file in names}
 
 
 def interval_of(tables: Tables, row: pd.Series, metric: str, images: str) -> pd.Series | None:
@@ -131,7 +132,7 @@ def frontier(tables: Tables) -> pd.DataFrame:
     frame["ms/image"] = rows.latency_ms
     for label, columns in FRONTIER_SCORES.items():
         values = zip(*(rows[column] for column in columns), strict=True)
-        frame[label] = [f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in values]
+        frame[label] = [interval_text(v, low, high, ".3f") for v, low, high in values]
     frame["val in the best's interval"] = rows.within.map({1: "yes", 0: "no"})
     frame["chosen"] = rows.chosen.map({1: "yes", 0: ""})
     return frame.dropna(axis=1, how="all")
@@ -160,7 +161,8 @@ def classes(tables: Tables, seed: int) -> pd.DataFrame:
     for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
         columns = (rows[metric], rows[f"{metric}_low"], rows[f"{metric}_high"])
         name = metric.upper() if len(metric) == 3 else metric
-        frame[name] = [f"{v:.2f} ({low:.2f} to {high:.2f})" for v, low, high in zip(*columns, strict=True)]
+        values = zip(*columns, strict=True)
+        frame[name] = [interval_text(v, low, high, ".2f") for v, low, high in values]
     frame["threshold"], frame["test images"] = rows.threshold, rows.test_images
     return frame
 
@@ -200,7 +202,7 @@ def worst_layers(results: Path, names: Collection[str]) -> pd.DataFrame:
     """
     frames = []
     for name in sorted(name for name in names if name.endswith(ERRORS)):
-        rows = pd.read_csv(results / name).query("worst == 1").drop_duplicates("recipe")
+        rows = read_csv(results / name).query("worst == 1").drop_duplicates("recipe")
         frames.append(rows.assign(teacher=name.removesuffix(ERRORS)))
     columns = {
         "teacher": "teacher",

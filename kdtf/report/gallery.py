@@ -27,6 +27,7 @@ from .subjects import AuditSubject, RunSubject, StudentSubject, Study, TeacherSu
 from .tables import quantization_error_rows
 
 SHEET_PAIRS = 12  # pairs of copies on a contact sheet
+MOST_RANKED = 100  # classes up to which each has its curves: a picture has at most 65,536 px
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _gradcam(subject: TeacherSubject) -> images.GradCam | None:
 
 def _ranking(subject: TeacherSubject) -> figures.Ranking | None:
     classes, part = subject.study.truth.classes, subject.study.subsets[0]
-    if len(np.unique(part.labels)) < len(classes):
+    if len(np.unique(part.labels)) < len(classes) or len(classes) > MOST_RANKED:
         return None  # a class that is missing has no curve
     curves = {kind: ranking_curves(model.predictions, part) for kind, model in subject.models.items()}
     return figures.Ranking(_teacher_title(subject), classes, curves)

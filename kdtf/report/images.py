@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .figures import MODELS, titled
+from .fonts import drawable
 
 RIGHT, WRONG = "#0072B2", "#D55E00"
 
@@ -60,7 +61,7 @@ class ContactSheet(NamedTuple):
 
 def _show(axis: Axes, image: np.ndarray, caption: str = "") -> None:
     axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axis.set_xlabel(caption, fontsize=7.5)
+    axis.set_xlabel(drawable(caption), fontsize=7.5)
     axis.set(xticks=[], yticks=[])
 
 

@@ -51,8 +51,9 @@ class Study:
     timings: bool
 
     def row(self, result: Result) -> dict:
-        """A model's row of `summary.csv`. Images without a copy in train or val are the last subset."""
-        clean = np.isin(np.arange(len(self.truth.test)), self.subsets[-1].rows)  # (N,)
+        """A model's row of `summary.csv`."""
+        part = tables.clean_part(self.subsets)
+        clean = np.isin(np.arange(len(self.truth.test)), part.rows if part else ())  # (N,)
         return summary_row(result, self.truth, clean, data_name=self.data_name, timings=self.timings)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from ..data.copies import Pair
 from ..data.dataset import Dataset
 from ..evidence.choose import worst_error
-from ..evidence.metrics import METRICS, classification_report, confusion
+from ..evidence.metrics import METRICS, class_keys, classification_report, confusion
 from ..records import KERAS, Agreement, TensorError
+from .csv_files import NAMES
 from .figures import MODELS
 from .subjects import AuditSubject, FileSubject, RunSubject, StudentSubject, TeacherSubject
 
@@ -45,9 +46,10 @@ class Table:
 
 
 def confusion_rows(counts: np.ndarray, classes: Sequence[str]) -> list[dict]:
-    """A confusion matrix (K, K) as a row for each true class."""
+    """A confusion matrix (K, K) as a row for each true class; columns are called as in `class_keys`."""
+    columns = class_keys(classes, NAMES)
     return [
-        {"true": true, **dict(zip(classes, map(int, row), strict=True))}
+        {"true": true, **dict(zip(columns, map(int, row), strict=True))}
         for true, row in zip(classes, counts, strict=True)
     ]
 

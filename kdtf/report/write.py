@@ -26,7 +26,7 @@ def write_run_report(subject: RunSubject, store: Store) -> list[dict]:
     """The tables and pictures over all models, and the class names; returns the rows of `summary.csv`."""
     _write(subject, store)
     for name, table in EVIDENCE.items():
-        store.write_csv(table.file, subject.evidence[name])
+        store.write_csv(table.file, subject.evidence[name], table.columns)
     store.write("labels.txt", "".join(f"{name}\n" for name in subject.study.truth.classes))
     return subject.summary
 

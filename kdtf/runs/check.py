@@ -3,6 +3,9 @@
 What can be looked up without Keras, which takes seconds to start, comes first.
 """
 
+import os
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from ..config import Config
@@ -18,6 +21,13 @@ from ..models.students import STUDENTS, check_student, is_chain
 from ..models.weights import WeightSource
 from ..records import Rule
 from ..tflite.recipes import RECIPES
+from .kinds import KINDS
+
+MODULES = {
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+}  # what packages are imported as, where not by their name
+PAGE = ("jinja2",)  # what the report is written with: it decides no result
 
 
 def check_names(config: Config) -> None:
@@ -25,6 +35,7 @@ def check_names(config: Config) -> None:
 
     Starts no TensorFlow, and leaves to `check_networks` what only Keras knows.
     """
+    check_packages()
     source, distil = WeightSource(config.teacher.weights), config.distil
     own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
     others = {name for name in config.teacher.teachers if name.startswith("keras:")}
@@ -51,12 +62,26 @@ def check_names(config: Config) -> None:
     selectable = [name for name, row in RECIPES.items() if row.selectable]
     for recipe in config.quantize.recipes:
         require_known("--recipes", recipe, selectable)
+    seed, seeds = config.run.seed, config.evidence.seeds
+    require(seed + seeds <= 2**32, "--seed", f"at most {2**32 - seeds} with --seeds {seeds}", seed)
     count = len({*own, *others}) * (config.evidence.seeds if config.evidence.teacher_seeds else 1)
     require(not config.teacher.ensemble or count > 1, "--ensemble", "of at least two teachers", count)
     if config.quantize.compress:
         chains = [name for name, row in STUDENTS.items() if row.chain]
         for flag, name in _students(config):
             require(is_chain(name), flag, f"one of {', '.join(chains)} for --compress", name)
+
+
+def check_packages() -> None:
+    """Raise `UserError` for a package that a run will import and that is not installed; imports none.
+
+    Those of --compress are an extra, of which `check_networks` says more.
+    """
+    kinds = (row.packages for name, row in KINDS.items() if name != "compressed-file")
+    for package in dict.fromkeys((*chain(*kinds), *PAGE)):
+        installed = find_spec(MODULES.get(package, package.replace("-", "_")))
+        hint = "`pip install .` where kdtf lies installs all that it needs."
+        require(installed, f"The Python package {package}", "installed", "nothing of that name", hint)
 
 
 def check_networks(config: Config) -> None:
@@ -66,7 +91,8 @@ def check_networks(config: Config) -> None:
     """
     from ..tflite import compress
 
-    weight_files(config)
+    for file in filter(None, weight_files(config).values()):
+        require(os.access(file, os.R_OK), "--weights", "a file that can be read", str(file))
     if config.quantize.compress:
         compress.libraries()
 

@@ -1,7 +1,8 @@
 """What people read: the report of a student, of a teacher, of the whole run; cards, manifest, page."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ..store import Store
 from ..tasks import Task
 from ..tflite.card import build_card
 from ..versions import versions
+from ..words import plural
 from .data import read_datasheet
 from .fitted import MEASURED
 from .frontier import frontier_files
@@ -209,6 +211,7 @@ class Closing:
     def _write_manifest(self, plan: Plan, subject: RunSubject) -> None:
         """`manifest.json`: settings, data, versions, warnings, the student to ship, stages, outputs."""
         data, store = self.data, self.store
+        notes = self._stage_notes(plan.tasks())
         store.outputs.pop("manifest.json", None)
         weights = {
             row["teacher"]: row["teacher_weights"] for row in subject.summary if row["model"] == "teacher"
@@ -228,12 +231,12 @@ class Closing:
                     "notes": list(data.notes),
                 },
                 "teacher_weights": weights,
-                "versions": versions(PACKAGES),
+                "versions": package_versions(notes.values()),
                 "budget": self.budget,
                 "expectations": [outlook.in_words for outlook in self.outlooks.values()],
                 "warnings": self.progress.warnings,
                 "ship": {name: self.ship[name] for name in ("teacher", "model", "recipe", "seed")},
-                "stages": self._stage_notes(plan.tasks()),
+                "stages": notes,
                 "outputs": dict(sorted(store.outputs.items())),
             },
         )
@@ -254,12 +257,29 @@ class Closing:
         self.reports[task.name] = self.store.written(task, make, reads).path
 
 
+def package_versions(notes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """{package: the version that made the finished stages}, of their notes; where it made none that is here.
+
+    Where --accept-versions went on from stages of other versions, it is each with the number of stages that
+    it made; which these are is said by `made_with` of each.
+    """
+    makers: dict[str, Counter[str]] = {package: Counter() for package in PACKAGES}
+    for note in notes:
+        for package, version in note.get("made_with", {}).items():
+            makers.setdefault(package, Counter())[version] += 1
+    installed, told = versions(PACKAGES), {}
+    for package, counts in makers.items():
+        several = [f"{v} ({n} {plural(n, 'stage')})" for v, n in sorted(counts.items())]
+        told[package] = " and ".join(several if len(counts) > 1 else counts or [installed[package]])
+    return told
+
+
 def _budget(config: Config, data: Dataset, unlabelled: int) -> str:
     """What every student of a run is trained on, in words."""
     epochs, images = config.student.epochs, len(data.train.labels)
     steps = epochs * math.ceil(images / config.student.batch_size)
     more = ", with unlabelled images or without" if unlabelled else ""
-    seen = f"Every student sees {epochs * images:,} images in {steps:,} steps"
+    seen = f"Every student sees {epochs * images:,} images in {steps:,} {plural(steps, 'step')}"
     return f"{seen}, with a teacher or without{more}."
 
 

@@ -5,6 +5,7 @@ that stand.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,9 @@ class RunResult:
 
     def tables(self) -> "dict[str, pandas.DataFrame]":
         """{name: table} of the CSV files in the results folder."""
-        import pandas as pd
+        from ..report.csv_files import read_csv
 
-        return {path.stem: pd.read_csv(path) for path in sorted(self.folder.glob("*.csv"))}
+        return {path.stem: read_csv(path) for path in sorted(self.folder.glob("*.csv"))}
 
 
 def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
@@ -172,10 +173,7 @@ def chosen_versions(config: Config, store: Store, progress: Progress) -> dict[st
 def _stage_notes(store: Store) -> list[dict[str, Any]]:
     """The notes of all finished stages that can be read, the oldest first."""
     notes = []
-    for path in sorted(store.work.glob("*/stage.json"), key=lambda path: path.stat().st_mtime):
-        try:
-            note = read_note(path.parent)
-        except (OSError, ValueError):
-            continue
-        notes.append(note if isinstance(note, dict) else {})
-    return notes
+    for path in store.work.glob("*/stage.json"):
+        with suppress(OSError, ValueError):  # no note of ours: such a stage is found damaged
+            notes.append((path.stat().st_mtime, read_note(path.parent)))
+    return [note for _, note in sorted(notes, key=lambda pair: pair[0])]

@@ -45,8 +45,8 @@ class Kind:
 
 KINDS = {
     "phantom": Kind("data.draw_phantom", DRAWN, version=2),  # 2: with unlabelled images
-    # 2: and of unlabelled images
-    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=2, reads_data=True),
+    # 2: and of unlabelled images; 3: of pairs that are counted and not listed
+    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=3, reads_data=True),
     "datasheet": Kind("data.describe", DRAWN, reads_data=True),
     "views": Kind("data.draw_train_views", DRAWN, version=2, reads_data=True),  # 2: or computed
     "unlabelled-views": Kind("data.draw_unlabelled_views", DRAWN, reads_data=True),
@@ -74,8 +74,9 @@ KINDS = {
     "compressed-file": Kind("files.make_tuned_file", TUNED, version=2, reads_data=True, trains=True),
     "file-evaluation": Kind("files.evaluate", ("ai-edge-litert", "numpy"), reads_data=True),
     # these write into the results folder itself
-    "student-report": Kind("", REPORTED, reads_data=True),
-    "teacher-report": Kind("", REPORTED, reads_data=True),
-    "run-report": Kind("", REPORTED, reads_data=True),
+    # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas
+    "student-report": Kind("", REPORTED, version=2, reads_data=True),
+    "teacher-report": Kind("", REPORTED, version=2, reads_data=True),
+    "run-report": Kind("", REPORTED, version=2, reads_data=True),
 }
 PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))

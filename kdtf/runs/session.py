@@ -10,18 +10,21 @@ from ..config import Config, DataConfig, RunConfig
 from ..data.audit import Audit
 from ..data.dataset import Dataset, DataSource
 from ..data.load import open_source
+from ..data.provenance import PROVENANCE
 from ..errors import Leakage, UserError, require
-from ..files import disk_errors
+from ..files import disk_errors, require_file
 from ..native_log import native_noise, set_environment
 from ..progress import Progress
 from ..store import Store
 from ..versions import versions
+from . import copies
 from .check import check_names, check_networks, check_sides
 from .engine import RunResult, audit_data, chosen_versions, run_tasks
 from .kinds import PACKAGES
 from .perform import perform
 from .plan import phantom_task
 
+CLASSES = "classes.txt"  # of a data folder
 NO_DATA = (
     "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
@@ -58,8 +61,12 @@ def open_data(config: Config, store: Store, progress: Progress) -> Dataset:
         seed,
         settings.unlabelled,
     )
+    for file in (path, path / CLASSES, path / PROVENANCE):
+        require_file(file, "--data")
+    copies.remove_damaged(store)
     with disk_errors(store.root), progress.bar("checking images", 1) as advance:
         data = open_source(source, store.work, lambda done, total: advance(done / total))
+    copies.note(store)
     for note in data.notes:
         progress.say(note)
     return data
@@ -164,6 +171,8 @@ def run_config(config: Config, progress: Progress, data: Dataset | None = None) 
         with tensorflow_runtime(config.run):
             check_networks(config)  # before anything is forgotten: bad settings leave all as it was
             if config.run.fresh:
+                if config.data.strict:
+                    _audit(config, data, store, progress, versions(PACKAGES))  # the last check
                 store.forget_stages()
                 if config.data.demo:
                     data = open_data(config, store, Progress())

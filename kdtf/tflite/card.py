@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .. import __version__
 from ..errors import UserError
+from ..predictor import TEMPERATURES
 from ..records import DataSheet, FileEvidence, FileFacts, FileResult, Rule
 from .recipes import RECIPES
 
@@ -115,9 +116,13 @@ class Card:
             values = _table("it", value)
             making = _record(Making, _table("made_by", values.get("made_by", {})), _MAKING_DEFAULTS)
             pixels = _record(Input, _table("input", values.get("input")), _INPUT_DEFAULTS)
-            return _record(cls, {**values, "made_by": making, "input": pixels}, _DEFAULTS)
+            card = _record(cls, {**values, "made_by": making, "input": pixels}, _DEFAULTS)
         except TypeError as error:
             raise ValueError(f"no model card: {error}") from None
+        least, most = TEMPERATURES
+        if not (isinstance(card.temperature, float | int) and least <= card.temperature <= most):
+            raise ValueError(f"its temperature is {card.temperature!r}, not between {least:g} and {most:g}")
+        return card
 
 
 # what a card may lack that an earlier version wrote or a person edited: enough is left to run the student

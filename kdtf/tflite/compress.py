@@ -113,7 +113,7 @@ def _folded(student: keras.Model) -> list[list[Any]]:
             steps.append([layer, [], False])
         else:
             known = kind in ("InputLayer", "Softmax")
-            require(known, "--student", "cnn3, cnn5 or baseline for --compress", student.name)
+            require(known, "--student", "cnn3, cnn3-small, cnn5 or baseline for --compress", student.name)
     return steps
 
 

@@ -87,13 +87,14 @@ def test_status_takes_the_command_line_of_a_run(tmp_path, capsys):
 
 def test_status_counts_stages_of_an_earlier_kdtf_apart(tmp_path, capsys):
     """Nothing makes them again: a run goes past them."""
-    for name, note in (("a", {"kind": "views", "made_with": {}, "environment": {}}), ("b", {}), ("c", None)):
+    ours = {"kind": "views", **dict.fromkeys(("settings", "inputs", "made_with", "environment"), {})}
+    for name, note in (("a", ours), ("b", {}), ("c", None)):
         folder = tmp_path / "work" / f"{name}-{name * 16}"
         folder.mkdir(parents=True)
         if note is not None:
             (folder / "stage.json").write_text(json.dumps({**note, "seconds": 1.0, "sha256": {}}))
     lines = output_of(capsys, "status", "--results", str(tmp_path)).splitlines()
-    assert lines[-1] == f"{tmp_path}: 1 finished stages, 1 to be made, 1 of an earlier kdtf."
+    assert lines[-1] == f"{tmp_path}: 1 finished stage, 1 to be made, 1 of an earlier kdtf."
     assert sum("of an earlier kdtf, not used" in line for line in lines) == 1
 
 

@@ -54,6 +54,14 @@ def test_csv_in_place_of_lines(bundle, images, tmp_path, capfd):
     assert printed.err == note
 
 
+def test_escapes_in_the_names_of_a_card_do_not_reach_the_terminal(bundle, images, tmp_path, capfd):
+    names = [f"\x1b[3{k}m{name}\x07" for k, name in enumerate("abc")]
+    path, out = bundle(classes=names, training_images={}), tmp_path / "out.csv"
+    assert predict(path, images, "--csv", out) == 0 and predict(path, images) == 0
+    printed = capfd.readouterr()
+    assert "\x1b" not in printed.out + printed.err and "\\x1b[3" in printed.out.splitlines()[0]
+
+
 def test_an_image_that_cannot_be_read_is_told_and_the_rest_is_predicted(bundle, images, tmp_path, capfd):
     (images / "b.jpg").write_bytes((images / "b.jpg").read_bytes()[:-30])
     path, out = bundle(training_images={}), tmp_path / "out.csv"

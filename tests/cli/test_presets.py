@@ -9,24 +9,18 @@ import keras
 import pandas as pd
 import pytest
 from keras import layers
+from small_run import teachers_of_one_convolution
 
 from kdtf.cli.arguments import PRESETS, preset_names, read_config
 from kdtf.cli.entry import main
 from kdtf.config import Config
 from kdtf.data import phantom
-from kdtf.models import networks
-from kdtf.models.registry import Teacher
 from kdtf.models.students import STUDENTS
 
 SHORT = shlex.split(
     "--epochs 1 --views 2 --seeds 1 --batch-size 16 --weights none --recipes float32 --scratch-epochs 1 "
     "--fine-tune-epochs 1 --fine-tune-batch-size 16"
 )
-
-
-def one_convolution(pixels):
-    """The feature maps of every teacher here."""
-    return layers.Conv2D(8, 3, strides=4, activation="relu")(pixels)
 
 
 def small_student(shape, classes, momentum, dropout):
@@ -42,10 +36,10 @@ def shallow(monkeypatch):
 
     Tracing and running DenseNet121 and its like takes minutes; the tests of `models` step through each.
     """
-    build = networks.as_application(one_convolution)
-    monkeypatch.setattr(Teacher, "build", lambda row, input_shape, weights, **unused: build(input_shape))
     for name, row in STUDENTS.items():
         monkeypatch.setitem(STUDENTS, name, replace(row, build=small_student))
+    with teachers_of_one_convolution():
+        yield
 
 
 @pytest.fixture(scope="module")

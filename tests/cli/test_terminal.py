@@ -69,6 +69,15 @@ def test_a_warning_is_printed_once_and_kept(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_is_said_and_warned_of_holds_no_escapes(capfd):
+    terminal = Terminal()
+    terminal.say("class \x1b[31mred\x1b[0m\nError: no")
+    terminal.warn("\x1b]0;title\x07")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["class \\x1b[31mred\\x1b[0m\\nError: no", "Warning: \\x1b]0;title\\x07"]
+    assert terminal.warnings == ["\x1b]0;title\x07"]  # as it is, for the report
+
+
 @pytest.mark.parametrize("text, line", [("a\nb", "a\\nb"), ("ü☃", "ü☃"), ("\x1b[31m", "\\x1b[31m")])
 def test_what_cannot_be_printed_is_escaped(text, line):
     assert one_line(text) == line

@@ -10,6 +10,7 @@ from kdtf.data import copies as module
 from kdtf.data.copies import (
     NEAR,
     Pair,
+    Thumbnails,
     exact_pairs,
     find_copies,
     find_copies_among,
@@ -27,8 +28,15 @@ def unit(images):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("float32")
 
 
-def test_near_pairs_are_those_of_the_full_correlation_matrix():
+def listed(pairs):
+    """Pairs of rows that come in arrays, one by one."""
+    return [ends for i, j in pairs for ends in zip(i.tolist(), j.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("dense", [0.0, 0.02, 1.0])  # by products of matrices alone, by either, by none
+def test_near_pairs_are_those_of_the_full_correlation_matrix(monkeypatch, dense):
     """The coarse sieve misses none: compared with numpy.corrcoef over all pairs, many near the limit."""
+    monkeypatch.setattr(module, "DENSE", dense)
     rng = np.random.default_rng(2)
     small = rng.integers(0, 256, (30, 8, 8), dtype=np.uint8)
     textures = [np.asarray(Image.fromarray(i).resize((64, 64), Image.Resampling.BICUBIC)) for i in small]
@@ -37,23 +45,25 @@ def test_near_pairs_are_those_of_the_full_correlation_matrix():
     expected = np.corrcoef(noisy.reshape(len(noisy), -1))
     i, j = np.nonzero(np.triu(expected >= NEAR, 1))
     assert 0 < len(i) < 30 * 6  # some pairs on either side
-    pairs = list(near_pairs(unit(noisy)))
-    assert {(a, b) for a, b, _ in pairs} == set(zip(i.tolist(), j.tolist(), strict=True))
-    assert all(c == pytest.approx(expected[a, b], abs=1e-5) for a, b, c in pairs)
+    assert listed(near_pairs(Thumbnails.of(unit(noisy)))) == list(zip(i.tolist(), j.tolist(), strict=True))
+    digests, zeros = [bytes([row]) for row in range(len(base))], np.zeros(len(base), int)
+    pairs = find_copies(digests, unit(noisy), zeros, zeros)["near"].pairs
+    correlations = [expected[pair.first[1], pair.second[1]] for pair in pairs]
+    assert [pair.correlation for pair in pairs] == pytest.approx(correlations, abs=1e-5)
 
 
 def test_near_pairs_across_blocks(monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 3)
     rows = np.eye(8, 4096, dtype="float32")
     rows[7] = rows[1]
-    assert [(a, b) for a, b, _ in near_pairs(rows)] == [(1, 7)]
+    assert listed(near_pairs(Thumbnails.of(rows))) == [(1, 7)]
 
 
 def test_exact_pairs_are_all_pairs_of_equal_pixels_in_order():
     images = np.zeros((5, 2, 2, 1), np.uint8)
     images[3:] = 1
     digests = [pixel_digest(image) for image in images]
-    assert [pair[:2] for pair in exact_pairs(digests)] == [(0, 1), (0, 2), (1, 2), (3, 4)]
+    assert list(exact_pairs(digests)) == [(0, 1), (0, 2), (1, 2), (3, 4)]
     assert pixel_digest(images[:, ::-1][3]) == digests[4]  # by value, however it lies in memory
 
 
@@ -101,6 +111,7 @@ def test_all_pairs_count_and_the_first_are_listed(monkeypatch):
     digests, thumbs = [b"same"] * 5, np.zeros((5, 4096), "float32")
     exact = find_copies(digests, thumbs, np.array([0, 0, 0, 0, 1]), np.zeros(5, int))["exact"]
     assert [pair.second[1] for pair in exact.pairs] == [1, 2, 3, 4] and exact.conflicts == 4
+    assert exact.count == 10
 
 
 @pytest.mark.parametrize("block", [3, 2048])
@@ -110,9 +121,9 @@ def test_pairs_between_two_sets_are_those_of_both_together(monkeypatch, block):
     base = rng.integers(0, 256, (20, 64, 64)).astype("float64")
     rows = unit(base[rng.integers(0, 20, 50)] + rng.normal(0, 4, (50, 64, 64)))
     first, second = rows[:30], rows[30:]
-    wanted = {(i, j - 30) for i, j, _ in near_pairs(rows) if i < 30 <= j}
-    pairs = list(near_pairs_between(first, second))
-    assert {pair[:2] for pair in pairs} == wanted and len(pairs) == len(wanted) > 5
+    wanted = {(i, j - 30) for i, j in listed(near_pairs(Thumbnails.of(rows))) if i < 30 <= j}
+    pairs = listed(near_pairs_between(Thumbnails.of(first), Thumbnails.of(second)))
+    assert set(pairs) == wanted and len(pairs) == len(wanted) > 5
 
 
 @pytest.mark.parametrize("ends", [(0, 4), (0, 1, 2, 4), (0, 3, 4)])

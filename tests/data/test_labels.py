@@ -62,6 +62,7 @@ REFUSED = {
     "soft": (dict(val=np.full((9, 3), 1 / 3)), "one-hot rows of y_val.npy must be 0 and 1, with a sum of 1"),
     "widths": (dict(train=np.eye(3)[TRAIN], val=np.eye(4)[VAL]), "the same width in all splits. Got [3, 4]"),
     "one class": (dict(train=TRAIN * 0, val=VAL * 0), "classes must be at least 2. Got 1"),
+    "one in val": (dict(val=VAL * 0 + 1), "y_val.npy must be labels of at least two classes. Got 'class 1"),
     "few names": (dict(names=("a", "b"), train=np.eye(3)[TRAIN]), "for each of the 3 classes. Got 2"),
     "unused name": (dict(names=("a", "b", "c", "d")), "y_train.npy must be *none of class 3 (d)"),
 }

@@ -46,7 +46,7 @@ def scale_of(**splits):
         (dict(train=("f4", 0, 1), test=("f4", 0.1, 0.8)), 255),
         (dict(train=("f4", 0, 255), test=("f4", 0, 200)), 1),
         (dict(train=("f4", -0.00009, 1.00009), test=("i4", 0, 255)), 255),  # resampled: a hair beyond
-        (dict(train=("u1", 0, 255), test=("u1", 0, 1)), 1),  # one dark split is no reason to doubt
+        (dict(train=("u1", 0, 255), test=("u1", 0, 0)), 1),  # a black split is no reason to doubt
     ],
 )
 def test_one_scale_for_the_floats_of_all_splits(splits, scale):
@@ -59,6 +59,8 @@ def test_one_scale_for_the_floats_of_all_splits(splits, scale):
         (dict(train=("f4", -1, 1)), r"pixels in X_train\.npy must be 0 or more\. Got -1.* not standardised"),
         (dict(train=("u2", 0, 4080)), r"must be at most 255\. Got 4080\. Window images of 12 or 16 bits"),
         (dict(train=("u1", 0, 1), test=("u1", 0, 1)), "must be 0..255. .* they lost their grey levels"),
+        (dict(train=("u1", 0, 1), test=("u1", 0, 255)), "pixels in X_train.npy must be 0..255 as"),
+        (dict(train=("i8", 0, 255), test=("u2", 0, 1)), "pixels in X_test.npy must be 0..255 as"),
         (dict(train=("f4", 0, 255), test=("f4", 0, 1)), r"1 in X_test\.npy and of 255 in X_train\.npy"),
         (dict(train=("f4", 0, 1.275)), r"must be 0\.\.1 or 0\.\.255\. Got 'a maximum of 1\.275'"),
     ],

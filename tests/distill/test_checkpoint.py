@@ -1,8 +1,10 @@
 """A training that was killed anywhere and went on ends like one that never was."""
 
+import shutil
+
 import numpy as np
 import pytest
-from trainings import LOGITS, hinted_student, same, student, teacher, undisturbed
+from trainings import LOGITS, hinted_student, same, student, teacher, traced_student, undisturbed
 
 from kdtf.distill.checkpoint import Checkpoint
 from kdtf.errors import UserError
@@ -12,53 +14,86 @@ class Killed(BaseException):
     pass
 
 
+class Kill:
+    """`kill(n)`: the n-th end of a batch or an epoch from now on is the last one. Counts all batches."""
+
+    def __init__(self):
+        self.left, self.batches = None, 0
+
+    def __call__(self, ends):
+        self.left = ends
+
+    def after(self, end):
+        """A callback that writes the state at every end and dies at the last one."""
+
+        def dying(state, number, logs=None):
+            state.seconds = -1
+            end(state, number, logs)
+            self.batches += end.__name__ == "on_train_batch_end"
+            if self.left is not None:
+                self.left -= 1
+                if not self.left:
+                    self.left = None
+                    raise Killed
+
+        return dying
+
+
 @pytest.fixture
 def kill(monkeypatch):
-    """`kill(n)`: the n-th batch from now on is the last one. The state is written after every batch."""
-    batch_end, left = Checkpoint.on_train_batch_end, [None]
-
-    def counted(self, batch, logs=None):
-        self.seconds = -1
-        batch_end(self, batch, logs)
-        if left[0] is not None:
-            left[0] -= 1
-            if not left[0]:
-                left[0] = None
-                raise Killed
-
-    monkeypatch.setattr(Checkpoint, "on_train_batch_end", counted)
-    return lambda n: left.__setitem__(0, n)
+    kill = Kill()
+    for name in ("on_train_batch_end", "on_epoch_end"):
+        monkeypatch.setattr(Checkpoint, name, kill.after(getattr(Checkpoint, name)))
+    return kill
 
 
-PLACES = [(1,), (3,), (4,), (6, 3), (11,)]  # within an epoch, at its end, after it, twice, in the last
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """{train: the folder with the state of its finished training}, and what that ended with."""
+    folders = {train: tmp_path_factory.mktemp(train.__name__) for train in (student, hinted_student)}
+    return {train: (folder, train(folder / "state.npz")) for train, folder in folders.items()}
+
+
+# of three epochs of four batches: within one, after the fourth batch, which is lost since its epoch did not
+# end, at the end of one, within the next, before the very last batch
+PLACES = (1, 3, 2, 2, 6)
+WITHIN = (7, 4)  # the second epoch, and the third
 
 
 @pytest.mark.parametrize(
-    "train, batches",
-    [*((train, own) for train in (student, teacher) for own in PLACES), (hinted_student, (6, 3))],
+    "train, ends, batches",
+    [
+        (teacher, PLACES, 13),
+        (student, PLACES, 13),
+        (hinted_student, WITHIN, 12),
+        (traced_student, WITHIN, 12),
+    ],
+    ids=["teacher", "student", "hinted student", "traced student"],
 )
-def test_it_goes_on_where_it_was_killed(train, batches, kill, tmp_path):
-    for n in batches:
+def test_it_goes_on_where_it_was_killed(train, ends, batches, kill, tmp_path):
+    for n in ends:
         kill(n)
         with pytest.raises(Killed):
             train(tmp_path / "state.npz")
-    assert same(train(tmp_path / "state.npz"), undisturbed(train))
+    training = train(tmp_path / "state.npz")
+    assert kill.batches == batches  # none but the lost one is repeated
+    assert same(training, undisturbed(train))
 
 
-def test_a_finished_training_is_not_repeated(kill, tmp_path):
-    student(tmp_path / "state.npz")
+def test_a_finished_training_is_not_repeated(kill, finished, tmp_path):
+    folder, training = finished[student]
+    assert same(training, undisturbed(student))
+    shutil.copy(folder / "state.npz", tmp_path)
     kill(1)  # would raise
-    assert same(student(tmp_path / "state.npz"), undisturbed(student))
+    assert same(student(tmp_path / "state.npz"), training) and not kill.batches
 
 
 @pytest.mark.parametrize("harm", ["truncated", "another model's", "text"])
-def test_a_state_that_does_not_fit_is_ignored(harm, tmp_path):
+def test_a_state_that_does_not_fit_is_ignored(harm, finished, tmp_path):
     path = tmp_path / "state.npz"
-    if harm == "another model's":
-        teacher(path)
-    else:
-        student(path)
-        path.write_bytes(path.read_bytes()[:5000] if harm == "truncated" else b"text")
+    folder, _ = finished[hinted_student if harm == "another model's" else student]
+    state = (folder / "state.npz").read_bytes()
+    path.write_bytes({"truncated": state[: len(state) // 2], "text": b"text"}.get(harm, state))
     assert same(student(path), undisturbed(student))
 
 
@@ -70,15 +105,15 @@ def test_a_lost_loss_leaves_no_lost_state(tmp_path, kill):
     assert not (tmp_path / "state.npz").exists()
 
 
-def test_nothing_else_is_left_beside_the_state(kill, tmp_path):
-    student(tmp_path / "state.npz")
-    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+def test_nothing_else_is_left_beside_the_state(finished):
+    folder, _ = finished[student]
+    assert [path.name for path in folder.iterdir()] == ["state.npz"]
 
 
-def test_the_projector_is_in_the_state_and_not_in_the_student(tmp_path):
-    weights, rows = hinted_student(tmp_path / "state.npz")
-    with np.load(tmp_path / "state.npz") as state:
+def test_the_projector_is_in_the_state_and_not_in_the_student(finished):
+    folder, (weights, rows) = finished[hinted_student]
+    with np.load(folder / "state.npz") as state:
         shapes = [state[name].shape for name in state.files if name.startswith("v")]
-    assert shapes.count((256, 5)) == 3  # its kernel and what Adam knows of it
+    assert shapes.count((4, 5)) == 3  # its kernel and what Adam knows of it
     assert [w.shape for w in weights] == [w.shape for w in undisturbed(student)[0]]
     assert {"hint", "val_hint"} <= rows[0].keys() and "hint" not in undisturbed(student)[1][0]

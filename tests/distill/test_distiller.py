@@ -33,9 +33,28 @@ def expected(logits, teacher, alpha, temperature, weight=1.0):
     return np.mean(weight * (alpha * hard + (1 - alpha) * soft))
 
 
-def fitted(model, *, rate=0.0, **fit):
-    model.compile(keras.optimizers.SGD(rate), jit_compile=False)
-    return model.fit(**fit, batch_size=8, epochs=1, verbose=0, shuffle=False).history
+def outputs(model):
+    """What a network says of `X`, in inference mode."""
+    return np.asarray(model(X, training=False))
+
+
+def tensors(batch):
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
+
+
+def fitted(model, *, rate=0.0, traced=False, x, y, **weights):
+    """The logs of one step. Tracing it costs more: only where a graph may make a difference."""
+    model.compile(keras.optimizers.SGD(rate), jit_compile=False, run_eagerly=not traced)
+    if not traced:
+        return model.train_on_batch(tensors(x), tensors(y), **weights, return_dict=True)
+    fit = model.fit(x, y, **weights, batch_size=8, epochs=1, verbose=0, shuffle=False)
+    return {name: values[0] for name, values in fit.history.items()}
+
+
+def scored(model, x, y=Y):
+    """The logs of a batch in inference mode, of a model that is as it was."""
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False, run_eagerly=True)
+    return model.test_on_batch(tensors(x), tensors(y), return_dict=True)
 
 
 CACHED = {"pixels": X, "teacher_logits": T_LOGITS}
@@ -46,9 +65,7 @@ ON_LOGITS = [name for name, row in LOSSES.items() if not row.takes_features]
 def test_loss_is_the_formula(alpha, temperature):
     student = linear(1)
     logged = fitted(Distiller(student, alpha=alpha, temperature=temperature), x=CACHED, y=Y)
-    assert logged["loss"][0] == pytest.approx(
-        expected(student.predict(X, verbose=0), T_LOGITS, alpha, temperature), rel=1e-5
-    )
+    assert logged["loss"] == pytest.approx(expected(outputs(student), T_LOGITS, alpha, temperature), rel=1e-5)
 
 
 @pytest.mark.parametrize("one_hot", [False, True])
@@ -57,38 +74,38 @@ def test_an_image_without_a_label_is_learned_from_the_teacher_alone(one_hot):
     labels = np.where(unlabelled, -1, Y)
     rows = np.eye(4, dtype="float32")[Y] * ~unlabelled[:, None] if one_hot else labels
     student = linear(1)
-    logged = fitted(Distiller(student, alpha=0.3, temperature=2.0), x=CACHED, y=rows)
-    logits = student.predict(X, verbose=0)
+    logged = fitted(Distiller(student, alpha=0.3, temperature=2.0), x=CACHED, y=rows, traced=True)
+    logits = outputs(student)
     hard = -np.log(softmax(logits)[np.arange(8), Y])
     p, q = softmax(T_LOGITS / 2), softmax(logits / 2)
     soft = 4 * (p * np.log(p / q)).sum(1)
     wanted = np.where(unlabelled, 0, 0.3 * hard) + 0.7 * soft
-    assert logged["loss"][0] == pytest.approx(wanted.mean(), rel=1e-5)
-    assert logged["cross_entropy"][0] == pytest.approx(hard[~unlabelled].mean(), rel=1e-5)
-    assert logged["distillation"][0] == pytest.approx(soft.mean(), rel=1e-5)
-    assert logged["accuracy"][0] == pytest.approx((logits.argmax(1) == Y)[~unlabelled].mean())
+    assert logged["loss"] == pytest.approx(wanted.mean(), rel=1e-5)
+    assert logged["cross_entropy"] == pytest.approx(hard[~unlabelled].mean(), rel=1e-5)
+    assert logged["distillation"] == pytest.approx(soft.mean(), rel=1e-5)
+    assert logged["accuracy"] == pytest.approx((logits.argmax(1) == Y)[~unlabelled].mean())
 
 
 def test_a_live_teacher_labels_what_has_no_label():
-    live = fitted(Distiller(linear(1), linear(2), alpha=0.0), x=X, y=np.full(8, -1))
-    cached = {"pixels": X, "teacher_logits": linear(2).predict(X, verbose=0)}
+    live = fitted(Distiller(linear(1), linear(2), alpha=0.0), x=X, y=np.full(8, -1), traced=True)
+    cached = {"pixels": X, "teacher_logits": outputs(linear(2))}
     logged = fitted(Distiller(linear(1), alpha=0.0), x=cached, y=np.full(8, -1))
-    assert live["loss"][0] == pytest.approx(logged["loss"][0], rel=1e-5)
+    assert live["loss"] == pytest.approx(logged["loss"], rel=1e-5)
 
 
 def test_soft_ce_weighs_the_teacher_by_alpha():
     student = linear(1)
     logged = fitted(Distiller(student, alpha=0.3, loss="soft-ce"), x=CACHED, y=Y)
-    log_q = np.log(softmax(student.predict(X, verbose=0)))
+    log_q = np.log(softmax(outputs(student)))
     wanted = 0.3 * -(softmax(T_LOGITS) * log_q).sum(1) - 0.7 * log_q[np.arange(8), Y]
-    assert logged["loss"][0] == pytest.approx(wanted.mean(), rel=1e-5)
+    assert logged["loss"] == pytest.approx(wanted.mean(), rel=1e-5)
     assert fitted(Distiller(linear(1), alpha=0.0, loss="soft-ce"), x=X, y=Y)  # needs no teacher
 
 
 @pytest.mark.parametrize("loss", ON_LOGITS)
 def test_a_live_teacher_gives_what_its_cached_logits_give(loss):
     teacher = linear(2)
-    cached = {"pixels": X, "teacher_logits": teacher.predict(X, verbose=0)}
+    cached = {"pixels": X, "teacher_logits": outputs(teacher)}
     live, stored = linear(1), linear(1)
     a = fitted(Distiller(live, teacher, loss=loss), x=X, y=Y, rate=0.1)
     b = fitted(Distiller(stored, loss=loss), x=cached, y=Y, rate=0.1)
@@ -101,17 +118,17 @@ def test_a_live_teacher_gives_what_its_cached_logits_give(loss):
 def test_a_student_that_can_be_its_teacher_becomes_it(loss):
     """Of the same shape, with the teacher alone to learn from: as likely classes in the end, nothing left."""
     teacher, student = linear(2), linear(1)
-    cached = {"pixels": X, "teacher_logits": teacher.predict(X, verbose=0)}
+    cached = {"pixels": X, "teacher_logits": outputs(teacher)}
     model = Distiller(student, alpha=LOSSES[loss].teacher_weight(1.0), temperature=1.0, loss=loss)
+    before = scored(model, cached)["distillation"]
     model.compile(keras.optimizers.Adam(0.1), jit_compile=False)
-    before = model.evaluate(cached, Y, verbose=0, return_dict=True)["distillation"]
     often = {name: np.tile(values, (200, 1)) for name, values in cached.items()}
     model.fit(often, np.tile(Y, 200), batch_size=8, verbose=0, shuffle=False)
     p = softmax(cached["teacher_logits"])
     least = -(p * np.log(p)).sum(1).mean() if loss == "soft-ce" else 0  # the teacher's entropy
-    after = model.evaluate(cached, Y, verbose=0, return_dict=True)["distillation"]
+    after = scored(model, cached)["distillation"]
     assert before - least > 0.1 and after - least < 0.02 * (before - least)
-    assert (student.predict(X, verbose=0).argmax(1) == p.argmax(1)).all()
+    assert (outputs(student).argmax(1) == p.argmax(1)).all()
 
 
 def test_only_the_student_learns_and_the_teacher_is_left_as_it_came():
@@ -132,10 +149,9 @@ def test_one_hot_labels_and_integers_are_the_same(loss):
 
 def test_sample_weight_weighs_every_image():
     student, weight = linear(1), np.arange(8.0)
-    logged = fitted(Distiller(student, alpha=0.3, temperature=3.0), x=CACHED, y=Y, sample_weight=weight)
-    assert logged["loss"][0] == pytest.approx(
-        expected(student.predict(X, verbose=0), T_LOGITS, 0.3, 3.0, weight), rel=1e-5
-    )
+    weighed = {"y": Y, "sample_weight": weight}
+    logged = fitted(Distiller(student, alpha=0.3, temperature=3.0), x=CACHED, **weighed, traced=True)
+    assert logged["loss"] == pytest.approx(expected(outputs(student), T_LOGITS, 0.3, 3.0, weight), rel=1e-5)
 
 
 def test_class_weight_is_sample_weight_by_class():
@@ -162,19 +178,18 @@ def test_the_students_regularisation_counts_and_the_teachers_does_not():
     penalty = 0.1 * float((student.get_weights()[0] ** 2).sum())
     a = fitted(Distiller(student, teacher), x=X, y=Y)
     b = fitted(Distiller(plain, teacher), x=X, y=Y)
-    assert a["loss"][0] - b["loss"][0] == pytest.approx(penalty, rel=1e-4)
+    assert a["loss"] - b["loss"] == pytest.approx(penalty, rel=1e-4)
 
 
 def test_validation_scores_in_inference_mode():
     student = linear(1)
     model = Distiller(student, alpha=0.5)
-    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
-    logged = model.evaluate(CACHED, Y, verbose=0, return_dict=True)
-    logits = student.predict(X, verbose=0)
+    logged = scored(model, CACHED)
+    logits = outputs(student)
     assert logged["loss"] == pytest.approx(expected(logits, T_LOGITS, 0.5, 2.0), rel=1e-5)
     assert logged["accuracy"] == pytest.approx((logits.argmax(1) == Y).mean())
     assert logged["cross_entropy"] == pytest.approx(expected(logits, T_LOGITS, 1.0, 2.0), rel=1e-5)
-    hard_only = model.evaluate(X, Y, verbose=0, return_dict=True)  # no teacher at hand
+    hard_only = scored(model, X)  # no teacher at hand
     assert hard_only["loss"] == pytest.approx(logged["cross_entropy"], rel=1e-5)
 
 
@@ -184,8 +199,8 @@ def test_it_reads_back_with_its_settings_and_weights(tmp_path):
     model.save(tmp_path / "d.keras")
     back = keras.saving.load_model(tmp_path / "d.keras")
     assert back.rule == model.rule == Rule(0.2, 5.0, "kd", ())
-    assert np.allclose(back.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
-    assert np.allclose(back.teacher.predict(X, verbose=0), model.teacher.predict(X, verbose=0), atol=1e-6)
+    assert np.allclose(outputs(back), outputs(model), atol=1e-6)
+    assert np.allclose(outputs(back.teacher), outputs(model.teacher), atol=1e-6)
 
 
 def test_without_any_teacher_it_says_what_is_missing():
@@ -272,13 +287,13 @@ def test_hints_by_value(alpha, options, hint, weight):
     model = hinted(student, alpha=alpha, options=options)
     hard, kd, distance = expected_parts(model, student)
     own = np.ones(8) if weight is None else weight
-    logged = fitted(model, x=HINTED, y=labels, sample_weight=weight)
+    logged = fitted(model, x=HINTED, y=labels, sample_weight=weight, traced=weight is not None)
     wanted = np.where(labels < 0, 0, alpha * hard) + (1 - alpha) * (kd + hint * distance)
-    assert logged["loss"][0] == pytest.approx((own * wanted).mean(), rel=1e-5)
-    assert logged["hint"][0] == pytest.approx(np.average(distance, weights=own), rel=1e-5)
-    assert logged["distillation"][0] == pytest.approx(np.average(kd + hint * distance, weights=own), rel=1e-5)
+    assert logged["loss"] == pytest.approx((own * wanted).mean(), rel=1e-5)
+    assert logged["hint"] == pytest.approx(np.average(distance, weights=own), rel=1e-5)
+    assert logged["distillation"] == pytest.approx(np.average(kd + hint * distance, weights=own), rel=1e-5)
     labelled = own * (labels >= 0)
-    assert logged["cross_entropy"][0] == pytest.approx(np.average(hard, weights=labelled), rel=1e-5)
+    assert logged["cross_entropy"] == pytest.approx(np.average(hard, weights=labelled), rel=1e-5)
 
 
 @pytest.mark.parametrize("cached", [("logits", "features"), ("logits",), ("features",)])
@@ -292,7 +307,8 @@ def test_live_hints_are_cached_ones(cached, scaled):
     students = [deep(1, 5), deep(1, 5)]
     models = [hinted(students[0], teacher, feature_scale=scale if scaled else None)]
     models += [hinted(students[1], teacher if len(cached) == 1 else None, feature_scale=scale)]
-    logs = [fitted(model, x=x, y=Y, rate=0.1) for model, x in zip(models, (X, batch), strict=True)]
+    fit = {"y": Y, "rate": 0.1, "traced": scaled and len(cached) == 2}
+    logs = [fitted(model, x=x, **fit) for model, x in zip(models, (X, batch), strict=True)]
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-5)
     for one, other in zip(*(m.trainable_variables for m in models), strict=True):
         assert np.allclose(one, other, atol=1e-5)
@@ -318,14 +334,14 @@ def test_a_student_learns_what_its_teacher_makes_of_images():
     teacher, student = deep(2, 6), deep(1, 6)
     features, logits = (np.asarray(values) for values in with_features(teacher)(X))
     model = hinted(student, alpha=0.0, options={"hint": 50.0}, feature_scale=feature_scale(features[None]))
-    model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
     batch = {"pixels": X, "teacher_logits": logits, "teacher_features": features}
-    often = {name: np.tile(values, (600, 1)) for name, values in batch.items()}
+    often = {name: np.tile(values, (200, 1)) for name, values in batch.items()}
     model.projector.set_weights([0 * w for w in model.projector.get_weights()])
-    before = model.evaluate(batch, Y, verbose=0, return_dict=True)["hint"]
-    model.fit(often, np.tile(Y, 600), batch_size=8, verbose=0, shuffle=False)
+    before = scored(model, batch)["hint"]
+    model.compile(keras.optimizers.Adam(0.05), jit_compile=False)
+    model.fit(often, np.tile(Y, 200), batch_size=8, verbose=0, shuffle=False)
     assert before == pytest.approx(1, rel=1e-5)  # it knows the mean alone
-    assert model.evaluate(batch, Y, verbose=0, return_dict=True)["hint"] < 0.1
+    assert scored(model, batch)["hint"] < 0.1
 
 
 def test_where_the_teacher_has_no_weight_there_are_no_hints():
@@ -336,12 +352,11 @@ def test_where_the_teacher_has_no_weight_there_are_no_hints():
 def test_without_features_a_student_is_looked_over_by_kd():
     student = deep(1, 5)
     model = hinted(student)
-    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
     hard, kd, distance = expected_parts(model, student)
     for batch, wanted in [(HINTED, 0.5 * hard + 0.5 * (kd + 5 * distance)), (CACHED, 0.5 * hard + 0.5 * kd)]:
-        logged = model.evaluate(batch, Y, verbose=0, return_dict=True)
+        logged = scored(model, batch)
         assert logged["loss"] == pytest.approx(wanted.mean(), rel=1e-5)
-    assert model.evaluate(X, Y, verbose=0, return_dict=True)["loss"] == pytest.approx(hard.mean(), rel=1e-5)
+    assert scored(model, X)["loss"] == pytest.approx(hard.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("settings, batch", [({}, CACHED), ({}, X), ({"feature_scale": None}, HINTED)])
@@ -358,7 +373,7 @@ def test_without_features_or_their_scale_training_says_what_is_missing(settings,
 def test_the_students_regularisation_counts_beside_hints():
     student, plain = deep(1, 5, keras.regularizers.L2(0.1)), deep(1, 5)
     penalty = 0.1 * float((student.get_weights()[0] ** 2).sum())
-    a, b = (fitted(hinted(own), x=HINTED, y=Y)["loss"][0] for own in (student, plain))
+    a, b = (fitted(hinted(own), x=HINTED, y=Y)["loss"] for own in (student, plain))
     assert a - b == pytest.approx(penalty, rel=1e-4)
 
 
@@ -370,5 +385,5 @@ def test_hints_read_back_with_scale_and_projector(live, tmp_path):
     back = keras.saving.load_model(tmp_path / "d.keras")
     assert back.rule == model.rule and back.feature_scale.rms == model.feature_scale.rms
     assert np.array_equal(back.feature_scale.mean, model.feature_scale.mean)
-    logs = [m.evaluate(HINTED, Y, verbose=0, return_dict=True) for m in (model, back)]
+    logs = [m.test_on_batch(HINTED, Y, return_dict=True) for m in (model, back)]
     assert logs[0] == pytest.approx(logs[1], rel=1e-5) and "hint" in logs[1]

@@ -18,6 +18,7 @@ from kdtf.models.weights import WeightSource
 from kdtf.progress import Progress
 from kdtf.records import Rule, Training
 
+pytestmark = pytest.mark.usefixtures("eager_steps")
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)
 LABELS = np.arange(12) % 3

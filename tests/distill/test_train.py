@@ -1,6 +1,7 @@
 """Fitting by recipe: a head, a whole classifier, a student alone and one distilled."""
 
 from dataclasses import replace
+from functools import cache
 
 import keras
 import numpy as np
@@ -56,6 +57,7 @@ def test_the_whole_network_learns_and_ends_with_its_best_weights():
     assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_a_smoothed_label_is_spread_over_all_classes():
     features = np.array([[[2.0], [-1.0]]], "float32")  # (1, 2, 1)
     examples = Examples(features, np.array([0, 1]), features[0], np.array([0, 1]))
@@ -75,6 +77,7 @@ def test_a_smoothed_label_is_spread_over_all_classes():
         assert loss == pytest.approx(-(target * log_q).sum(1).mean(), rel=1e-5)
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_without_patience_the_last_weights_are_kept():
     features = np.random.default_rng(0).normal(size=(1, 8, 3)).astype("float32")
     labels = np.arange(8) % 2
@@ -90,14 +93,20 @@ def test_without_patience_the_last_weights_are_kept():
     assert kept[None] == pytest.approx(rows[-1]["val_loss"], rel=1e-4) and kept[9] < kept[None]
 
 
-def trained(examples=EXAMPLES, rule=None, seed=0):
+def trained(examples=EXAMPLES, rule=None, seed=0, training=STUDENT):
     """(student, history)."""
     student = build_student("cnn3", (16, 16, 1), 2, momentum=0.9, dropout=0.5, seed=seed)
-    return student, train_student(student, examples, STUDENT, rule, seed=seed, **SETTINGS)
+    return student, train_student(student, examples, training, rule, seed=seed, **SETTINGS)
+
+
+@cache
+def trained_alone():
+    """The same, to look at."""
+    return trained()
 
 
 def test_a_student_learns_alone_and_from_a_teacher():
-    alone, _ = trained()
+    alone, _ = trained_alone()
     right = inference_of(alone)(TEST).argmax(1) == TEST_LABELS
     assert right.mean() > 0.9
     wrong = [8 * np.eye(2, dtype="float32")[1 - labels] for labels in (LABELS, VAL_LABELS)]
@@ -108,15 +117,17 @@ def test_a_student_learns_alone_and_from_a_teacher():
     assert history[-1]["loss"] == pytest.approx(history[-1]["distillation"], rel=1e-5)
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_the_same_seed_gives_the_same_start_and_another_another():
-    first, again, other = (trained(seed=seed)[1][0]["loss"] for seed in (0, 0, 1))
+    step = replace(STUDENT, epochs=1, batch_size=40)
+    first, again, other = (trained(seed=seed, training=step)[1][0]["loss"] for seed in (0, 0, 1))
     assert first == pytest.approx(again, rel=1e-4) and first != pytest.approx(other, rel=1e-3)
 
 
 def test_a_teacher_without_weight_changes_nothing():
     """With alpha 1 its logits are not even read: as if the student had been trained alone."""
     lost = EXAMPLES._replace(logits=np.full((1, 40, 2), np.nan), val_logits=np.full((12, 2), np.nan))
-    (alone, rows), (student, other) = trained(), trained(lost, Rule(1.0, 2.0))
+    (alone, rows), (student, other) = trained_alone(), trained(lost, Rule(1.0, 2.0))
     assert rows == other
     assert all(np.array_equal(a, b) for a, b in zip(alone.get_weights(), student.get_weights(), strict=True))
 
@@ -141,7 +152,7 @@ def test_a_student_learns_from_hints_and_is_exported_without_their_projector():
     student, rows = trained(HINTED, Rule(0.0, 2.0, "fitnet", (("hint", 2.0),)))
     assert rows[-1]["hint"] < 0.5 * rows[0]["hint"]
     assert rows[-1]["loss"] == pytest.approx(rows[-1]["distillation"], rel=1e-5)
-    plain, _ = trained()
+    plain, _ = trained_alone()
     assert exported(student).to_json() == exported(plain).to_json()
     assert [w.path for w in exported(student).weights] == [w.path for w in exported(plain).weights]
 
@@ -151,13 +162,14 @@ def test_without_features_a_loss_on_them_is_refused():
         trained(HINTED._replace(features=None, val_features=None), Rule(0.5, 2.0, "fitnet"))
 
 
+@pytest.mark.usefixtures("eager_steps")
 def test_unlabelled_images_give_hints_too():
     lost = HINTED._replace(features=0 * HINTS, val_features=None)
     others = UnlabelledExamples(TRAIN[None], lost.logits, HINTS)
     rows = {}
     for share in (0.0, 0.5):
         training = replace(STUDENT, epochs=1, batch_size=40, unlabelled_share=share)
-        student = build_student("cnn3", (16, 16, 1), 2, momentum=0.9, dropout=0.0, seed=0)
+        student = build_student("baseline", (16, 16, 1), 2, momentum=0.9, dropout=0.0, seed=0)
         rule = Rule(0.0, 2.0, "fitnet")
         examples = lost._replace(unlabelled=others)
         rows[share] = train_student(student, examples, training, rule, seed=0, **SETTINGS)[0]

@@ -1,15 +1,16 @@
 """Small trainings that several tests disturb: what goes in, and what an undisturbed one ends with."""
 
-from functools import cache
+from contextlib import nullcontext
+from functools import cache, partial
 
 import keras
 import numpy as np
+from eager_steps import eagerly
 
 from kdtf.distill.batches import Examples
 from kdtf.distill.fit import WHOLE
 from kdtf.distill.train import train_classifier, train_student
 from kdtf.models.seeding import initial_weights_from
-from kdtf.models.students import build_student
 from kdtf.progress import Progress
 from kdtf.records import Rule, Training
 
@@ -22,45 +23,55 @@ EXAMPLES = Examples(VIEWS, np.arange(22) % 2, PIXELS[8], np.arange(8) % 2, LOGIT
 FEATURES = RNG.exponential(size=(2, 22, 5)).astype("float32")
 
 
+def network(dropout):
+    """Pixels (N, 8, 8, 1) to logits (N, 2): as little as has BatchNormalization and dropout."""
+    with initial_weights_from(1):
+        x = pixels = keras.Input((8, 8, 1))
+        x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(x))
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization(momentum=0.9)(x))
+        return keras.Model(pixels, keras.layers.Dense(2)(keras.layers.Dropout(dropout)(x)))
+
+
 def hinted_student(checkpoint=None):
     """As below, with hints on features: a projector is trained, too."""
     examples = EXAMPLES._replace(features=FEATURES, val_features=FEATURES[0, :8])
     return student(checkpoint, examples=examples, rule=Rule(0.5, 2.0, "fitnet"))
 
 
-def student(checkpoint=None, logits=LOGITS, examples=EXAMPLES, rule=Rule(0.5, 2.0)):  # noqa: B008
-    """(weights, history) of a student distilled for 3 epochs of four steps; BatchNormalization, dropout."""
-    model = build_student("cnn3", (8, 8, 1), 2, momentum=0.9, dropout=0.5, seed=3)
-    rows = train_student(
-        model,
-        examples._replace(logits=logits),
-        Training(EPOCHS, batch_size=6, rate=1e-3),
-        rule,
-        seed=3,
-        title="",
-        progress=Progress(),
-        checkpoint=checkpoint,
-    )
+def student(checkpoint=None, logits=LOGITS, examples=EXAMPLES, rule=Rule(0.5, 2.0), traced=False):  # noqa: B008
+    """(weights, history) of a student distilled for 3 epochs of four steps."""
+    model = network(dropout=0.5)
+    with nullcontext() if traced else eagerly():
+        rows = train_student(
+            model,
+            examples._replace(logits=logits),
+            Training(EPOCHS, batch_size=6, rate=1e-3),
+            rule,
+            seed=3,
+            title="",
+            progress=Progress(),
+            checkpoint=checkpoint,
+        )
     return model.get_weights(), rows
+
+
+traced_student = partial(student, traced=True)  # as in a run: a step is a graph
 
 
 def teacher(checkpoint=None):
     """(best weights, history) of a classifier with patience after 3 epochs of four steps."""
-    with initial_weights_from(1):
-        x = pixels = keras.Input((8, 8, 1))
-        x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(x))
-        x = keras.layers.Dropout(0.3)(keras.layers.BatchNormalization()(x))
-        model = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
-    rows = train_classifier(
-        model,
-        EXAMPLES,
-        Training(EPOCHS, batch_size=6, rate=3e-4, patience=15),
-        phase=WHOLE,
-        seed=3,
-        title="",
-        progress=Progress(),
-        checkpoint=checkpoint,
-    )
+    model = network(dropout=0.3)
+    with eagerly():
+        rows = train_classifier(
+            model,
+            EXAMPLES,
+            Training(EPOCHS, batch_size=6, rate=3e-4, patience=15),
+            phase=WHOLE,
+            seed=3,
+            title="",
+            progress=Progress(),
+            checkpoint=checkpoint,
+        )
     return model.get_weights(), rows
 
 

@@ -1,10 +1,11 @@
 """Fused batch normalization: the numbers of Keras' layer, what falls back to it, and nothing left behind."""
 
 import itertools
+import json
 import subprocess
 import sys
 import zipfile
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import h5py
@@ -28,8 +29,8 @@ LABELS = np.arange(48) % 3
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-@pytest.fixture
-def kernels(monkeypatch):
+@contextmanager
+def kernels_counted():
     """Grows by the shape of the maps, without the batch, when the fused kernel is called or traced."""
     shapes, kernel = [], tf.raw_ops.FusedBatchNormV3
 
@@ -37,8 +38,15 @@ def kernels(monkeypatch):
         shapes.append(tuple(x.shape[1:]))
         return kernel(x=x, **arguments)
 
-    monkeypatch.setattr(tf.raw_ops, "FusedBatchNormV3", counted)
-    return shapes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.raw_ops, "FusedBatchNormV3", counted)
+        yield shapes
+
+
+@pytest.fixture
+def kernels():
+    with kernels_counted() as shapes:
+        yield shapes
 
 
 def alone(shape, kind=layers.BatchNormalization, **arguments):
@@ -50,22 +58,30 @@ def alone(shape, kind=layers.BatchNormalization, **arguments):
     return model
 
 
-def a_step(model, inputs, fused):
-    """[outputs, their weighted sum's gradients by inputs, gamma and beta, and the statistics after it]."""
-    weight = tf.constant(np.random.default_rng(2).normal(size=inputs.shape), inputs.dtype)
+def steps(model, *batches, fused, traced=True):
+    """Of each batch [outputs, their weighted sum's gradients by inputs, gamma and beta, statistics after it].
+
+    As a graph for batches of any size, or operation by operation.
+    """
     variables = [variable.value for variable in model.trainable_variables]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), inputs.dtype)])
-    def outputs_and_gradients(inputs):
+    def outputs_and_gradients(inputs, weight):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = model(inputs, training=True)
             loss = tf.reduce_sum(outputs * tf.cast(weight, outputs.dtype))
         return [outputs, *tape.gradient(loss, [inputs, *variables])]
 
+    if traced:
+        any_size = tf.TensorSpec((None, *model.input.shape[1:]), batches[0].dtype)
+        outputs_and_gradients = tf.function(outputs_and_gradients, input_signature=[any_size] * 2)
+    values = []
     with fused_batch_normalization(model) if fused else nullcontext():
-        values = outputs_and_gradients(tf.constant(inputs))
-    return [np.asarray(value) for value in (*values, *model.non_trainable_variables)]
+        for inputs in batches:
+            weight = np.random.default_rng(2).normal(size=inputs.shape).astype(inputs.dtype)
+            own = outputs_and_gradients(tf.constant(inputs), tf.constant(weight))
+            values += [np.array(value) for value in (*own, *model.non_trainable_variables)]
+    return values
 
 
 def classifier(seed=0):
@@ -81,10 +97,10 @@ def classifier(seed=0):
     return model
 
 
-def trained(model, epochs=1):
+def trained(model):
     """The weights after a few steps from where the model is, and its history."""
     x, y = PIXELS.astype("float32"), LABELS
-    fit = model.fit(x, y, batch_size=16, epochs=epochs, shuffle=False, validation_data=(x, y), verbose=0)
+    fit = model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
     return [*model.get_weights(), fit.history["loss"]]
 
 
@@ -104,9 +120,10 @@ def test_outputs_gradients_and_statistics_are_those_of_keras(
     rng = np.random.default_rng(0)
     inputs = (3 * rng.normal(size=shape) + 5 * rng.normal(size=shape[-1])).astype("float32")
     settings = {"center": center, "scale": scale, "momentum": momentum, "epsilon": epsilon}
-    expected = a_step(alone(shape[1:], **settings), inputs, fused=False)
+    traced = center == scale and momentum == 0.9  # a graph of every shape, with what Keras has and without
+    expected = steps(alone(shape[1:], **settings), inputs, fused=False, traced=traced)
     assert not kernels
-    values = a_step(alone(shape[1:], **settings), inputs, fused=True)
+    values = steps(alone(shape[1:], **settings), inputs, fused=True, traced=traced)
     assert len(kernels) == 1
     assert len(values) == 4 + center + scale
     for value, keras_value in zip(values, expected, strict=True):
@@ -118,7 +135,7 @@ def test_statistics_by_hand():
     """Pixels 0 and 4: mean 2, variance 4; the unbiased one is 8."""
     model = alone((1, 2, 1), momentum=0.5, epsilon=1e-6)
     model.set_weights(np.array([[3.0], [1.0], [0.0], [1.0]]))  # gamma, beta, mean, variance
-    outputs, *_, mean, variance = a_step(model, np.array([[[[0.0], [4.0]]]], "float32"), fused=True)
+    outputs, *_, mean, variance = steps(model, np.array([[[[0.0], [4.0]]]], "float32"), fused=True)
     np.testing.assert_allclose(outputs.ravel(), [-2, 4], rtol=1e-5)
     assert mean == [1.0] and variance == [2.5]
 
@@ -127,7 +144,7 @@ def test_it_is_as_exact_as_keras_where_the_mean_is_large():
     inputs = (np.random.default_rng(0).normal(size=(16, 32, 32, 4)) + 100).astype("float32")
     exact = inputs.var((0, 1, 2), dtype="float64")
     for fused in (False, True):
-        variance = a_step(alone((32, 32, 4), momentum=0.0), inputs, fused)[-1]
+        variance = steps(alone((32, 32, 4), momentum=0.0), inputs, fused=fused)[-1]
         np.testing.assert_allclose(variance, exact, rtol=2e-5)
 
 
@@ -151,14 +168,15 @@ FALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("batch", [1, 6])
 @pytest.mark.parametrize("case", FALLBACKS)
-def test_what_the_kernel_is_not_for_is_keras_bit_for_bit(case, batch, kernels):
+def test_what_the_kernel_is_not_for_is_keras_bit_for_bit(case, kernels):
+    """In batches of one and of several."""
     shape, arguments = FALLBACKS[case]
-    sides = [side or 4 for side in shape]
-    inputs = np.random.default_rng(0).normal(size=(batch, *sides)).astype(arguments.get("dtype", "float32"))
-    steps = [a_step(alone(shape, **arguments), inputs, fused) for fused in (False, True)]
-    assert same_bits(*steps) and not kernels
+    sides, rng = [side or 4 for side in shape], np.random.default_rng(0)
+    dtype = arguments.get("dtype", "float32")
+    batches = [rng.normal(size=(size, *sides)).astype(dtype) for size in (1, 6)]
+    ours, theirs = (steps(alone(shape, **arguments), *batches, fused=fused) for fused in (True, False))
+    assert same_bits(ours, theirs) and not kernels
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -168,7 +186,8 @@ def test_mixed_precision_is_left_to_keras(policy, kernels):
         return keras.Model(inputs, layers.BatchNormalization(dtype=policy)(inputs))
 
     inputs = np.random.default_rng(0).normal(size=(6, 5, 4, 3)).astype("float32")
-    assert same_bits(a_step(model(), inputs, False), a_step(model(), inputs, True)) and not kernels
+    ours, theirs = (steps(model(), inputs, fused=fused) for fused in (True, False))
+    assert same_bits(ours, theirs) and not kernels
 
 
 def test_masked_maps_are_left_to_keras(kernels):
@@ -253,13 +272,30 @@ def names_in(path):
     return names
 
 
-def test_files_are_those_of_keras_layer(tmp_path):
+def fitted_student():
+    """A cnn3 distilled for 3 epochs of three steps, as a run does it, and its history."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(2, 48, 3)).astype("float32")
+    views = np.stack([PIXELS, PIXELS[:, :, ::-1]])
+    examples = Examples(views, LABELS, PIXELS[:16], LABELS[:16], logits, logits[0, :16])
+    model = build_student("cnn3", (16, 16, 1), 3, momentum=0.9, dropout=0.3, seed=3)
+    training = Training(epochs=3, batch_size=16, rate=1e-3)
+    history = train_student(model, examples, training, Rule(0.5, 2.0), seed=3, title="", progress=Progress())
+    return model, history
+
+
+@pytest.fixture(scope="module")
+def fused_student():
+    """The same with the shapes of the maps that went through the kernel, to look at."""
+    with kernels_counted() as shapes:
+        return *fitted_student(), shapes
+
+
+def test_files_are_those_of_keras_layer(fused_student, tmp_path):
     """Config, .keras, .h5, weights: names and contents."""
     files = ("student.keras", "student.h5", "student.weights.h5")
-    fused, plain = (
-        fitted_student()[0],
-        build_student("cnn3", (16, 16, 1), 3, momentum=0.9, dropout=0.3, seed=3),
-    )
+    fused, *_ = fused_student
+    plain = build_student("cnn3", (16, 16, 1), 3, momentum=0.9, dropout=0.3, seed=3)
     plain.set_weights(fused.get_weights())
     for name, model in (("a", fused), ("b", plain)):
         (tmp_path / name).mkdir()
@@ -278,62 +314,68 @@ def test_files_are_those_of_keras_layer(tmp_path):
         assert b"Fused" not in archive.read("config.json")
 
 
-def fitted_student(progress=None, epochs=3):
-    """A cnn3 distilled for 3 epochs of three steps, as a run does it."""
-    rng = np.random.default_rng(5)
-    logits = rng.normal(size=(2, 48, 3)).astype("float32")
-    views = np.stack([PIXELS, PIXELS[:, :, ::-1]])
-    examples = Examples(views, LABELS, PIXELS[:16], LABELS[:16], logits, logits[0, :16])
-    model = build_student("cnn3", (16, 16, 1), 3, momentum=0.9, dropout=0.3, seed=3)
-    training = Training(epochs, batch_size=16, rate=1e-3)
-    history = train_student(
-        model, examples, training, Rule(0.5, 2.0), seed=3, title="", progress=progress or Progress()
-    )
-    return model, history
-
-
-def test_a_trained_student_is_that_of_keras_within_noise(monkeypatch, kernels):
-    model, history = fitted_student()
-    assert len(set(kernels)) == 3  # of its three norms
+def test_a_trained_student_is_that_of_keras_within_noise(fused_student, monkeypatch, kernels):
+    model, history, fused_kernels = fused_student
+    assert len(set(fused_kernels)) == 3  # of its three norms
     monkeypatch.setattr("kdtf.distill.fit.fused_batch_normalization", nullcontext)
-    kernels.clear()
     plain, keras_history = fitted_student()
     assert not kernels
     for row, keras_row in zip(history, keras_history, strict=True):
         assert row["loss"] == pytest.approx(keras_row["loss"], abs=1e-4)
         assert row["val_loss"] == pytest.approx(keras_row["val_loss"], abs=1e-4)
     pixels = PIXELS.astype("float32")
-    np.testing.assert_allclose(model.predict(pixels, verbose=0), plain.predict(pixels, verbose=0), atol=2e-3)
+    np.testing.assert_allclose(model(pixels), plain(pixels), atol=2e-3)
 
 
-def test_a_finished_student_is_loaded_where_kdtf_is_not(tmp_path):
-    model = exported(fitted_student()[0])
-    save_undated(model, tmp_path / "student.keras")
-    model.save(tmp_path / "student.h5")
-    np.save(tmp_path / "pixels.npy", PIXELS)
-    code = (
-        "import sys, numpy as np, keras\n"
-        "for name in ('student.keras', 'student.h5'):\n"
-        "    model = keras.models.load_model(name, compile=False)\n"
-        "    probs = model.predict(np.load('pixels.npy').astype('float32'), verbose=0)\n"
-        "    np.save(name + '.npy', probs)\n"
-        "assert 'kdtf' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    expected = model.predict(PIXELS.astype("float32"), verbose=0)
-    assert np.array_equal(np.load(tmp_path / "student.keras.npy"), expected)
-    assert np.array_equal(np.load(tmp_path / "student.h5.npy"), expected)
+ELSEWHERE = """\
+import json, sys
+import keras, numpy as np, tensorflow as tf
+
+for name in ("student.keras", "student.h5"):
+    model = keras.models.load_model(name, compile=False)
+    np.save(name + ".npy", model(np.load("pixels.npy").astype("float32")))
+knows_kdtf = "kdtf" in sys.modules
+
+sys.path[:0] = sys.argv[1:]
+tf.config.experimental.enable_op_determinism()
+from test_fused_norm import fitted_student
+
+histories = []
+for name in ("first", "second"):
+    model, history = fitted_student()
+    np.savez(name + ".npz", *model.get_weights())
+    histories.append(history)
+print(json.dumps({"knows kdtf": knows_kdtf, "histories": histories}))
+"""
 
 
-def test_with_op_determinism_two_trainings_are_the_same_bits():
-    code = (
-        "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "import numpy as np, tensorflow as tf\n"
-        "tf.config.experimental.enable_op_determinism()\n"
-        "from test_fused_norm import fitted_student, same_bits\n"
-        "first, second = (fitted_student() for _ in range(2))\n"
-        "assert same_bits(first[0].get_weights(), second[0].get_weights())\n"
-        "assert first[1] == second[1]\n"
-    )
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    subprocess.run([sys.executable, "-c", code, *folders], check=True)
+@pytest.fixture(scope="module")
+def elsewhere(fused_student, tmp_path_factory):
+    """(the student, the folder, what was printed) of another process.
+
+    It loads the finished student without kdtf, then trains two of its own with deterministic operations.
+    """
+    folder, student = tmp_path_factory.mktemp("elsewhere"), exported(fused_student[0])
+    save_undated(student, folder / "student.keras")
+    student.save(folder / "student.h5")
+    np.save(folder / "pixels.npy", PIXELS)
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    command = [sys.executable, "-c", ELSEWHERE, *paths]
+    process = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    return student, folder, json.loads(process.stdout.splitlines()[-1])
+
+
+def test_a_finished_student_is_loaded_where_kdtf_is_not(elsewhere):
+    student, folder, printed = elsewhere
+    assert not printed["knows kdtf"]
+    expected = student(PIXELS.astype("float32"))
+    assert np.array_equal(np.load(folder / "student.keras.npy"), expected)
+    assert np.array_equal(np.load(folder / "student.h5.npy"), expected)
+
+
+def test_with_op_determinism_two_trainings_are_the_same_bits(elsewhere):
+    student, folder, printed = elsewhere
+    first, second = (np.load(folder / f"{name}.npz") for name in ("first", "second"))
+    assert len(first.files) == len(student.get_weights())
+    assert same_bits(first.values(), second.values())
+    assert printed["histories"][0] == printed["histories"][1]

@@ -57,11 +57,12 @@ def test_equal_students_are_equal_files_and_read_back(name, tmp_path):
     """The names of layers too: Keras' own would count what was built before in the process."""
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        save_undated(exported(student(name)), tmp_path / folder / "student.keras")
+        model = exported(student(name))
+        save_undated(model, tmp_path / folder / "student.keras")
         student("cnn3", seed=9)
     first, second = ((tmp_path / folder / "student.keras").read_bytes() for folder in ("a", "b"))
     assert first == second
-    assert np.array_equal(load_student(tmp_path / "a")(PIXELS), exported(student(name))(PIXELS))
+    assert np.array_equal(load_student(tmp_path / "a")(PIXELS), model(PIXELS))
 
 
 @pytest.mark.parametrize("harm", ["text", "missing", "code"])

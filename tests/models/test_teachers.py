@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from kdtf.distill.inference import inference_of
 from kdtf.models.registry import TEACHERS
 from kdtf.models.teachers import build_base, build_head, prepared, with_head
 from kdtf.models.weights import WeightSource
@@ -14,20 +13,20 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype("float
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_every_row_builds_trains_a_step_and_predicts(name):
-    base = build_base(name, (32, 32, 1), WeightSource("none"), momentum=0.9)
+    base = build_base(name, (32, 32, 1), WeightSource("none"), momentum=0.7)
     momenta = {
         b.momentum for b in base.model._flatten_layers() if isinstance(b, keras.layers.BatchNormalization)
     }
-    assert momenta <= {0.9}
+    assert momenta <= {0.7}
     model = with_head(base.model, build_head(name, base.model.output.shape[1:], 3))
+    logits = np.asarray(model(PIXELS[..., :1], training=False))
+    assert logits.shape == (6, 3) and np.isfinite(logits).all()
     before = [w.copy() for w in model.get_weights()]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)  # tracing takes a minute each
-    assert np.isfinite(model.train_on_batch(PIXELS[..., :1], np.arange(6) % 3))
+    model.compile(keras.optimizers.SGD(1e-3), loss, run_eagerly=True)  # tracing takes seconds each
+    assert np.isfinite(model.train_on_batch(PIXELS[:3, ..., :1], np.arange(3)))
     changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert np.mean(changed) > 0.9  # the whole network, BatchNormalization's statistics among it
-    logits = inference_of(model, batch_size=4)(PIXELS[..., :1].astype("uint8"))
-    assert logits.shape == (6, 3) and np.isfinite(logits).all()
 
 
 @pytest.mark.parametrize("name", TEACHERS)

@@ -103,7 +103,7 @@ def test_unknown_names_and_sets_behind_an_account(tmp_path):
         fetch("dermamist", tmp_path, Progress())
     with pytest.raises(UserError, match="without an account"):
         fetch("chest-ct", tmp_path, Progress())
-    assert all("prepare" in text and "kaggle.com/datasets/" in text for text in INSTRUCTIONS.values())
+    assert all(row.page.startswith("https://www.kaggle.com/datasets/") for row in INSTRUCTIONS.values())
 
 
 def tar(path, members):

@@ -69,7 +69,7 @@ def test_out_that_may_not_be_written_to(source, out, monkeypatch):
 
 FAULTS = {
     "full": (OSError(28, "No space left on device"), UserError, "--out must be on a disk with room left"),
-    "other": (OSError(5, "Input/output error"), OSError, "Input/output error"),
+    "other": (OSError(9, "Bad file descriptor"), OSError, "Bad file descriptor"),
     "stopped": (KeyboardInterrupt(), KeyboardInterrupt, None),
 }
 

@@ -10,8 +10,9 @@ SETTINGS = {
     "size": [7, 2000, 32.0],
     "teacher_size": [32, 16, 2000],
     "window": [(40,), (40, 1), (40, -5), (float("nan"), 400), (1, 2, 3)],
-    "group_regex": ["person(", "*"],
-    "seed": [-1],
+    "group_regex": ["person(", "*", "a{99999999999999999999}", "(" * 3000 + ")" * 3000],
+    "layout": ["", "SPLIT", "CLASS/CLASS", "CLASS/", "class/GROUP", "GROUP/CLASS/GROUP", "images"],
+    "seed": [-1, 2**32],
     "workers": [0],
     "out": [""],
 }
@@ -26,3 +27,11 @@ def test_settings_that_are_refused(name, value):
 def test_groups_come_one_way():
     with pytest.raises(UserError, match="--groups must be given without --group-regex"):
         PrepareConfig(groups="a.csv", group_regex="x")
+    for other in ({"groups": "a.csv"}, {"group_regex": "x"}):
+        with pytest.raises(UserError, match="--layout must be without GROUP where --groups or --group-regex"):
+            PrepareConfig(layout="CLASS/GROUP", **other)
+
+
+def test_a_layout_in_small_letters_is_told_how_to_write_it():
+    with pytest.raises(UserError, match=r"Got 'class/GROUP'\. Write CLASS in capitals\."):
+        PrepareConfig(layout="class/GROUP")

@@ -62,9 +62,10 @@ def test_groups_by_name(tmp_path, out, pattern, groups, alone):
         and groups_train[:4].tolist() == groups
         and groups_train[4] == groups[0]
     )
-    assert f"{alone + 1} of 8 files do not match --group-regex: each is a group of its own." in recorder.said
     assert recorder.warnings == [
-        "1 groups are in more than one split of the source, which was kept as it came."
+        f"{alone + 1} of 8 files do not match --group-regex: their patients are unknown, each counts as one "
+        "of its own.",
+        "1 groups are in more than one split of the source, which was kept as it came.",
     ]
 
 

@@ -92,8 +92,11 @@ def test_a_folder_of_their_own_goes_before_that_of_the_source(source, out, more)
 def test_a_pattern_need_not_fit_both(source, out, more, tmp_path):
     recorder = Recorder()
     run(source, out, recorder, unlabelled=str(more), group_regex=r"^(s\d)_")
-    assert recorder.warnings == ["No labelled image matches --group-regex: their groups are unknown."]
-    assert recorder.said == ["1 of 4 files do not match --group-regex: each is a group of its own."]
+    assert recorder.warnings == [
+        "No labelled image matches --group-regex: their groups are unknown.",
+        "1 of 4 files do not match --group-regex: their patients are unknown, each counts as one of its own.",
+    ]
+    assert recorder.said == []
     assert not (out / "groups_train.npy").exists()
     assert read(out, "groups_unlabelled").tolist() == ["s2", "s1", "s1", "unlabelled/s3.png"]
     other, recorder = tmp_path / "other", Recorder()

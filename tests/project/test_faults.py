@@ -1,13 +1,15 @@
-"""A run as a command: it says what it has to say, and killed twice it ends like one that was left alone.
+"""A run as a command: it says what it has to say, and stopped and damaged it ends like one left alone.
 
 `benchmarks/faults.py` tries by the dozen.
 """
 
+import multiprocessing
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import faults
+
+SHORT = ("--epochs", "6", "--fine-tune-epochs", "1", "--recipes", "int8")
+# where each run is stopped, how, and its exit code
+STOPS = (
+    ("alone-student", signal.SIGINT, 130),
+    ("cnn5-whole", signal.SIGTERM, 143),
+    ("cnn5-student", signal.SIGKILL, -signal.SIGKILL),
+)
 
 
 class Work(faults.Work):
@@ -36,7 +46,7 @@ class Work(faults.Work):
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    return Work(tmp_path_factory.mktemp("faults"))
+    return Work(tmp_path_factory.mktemp("faults"), *SHORT)
 
 
 def test_it_keeps_its_output_clean(work):
@@ -56,28 +66,67 @@ def test_it_keeps_its_output_clean(work):
     assert [line for line in run.stderr.splitlines() if not line.startswith(ours)] == []
 
 
-def test_killed_twice_and_finished_it_is_byte_for_byte_the_same(work, tmp_path):
-    results = tmp_path / "r"
-    for stage in ("alone-student", "cnn5-student"):
-        process, deadline = work.start(results), time.monotonic() + 120
-        while not list((results / "work").glob(f".{stage}*")):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)
-        time.sleep(1)  # it builds its network, or trains it
-        process.kill()
-        process.communicate()
-    assert work.goes_on(results) == ""
+@pytest.fixture(scope="module")
+def server():
+    """Forks processes in which Keras has been imported and has done nothing yet."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras"])
+    return context
 
 
-def test_damaged_outputs_are_made_again(work, tmp_path):
-    results = tmp_path / "r"
-    shutil.copytree(work.reference, results)
-    (results / "cnn5_Student_int8.tflite").write_bytes(b"short")
-    (results / "summary.csv").unlink()
-    (path,) = (results / "work").glob("alone-student-*/student.keras")
+def run_in(folder: Path, argv: list[str], log: Path) -> None:
+    """`python main.py ARGV` in a folder, its stderr in a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    os.chdir(folder)
+    for number, path in ((1, os.devnull), (2, str(log))):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["main.py", *argv]
+    from kdtf.__main__ import run
+
+    sys.exit(run())
+
+
+def started(server, work: Work, results: Path, log: Path) -> BaseProcess:
+    log.unlink(missing_ok=True)
+    process = server.Process(target=run_in, args=(results.parent, work.command(results)[2:], log))
+    process.start()
+    return process
+
+
+def damage(results: Path) -> None:
+    """A file of a stage is cut short, a bit of another's is flipped; of a report, files are cut and gone."""
+    (file,) = (results / "work").glob("alone-int8-????????????????/model.tflite")
+    for path in (file, results / "alone_Student_int8.tflite"):
+        path.write_bytes(b"short")
+    (results / "alone_predictions.csv").unlink()
+    (path,) = (results / "work").glob("alone-student-????????????????/student.keras")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    done = work.finish(results)
-    told = [line for line in done.stderr.splitlines() if "made again" in line]
-    assert done.returncode == 0 and len(told) == 3 and work.same(results) == ""
+
+
+def test_stopped_thrice_damaged_and_finished_it_is_byte_for_byte_the_same(work, server, tmp_path):
+    """By Ctrl-C and politely, in one line, then not; what stood by then is harmed and made again."""
+    results, log = tmp_path / "r", tmp_path / "stderr"
+    for stage, number, code in STOPS:
+        process, deadline = started(server, work, results, log), time.monotonic() + 120
+        while not (parts := list((results / "work").glob(f".{stage}*"))):
+            assert time.monotonic() < deadline and process.is_alive(), log.read_text()
+            time.sleep(0.05)
+        time.sleep(1)  # it builds its network, or trains it
+        os.kill(process.pid, number)
+        process.join(120)
+        assert process.exitcode == code and "Traceback" not in log.read_text()
+        if number != signal.SIGKILL:
+            assert log.read_text().splitlines()[-1] == (
+                "Interrupted. What is finished is kept; the same command goes on from it."
+            )
+            # nothing where the network was still being built
+            assert {path.name for part in parts for path in part.glob("*")} <= {"checkpoint.npz"}
+    for harm, lines in ((damage, 3), (lambda folder: (folder / "summary.csv").unlink(), 1)):
+        harm(results)
+        process = started(server, work, results, log)
+        process.join(600)
+        told = [line for line in log.read_text().splitlines() if "made again" in line]
+        assert process.exitcode == 0 and len(told) == lines, log.read_text()
+        assert work.same(results) == ""

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from small_run import made_once
 
 from kdtf.data.audit import Audit
 from kdtf.data.copies import Pair
 from kdtf.data.dataset import Dataset, Split
-from kdtf.evidence.tables import subsets
+from kdtf.evidence.bootstrap import draw
+from kdtf.evidence.tables import Subset, subsets
 from kdtf.records import (
     KERAS,
     Agreement,
@@ -17,6 +19,7 @@ from kdtf.records import (
     FileFacts,
     FileResult,
     FrontierFile,
+    GroundTruth,
     Predictions,
     Rule,
     StudentResult,
@@ -98,6 +101,14 @@ def frontier_file(students: list[tuple[StudentResult, tuple[FileResult, ...]]]) 
     return FrontierFile("cnn3", 8, tuple(files[1] for _, files in students), 12.5, 30.0)
 
 
+def parts_of(truth: GroundTruth, clean: np.ndarray) -> list[Subset]:
+    """The parts of test with a tenth of the draws: 25 models and more take seconds with all of them."""
+    rng = np.random.default_rng(0)
+    return [
+        part._replace(draws=draw(len(part.rows), rng=rng, draws=200)) for part in subsets(truth, clean, 0)
+    ]
+
+
 class Subjects(NamedTuple):
     """A run of one teacher, two seeds and a baseline, on data of which some images have copies."""
 
@@ -112,7 +123,7 @@ class Subjects(NamedTuple):
 @pytest.fixture(scope="session")
 def subjects() -> Subjects:
     truth = DATA.ground_truth
-    parts = subsets(truth, np.arange(60) >= 6, 0)
+    parts = parts_of(truth, np.arange(60) >= 6)
     images = DATA.test.teacher_pixels
     study = records.Study("chest", False, truth, images, parts, 0, None, timings=True)
     students = {
@@ -144,10 +155,9 @@ def written(subjects: Subjects, store: Store) -> None:
     write.write_run_report(subjects.run, store)
 
 
-@pytest.fixture(scope="session")
-def results(subjects, tmp_path_factory) -> Path:
-    """A results folder with all tables and pictures and a manifest, its page not yet drawn."""
-    store = Store(tmp_path_factory.mktemp("records"))
+def make_results(subjects: Subjects, folder: Path) -> None:
+    """All tables and pictures, and a manifest."""
+    store = Store(folder)
     written(subjects, store)
     config = {"run": {"seed": 0}, "data": {"data": "/somewhere/chest"}, "student": {"epochs": 3}}
     ship = {"teacher": "vgg16", "model": "distilled", "recipe": "int8", "seed": 0}
@@ -155,4 +165,9 @@ def results(subjects, tmp_path_factory) -> Path:
     data["images"] = {"train": 30, "val": 24, "test": 60}
     manifest = {"config": config, "data": data, "versions": {"numpy": "2"}, "warnings": ["Mind this."]}
     store.write_json("manifest.json", {**manifest, "ship": ship, "outputs": dict(store.outputs)})
-    return store.root
+
+
+@pytest.fixture(scope="session")
+def results(subjects, tmp_path_factory) -> Path:
+    """The results folder, its page not yet drawn, which no test may change."""
+    return made_once(tmp_path_factory, "records", lambda folder: make_results(subjects, folder))

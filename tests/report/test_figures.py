@@ -39,69 +39,70 @@ def texts(figure):
     return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
 
 
-def drawings(synthetic=False):
+def ranking():
     labels = np.arange(12) % 3
     probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12)
     (part,) = subsets(GroundTruth(("a", "b", "c"), labels, labels), np.ones(12, bool), 0)
     ranks = {"teacher": ranking_curves(Predictions("vgg16", "teacher", "keras", 0, probs, probs), part)}
-    bins = Reliability(np.array([0.5, 0.9]), np.array([0.4, 0.8]), np.array([3, 9]))
-    counts = np.array([[5, 1], [2, 7]])
-    histories = {"teacher": HISTORY, "alone": HISTORY}
-    accuracies = figures.Accuracies(ROWS, INTERVALS)
-    return {
-        draw.__name__.removeprefix("draw_"): draw(record, synthetic=synthetic)
-        for draw, record in (
-            (figures.draw_quantization_errors, figures.QuantizationErrors("vgg16", ERRORS)),
-            (figures.draw_curves, figures.Curves("vgg16", histories)),
-            (figures.draw_confusion, figures.Confusion("Test", ("ill", "well"), counts)),
-            (figures.draw_comparison, accuracies),
-            (figures.draw_pareto, accuracies),
-            (figures.draw_ranking, figures.Ranking("vgg16", ("a", "b", "c"), ranks)),
-            (figures.draw_reliability, figures.ReliabilityCurves("vgg16", {"distilled": (bins, 0.1)})),
-        )
-    }
+    return figures.Ranking("vgg16", ("a", "b", "c"), ranks)
 
 
-@pytest.mark.parametrize("name", drawings())
+BINS = Reliability(np.array([0.5, 0.9]), np.array([0.4, 0.8]), np.array([3, 9]))
+RECORDS = {
+    "quantization_errors": figures.QuantizationErrors("vgg16", ERRORS),
+    "curves": figures.Curves("vgg16", {"teacher": HISTORY, "alone": HISTORY}),
+    "confusion": figures.Confusion("Test", ("ill", "well"), np.array([[5, 1], [2, 7]])),
+    "comparison": figures.Accuracies(ROWS, INTERVALS),
+    "pareto": figures.Accuracies(ROWS, INTERVALS),
+    "ranking": ranking(),
+    "reliability": figures.ReliabilityCurves("vgg16", {"distilled": (BINS, 0.1)}),
+}
+
+
+def drawing(name, synthetic=False):
+    return getattr(figures, f"draw_{name}")(RECORDS[name], synthetic=synthetic)
+
+
+@pytest.mark.parametrize("name", RECORDS)
 def test_every_figure_becomes_a_png_and_says_when_it_is_synthetic(name):
-    figure = drawings(True)[name]
+    figure = drawing(name, synthetic=True)
     assert figures.png(figure).startswith(b"\x89PNG")
     assert figures.SYNTHETIC in texts(figure)
-    assert figures.SYNTHETIC not in texts(drawings(False)[name])
+    assert figures.SYNTHETIC not in texts(drawing(name))
 
 
 def test_the_worst_layer_of_every_recipe_is_ringed():
-    (axis,) = drawings()["quantization_errors"].axes
+    (axis,) = drawing("quantization_errors").axes
     assert [c.get_offsets().tolist() for c in axis.collections] == [[[1.0, 20.0]], [[1.0, 20.0]]]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0 CONV_2D", "1 FULLY_CONNECTED"]
 
 
 def test_the_same_record_gives_the_same_bytes():
-    assert figures.png(drawings(True)["comparison"]) == figures.png(drawings(True)["comparison"])
+    assert figures.png(drawing("comparison", True)) == figures.png(drawing("comparison", True))
 
 
 def test_the_comparison_writes_its_numbers():
-    written = texts(drawings()["comparison"])
+    written = texts(drawing("comparison"))
     assert all(number in written for number in ("0.900", "0.800", "student alone (0.700)"))
 
 
 def test_the_comparison_draws_its_intervals():
-    (axis,) = drawings()["comparison"].axes
+    (axis,) = drawing("comparison").axes
     (_, _, (whiskers,)) = axis.containers[1]
     assert np.allclose(whiskers.get_segments()[0][:, 1], (0.85, 0.94))
 
 
 def test_the_confusion_matrix_writes_its_counts():
-    assert {"5", "1", "2", "7", "ill", "well"} <= set(texts(drawings()["confusion"]).split())
+    assert {"5", "1", "2", "7", "ill", "well"} <= set(texts(drawing("confusion")).split())
 
 
 def test_the_confusion_matrix_shows_parts_beside_counts():
-    assert {"0.83", "0.17", "0.22", "0.78"} <= set(texts(drawings()["confusion"]).split())
+    assert {"0.83", "0.17", "0.22", "0.78"} <= set(texts(drawing("confusion")).split())
 
 
 def test_models_keep_their_colours_everywhere():
     colours = {style.label: style.colour for style in figures.MODELS.values()}
-    lines = [line for name in ("curves", "reliability") for a in drawings()[name].axes for line in a.lines]
+    lines = [line for name in ("curves", "reliability") for a in drawing(name).axes for line in a.lines]
     by_label = {line.get_label().split(",")[0]: line.get_color() for line in lines}
     named = by_label.keys() & colours.keys()
     assert named == {"teacher", "student alone", "student distilled"}
@@ -109,13 +110,13 @@ def test_models_keep_their_colours_everywhere():
 
 
 def test_the_curves_mark_where_the_whole_network_starts():
-    left = drawings()["curves"].axes[0]
+    left = drawing("curves").axes[0]
     marks = [line for line in left.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == ":"]
     assert marks and marks[0].get_xdata()[0] == 2.5
 
 
 def test_the_price_of_accuracy_names_the_models_and_recipes_that_it_has():
-    figure = drawings()["pareto"]
+    figure = drawing("pareto")
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["teacher", "student alone", "student distilled", "keras", "int8"]

@@ -231,7 +231,7 @@ def test_the_command_tells_of_a_folder_without_a_run(tmp_path, capsys):
 def test_a_browser_draws_it_sorts_it_and_fetches_nothing(finished, browser):
     """Two clicks on the accuracy heading of all models; no error in the console, no request but the page.
 
-    Chromium's own first tab asks for chrome: addresses.
+    Chromium's own first tab asks for addresses of its own.
     """
     for log in ("browser", "performance"):
         browser.get_log(log)  # of what came before
@@ -256,4 +256,4 @@ def test_a_browser_draws_it_sorts_it_and_fetches_nothing(finished, browser):
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
     addresses = {request["params"]["request"]["url"] for request in requests}
-    assert {url for url in addresses if not url.startswith(("data:", "chrome:"))} == {address}
+    assert {url for url in addresses if not url.startswith(("data:", "chrome"))} == {address}

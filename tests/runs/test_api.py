@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import pictures_of_one_pixel
+from small_run import pictures_without_drawings, teachers_of_one_convolution
 
 import kdtf
 from kdtf.config import DataConfig
@@ -28,7 +28,7 @@ def result(tiny, tmp_path_factory):
     quick["student"] = "baseline"
     unused = {"data": "elsewhere", "image_size": 64, "val_fraction": 0.3}  # the data are there already
     config = kdtf.Config().with_values({"teachers": ["cnn5"], "results": str(folder), **quick, **unused})
-    with pictures_of_one_pixel():
+    with pictures_without_drawings(), teachers_of_one_convolution():
         return kdtf.run(config, data)
 
 

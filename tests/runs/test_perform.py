@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import shutil
 
 import pytest
 
@@ -47,7 +48,8 @@ def elsewhere(tiny, tmp_path_factory):
     """(a task, the results folder that two processes left which performed it at once, their exit codes)."""
     folder = tmp_path_factory.mktemp("elsewhere")
     task = student_task(open_source(source(tiny), folder / "d").digest)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras"])  # once for both
     argv = (pickle.dumps(task), str(folder / "r"), str(tiny))
     workers = [context.Process(target=perform_elsewhere, args=argv) for _ in range(2)]
     for worker in workers:
@@ -55,6 +57,15 @@ def elsewhere(tiny, tmp_path_factory):
     for worker in workers:
         worker.join(120)
     return task, folder / "r", [worker.exitcode for worker in workers]
+
+
+@pytest.fixture(scope="module")
+def here(tiny, tmp_path_factory):
+    """(a results folder in which this process performed the task and first its input, the stages)."""
+    folder = tmp_path_factory.mktemp("here")
+    data = open_source(source(tiny), folder / "d")
+    task, store = student_task(data.digest), Store(folder / "r")
+    return folder / "r", [perform(own, store, data, Progress()) for own in (task.inputs["views"], task)]
 
 
 def digests(results, task):
@@ -65,12 +76,11 @@ def digests(results, task):
     }
 
 
-def test_another_process_makes_the_same_stage(elsewhere, tiny, tmp_path):
+def test_another_process_makes_the_same_stage(elsewhere, here):
     task, there, codes = elsewhere
-    perform(task, Store(tmp_path), open_source(source(tiny), tmp_path / "d"), Progress())
     assert 0 in codes
-    assert digests(tmp_path, task) == digests(there, task)
-    assert digests(tmp_path, task.inputs["views"]) == digests(there, task.inputs["views"])
+    for own in (task, task.inputs["views"]):
+        assert digests(here[0], own) == digests(there, own)
 
 
 def test_two_processes_with_one_task_leave_one_whole_stage(elsewhere):
@@ -82,12 +92,13 @@ def test_two_processes_with_one_task_leave_one_whole_stage(elsewhere):
     assert names == sorted([task.folder, task.inputs["views"].folder])
 
 
-def test_what_is_missing_is_made_first_and_what_stands_is_found(tiny, tmp_path):
+def test_what_is_missing_is_made_and_what_stands_is_found(here, tiny, tmp_path):
+    results, stages = here
+    assert [stage.reused for stage in stages] == [False, False]
+    shutil.copytree(results, tmp_path / "r")
     data = open_source(source(tiny), tmp_path / "d")
     task, store = student_task(data.digest), Store(tmp_path / "r")
-    views = perform(task.inputs["views"], store, data, Progress())
-    assert not views.reused and not perform(task, store, data, Progress()).reused
-    assert perform(task, Store(tmp_path / "r"), data, Progress()).reused
+    assert perform(task, store, data, Progress()).reused
     store.remove(task.inputs["views"])
     assert perform(task, store, data, Progress()).reused  # a finished stage needs its inputs no more
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from small_run import SMALL, pictures_of_one_pixel, table
+from small_run import SMALL, pictures_of_one_pixel, table, teachers_of_one_convolution
 
 from kdtf.cli import main
 from kdtf.data.load import load
@@ -14,13 +14,13 @@ from kdtf.progress import Progress
 from kdtf.runs.data import describe, read_datasheet
 from kdtf.runs.perform import Workspace
 
-COMMAND = [*SMALL, "--recipes", "int8", "--students", "dscnn", "baseline", "--sides", "12", "16"]
+COMMAND = [*SMALL, "--recipes", "int8", "--students", "cnn3", "baseline", "--sides", "12", "16"]
 
 
 @pytest.fixture(scope="module")
 def results(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
-    with pictures_of_one_pixel():
+    with pictures_of_one_pixel(), teachers_of_one_convolution():
         assert main(["--data", str(tiny), "--results", str(folder), *COMMAND]) == 0
     return folder
 
@@ -30,11 +30,11 @@ def test_every_file_of_every_candidate_is_compared(results):
     compared = {(r.network, r.side, r.model) for r in rows.itertuples()}
     assert compared == {
         (network, side, model)
-        for network in ("dscnn", "baseline")
+        for network in ("cnn3", "baseline")
         for side in (12, 16)
         for model in ("alone", "distilled")
     }
-    small, large = (rows[(rows.network == "dscnn") & (rows.side == side)].iloc[0] for side in (12, 16))
+    small, large = (rows[(rows.network == "cnn3") & (rows.side == side)].iloc[0] for side in (12, 16))
     assert small.kmacs < large.kmacs and small.arena_kib < large.arena_kib
     assert list(rows.kib) == sorted(rows.kib)
 

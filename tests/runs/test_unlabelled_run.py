@@ -5,7 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-from small_run import SMALL, pictures_of_one_pixel, stages, table
+from small_run import (
+    SMALL,
+    pictures_of_one_pixel,
+    pictures_without_drawings,
+    stages,
+    table,
+    teachers_of_one_convolution,
+)
 
 from kdtf.cli import main
 
@@ -29,7 +36,7 @@ def data(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unlabelled")
-    with pictures_of_one_pixel():
+    with pictures_of_one_pixel(), teachers_of_one_convolution():
         assert main(["--data", str(data), "--results", str(folder), *COMMAND, "--store-views", "none"]) == 0
     return folder
 
@@ -80,7 +87,7 @@ def test_views_that_are_stored_or_computed_are_one_and_the_same(data, results):
     """The same command, to store them: nothing is trained again."""
     assert not list((results / "work").glob("*views-*/*.npy"))
     before = stages(results)
-    with pictures_of_one_pixel():
+    with pictures_without_drawings(), teachers_of_one_convolution():
         assert main(["--data", str(data), "--results", str(results), *COMMAND, "--store-views", "all"]) == 0
     assert stages(results) == before
 
@@ -88,7 +95,7 @@ def test_views_that_are_stored_or_computed_are_one_and_the_same(data, results):
 def test_without_them_the_other_stages_stand(data, results):
     before = stages(results)
     argv = ["--data", str(data), "--results", str(results), *COMMAND, "--unlabelled-share", "0"]
-    with pictures_of_one_pixel():
+    with pictures_without_drawings(), teachers_of_one_convolution():
         assert main(argv) == 0
     made = {name for name in stages(results) if stages(results)[name] != before.get(name)}
     assert all("report" in name or "agreement" in name for name in made), made

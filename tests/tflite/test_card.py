@@ -298,3 +298,9 @@ def test_what_is_no_json_is_refused_in_one_line(text, tmp_path):
     with pytest.raises(UserError, match=r"s\.json must be a card as kdtf wrote it\. It is not: ") as caught:
         read_card(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1e-300, 0, -1, 1e5, None])
+def test_a_card_of_a_temperature_that_makes_no_probabilities_is_no_card(value):
+    with pytest.raises(ValueError, match=r"its temperature is .*, not between 0\.001 and 1000"):
+        Card.from_json({**FORMAT_1, "temperature": value})

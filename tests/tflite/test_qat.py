@@ -1,9 +1,12 @@
 """int8 in the loop: the simulation computes as the file does, and training it makes the file better."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager_steps import eagerly
 
 from kdtf.distill.batches import Examples
 from kdtf.distill.checkpoint import Checkpoint
@@ -52,9 +55,10 @@ def float_probs(model):
     return np.asarray(keras.ops.softmax(model(PIXELS, training=False)))
 
 
-def tuned(model, epochs=1, rate=1e-4, examples=EXAMPLES, rule=KD, **own):
+def tuned(model, epochs=1, rate=1e-4, examples=EXAMPLES, rule=KD, traced=False, **own):
     settings = {"images": IMAGES, "seed": 0, "title": "", "progress": Progress()}
-    return qat.fine_tune(model, examples, Tuning("qat", epochs, rate, 12, rule), **settings, **own)
+    with nullcontext() if traced else eagerly():
+        return qat.fine_tune(model, examples, Tuning("qat", epochs, rate, 12, rule), **settings, **own)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,7 @@ def test_the_simulation_answers_as_the_file_does(name):
 def test_every_student_can_be_simulated_and_shares_its_weights(name):
     model = student(name)
     simulated = qat.simulation(model)
-    simulated.calibrate(IMAGES)
+    simulated.calibrate(IMAGES[:4])
     trained = {id(v) for v in simulated.model.trainable_variables}
     assert trained == {id(v) for v in model.trainable_variables}
     assert all(float(point.low) <= 0 <= float(point.high) for point in simulated.points)
@@ -91,10 +95,15 @@ def test_a_kernel_is_rounded_by_channel_and_its_gradient_is_its_own():
     assert np.asarray(tape.gradient(total, kernel)) == pytest.approx(3)
 
 
-def test_it_learns_with_int8_in_the_loop_and_the_student_has_the_last_weights():
+@pytest.fixture(scope="module")
+def learned():
+    """(a student that learned for 8 epochs, its history), as a run does it."""
     model = student("dscnn")
-    before = [w.copy() for w in model.get_weights()]
-    rows = tuned(model, epochs=8, rate=3e-3)
+    return model, tuned(model, epochs=8, rate=3e-3, traced=True)
+
+
+def test_it_learns_with_int8_in_the_loop_and_the_student_has_the_last_weights(learned):
+    (model, rows), before = learned, student("dscnn").get_weights()
     assert [row["epoch"] for row in rows] == list(range(1, 9)) and {row["phase"] for row in rows} == {"qat"}
     assert rows[-1]["loss"] < rows[0]["loss"]
     pairs = zip(model.weights, before, model.get_weights(), strict=True)
@@ -109,27 +118,26 @@ def test_at_no_rate_nothing_changes():
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(before, model.get_weights(), strict=True))
 
 
-def test_after_training_the_file_is_what_was_trained():
+def test_after_training_the_file_is_what_was_trained(learned):
     """Within a grey level's worth of probability: its ranges are those of the last weights."""
-    model = student("dscnn")
-    rows = tuned(model, epochs=8, rate=3e-3)
-    right = (file_probs(model).argmax(1) == LABELS).mean()
-    assert right == pytest.approx(rows[-1]["val_accuracy"], abs=0.3)
+    model, rows = learned
+    file = file_probs(model)
+    assert (file.argmax(1) == LABELS).mean() == pytest.approx(rows[-1]["val_accuracy"], abs=0.3)
     simulated = qat.simulation(model)
     simulated.calibrate(IMAGES)
-    assert np.abs(file_probs(model) - float_probs(simulated.model)).mean() < 0.01
+    assert np.abs(file - float_probs(simulated.model)).mean() < 0.01
 
 
 def test_of_a_loss_on_features_kd_is_left():
     features = EXAMPLES._replace(features=LOGITS, val_features=LOGITS[0])
-    hinted = tuned(student("dscnn"), examples=features, rule=Rule(0.3, 3.0, "fitnet"))
-    kd = tuned(student("dscnn"), rule=Rule(0.3, 3.0))
+    hinted = tuned(student("cnn3"), examples=features, rule=Rule(0.3, 3.0, "fitnet"))
+    kd = tuned(student("cnn3"), rule=Rule(0.3, 3.0))
     assert hinted[0]["loss"] == pytest.approx(kd[0]["loss"], rel=1e-5)
 
 
 def test_a_fine_tuning_that_was_killed_goes_on(tmp_path, monkeypatch):
-    whole, again = student("dscnn"), student("dscnn")
-    rows = tuned(whole, epochs=3, rate=1e-3)
+    whole, again = student("cnn3"), student("cnn3")
+    rows = tuned(whole, epochs=2, rate=1e-3)
     batch_end, batches = Checkpoint.on_train_batch_end, []
 
     def killed(self, batch, logs=None):
@@ -140,9 +148,9 @@ def test_a_fine_tuning_that_was_killed_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "on_train_batch_end", killed)
-    state = {"epochs": 3, "rate": 1e-3, "checkpoint": tmp_path / "state.npz"}
+    state = {"epochs": 2, "rate": 1e-3, "checkpoint": tmp_path / "state.npz"}
     with pytest.raises(KeyboardInterrupt):
-        tuned(student("dscnn"), **state)
+        tuned(student("cnn3"), **state)
     assert tuned(again, **state)[-1] == pytest.approx(rows[-1])
     for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-6)

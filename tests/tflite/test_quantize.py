@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from small_students import (
 )
 
 from kdtf.cli.entry import main
-from kdtf.distill.inference import inference_of
 from kdtf.evidence import choose
 from kdtf.models.students import STUDENTS, exported
 from kdtf.predictor import BundleError, Predictor
@@ -25,8 +25,9 @@ from kdtf.tflite import quantize as quantization
 from kdtf.tflite.bench import micro_arena
 from kdtf.tflite.quantize import file_facts, float32_of, quantize, representative_images
 from kdtf.tflite.recipes import RECIPES
-from kdtf.tflite.tensors import count_outside, count_quantized, errors
+from kdtf.tflite.tensors import count_outside, count_quantized, errors, operators
 
+PIXELS = VIEWS.reshape(-1, *SHAPE)
 DIMMED = (VIEWS[0] * np.linspace(0, 1, 20).reshape(20, 1, 1, 1)).astype(np.uint8)
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "dynamic": 5e-2, "int8": 5e-2, "int16x8": 2e-2, "int4": 0.1}
 
@@ -37,9 +38,16 @@ def student(request):
 
 
 @pytest.fixture(scope="module")
-def source(student):
-    """The student's float32 file: every other one is made from it."""
-    return float32_of(student)
+def expected(student):
+    """What Keras makes of the pixels."""
+    return np.asarray(student(PIXELS.astype("float32")))
+
+
+@pytest.fixture(scope="module")
+def file_by(student):
+    """The student's file by a recipe, made once; every other one is made from the float32 one."""
+    source = float32_of(student)
+    return cache(lambda recipe: quantize(source, recipe, IMAGES))
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +57,13 @@ def small():
 
 
 @pytest.mark.parametrize("recipe", PLAIN)
-def test_every_student_converts_and_predicts_what_keras_predicts(student, source, recipe, tmp_path):
-    path, facts = write_bundle(tmp_path, quantize(source, recipe, IMAGES), recipe)
+def test_every_student_converts_and_predicts_what_keras_predicts(file_by, expected, recipe, tmp_path):
+    path, facts = write_bundle(tmp_path, file_by(recipe), recipe)
     predictor = Predictor(path)
-    pixels = VIEWS.reshape(-1, *SHAPE)
-    probs, expected = predictor(pixels), inference_of(student)(pixels)
+    probs = predictor(PIXELS)
     assert probs.shape == (40, 3) and np.allclose(probs.sum(1), 1, atol=1e-5)
     assert np.abs(probs - expected).max() < TOLERANCE[recipe]
-    assert np.allclose(predictor(pixels[:1]), probs[:1], atol=1e-6)  # any number of images
+    assert np.allclose(predictor(PIXELS[:1]), probs[:1], atol=1e-6)  # any number of images
     assert predictor.classes == CLASSES
     ops = {op["op_name"] for op in predictor._interpreter._get_ops_details()}
     assert not ops & {"SHAPE", "PACK", "STRIDED_SLICE"}  # a plain graph, fit for microcontrollers
@@ -66,10 +73,10 @@ def test_every_student_converts_and_predicts_what_keras_predicts(student, source
 @pytest.fixture(scope="module", params=["cnn3", "cnn5", "baseline"])
 def decided(request):
     """A float32 file whose probabilities follow the brightness, though its weights are random."""
-    model = network(request.param)
-    last, logits = model.get_layer("logits"), inference_of(model)(DIMMED)
+    model, pixels = network(request.param), DIMMED.astype("float32")
+    last, logits = model.get_layer("logits"), np.asarray(model(pixels))
     last.kernel.assign(last.kernel * 3 / logits.std(axis=0).max())
-    last.bias.assign(-inference_of(model)(DIMMED).mean(axis=0))
+    last.bias.assign(-np.asarray(model(pixels)).mean(axis=0))
     return float32_of(exported(model))
 
 
@@ -98,8 +105,18 @@ def test_a_file_in_two_pieces_is_not_for_microcontrollers(decided, tmp_path, mon
     assert arena is None and reason.startswith("TensorFlow Lite Micro does not answer as LiteRT does")
 
 
-def test_int8_takes_bytes_as_they_are(source, tmp_path):
-    path, facts = write_bundle(tmp_path, quantize(source, "int8", IMAGES), "int8")
+def test_quantized_tensors_are_counted_in_the_file(file_by):
+    counts = {recipe: count_quantized(file_by(recipe)) for recipe in PLAIN}
+    quantized, tensors = counts["float32"]
+    assert quantized == 0 and tensors > 0
+    assert counts["int8"] == counts["int16x8"] == (tensors, tensors)
+    kernels = sum(op.weights is not None for op in next(operators(file_by("float32"), IMAGES[:1])))
+    for recipe in ("float16", "dynamic", "int4"):  # every kernel, no bias
+        assert counts[recipe] == (kernels, tensors)
+
+
+def test_int8_takes_bytes_as_they_are(file_by, tmp_path):
+    path, facts = write_bundle(tmp_path, file_by("int8"), "int8")
     tensor = Predictor(path)._interpreter.get_input_details()[0]
     assert tensor["dtype"] == np.uint8 and tensor["quantization"] == (1.0, 0)
     assert facts.pixels["dtype"] == "uint8" and facts.quantized_tensors == facts.weight_tensors

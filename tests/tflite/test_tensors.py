@@ -3,12 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from small_students import CLASSES, IMAGES, PLAIN, SHAPE, VIEWS, shipped
+from small_students import CLASSES, IMAGES, SHAPE, VIEWS, shipped
 
-from kdtf.models.students import STUDENTS, build_student, exported
+from kdtf.models.students import build_student, exported
 from kdtf.tflite.quantize import convert, float32_of, quantize
 from kdtf.tflite.tensors import (
-    count_quantized,
     errors,
     operators,
     plain_interpreter,
@@ -17,25 +16,9 @@ from kdtf.tflite.tensors import (
 )
 
 
-@pytest.fixture(scope="module", params=STUDENTS)
-def source(request):
-    """A student's float32 file."""
-    return float32_of(shipped(request.param))
-
-
 @pytest.fixture(scope="module")
 def small():
     return shipped("baseline")
-
-
-def test_quantized_tensors_are_counted_in_the_file(source):
-    counts = {recipe: count_quantized(quantize(source, recipe, IMAGES)) for recipe in PLAIN}
-    quantized, tensors = counts["float32"]
-    assert quantized == 0 and tensors > 0
-    assert counts["int8"] == counts["int16x8"] == (tensors, tensors)
-    kernels = sum(op.weights is not None for op in next(operators(source, IMAGES[:1])))
-    for recipe in ("float16", "dynamic", "int4"):  # every kernel, no bias
-        assert counts[recipe] == (kernels, tensors)
 
 
 def test_weights_are_quantized_per_channel(small):

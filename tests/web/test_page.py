@@ -37,6 +37,15 @@ def address(bundles, tmp_path_factory):
 
 
 @pytest.fixture
+def site(browser, address):
+    """The page as the test before left it, for what uses its modules alone: students take seconds to load."""
+    if browser.current_url != address:
+        browser.get(address)
+        assert status(browser, "Ready|cannot").startswith("Ready.")
+    return browser
+
+
+@pytest.fixture
 def page(browser, address):
     browser.get("about:blank")
     for log in ("performance", "browser"):
@@ -92,7 +101,8 @@ def requests(browser):
 def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundles, shared_data):
     """50 real CT images, every recipe, grey and RGB, prepared or not.
 
-    The same class, the same warnings, probabilities within 0.02.
+    The same class, the same warnings, probabilities within 0.02, and the same verdict unless that is a tie:
+    engines differ in the last bits of a probability.
     """
     files = sorted((shared_data / "chest_ct" / "test").glob("*/*"))[::6][:50]
     asked = requests(page)
@@ -102,12 +112,15 @@ def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundle
     shown = page.execute_script(READ)
     assert len(shown) == 50 and {len(image) for image in shown} == {len(bundles)}
     for k, path in enumerate(bundles):
-        rows = list(Predictor(path).rows(files))
+        predict = Predictor(path)
+        limits = predict.card["thresholds"]
+        rows = list(predict.rows(files))
         for image, row in zip(shown, rows, strict=True):
             got = [float(p.strip("<>% \u00a0")) / 100 for p in image[k]["probs"]]
             assert image[k]["student"] == path.stem and image[k]["top"] == row.label
             assert np.abs(got - row.probs).max() < 0.02
-            assert image[k]["verdict"].startswith("Uncertain") == row.uncertain
+            tie = abs(row.probability - limits[row.label]) < 1e-4
+            assert tie or image[k]["verdict"].startswith("Uncertain") == row.uncertain
             assert [same(text) for text in image[k]["warnings"]] == list(
                 map(same, filter(None, row.warning.split("; ")))
             )
@@ -174,6 +187,7 @@ import(new URL("picture.js", document.baseURI)).then(async ({decode, pixelsOf}) 
 """
 
 
+@functools.cache
 def stored(kind):
     """(bytes of a file, the image they mean)."""
     rng, buffer = np.random.default_rng(1), io.BytesIO()
@@ -205,10 +219,10 @@ def stored(kind):
     "kind",
     ["RGB", "grey", "palette", "16 bits", "transparent", "turned jpeg", "turned png", "large"],
 )
-def test_every_kind_of_image_is_read_as_pillow_reads_it(page, kind, channels):
+def test_every_kind_of_image_is_read_as_pillow_reads_it(site, kind, channels):
     content, image = stored(kind)
     sides = {"height": 32, "width": 28, "channels": channels}
-    got = page.execute_async_script(PIXELS, base64.b64encode(content).decode(), sides)
+    got = site.execute_async_script(PIXELS, base64.b64encode(content).decode(), sides)
     flat = image.convert("RGB").convert("L" if channels == 1 else "RGB")
     wanted = np.asarray(flat.resize((28, 32), Image.Resampling.BILINEAR)).ravel().astype(int)
     assert not isinstance(got, str), got
