@@ -87,7 +87,7 @@ def test_status_takes_the_command_line_of_a_run(tmp_path, capsys):
 
 def test_status_counts_stages_of_an_earlier_kdtf_apart(tmp_path, capsys):
     """Nothing makes them again: a run goes past them."""
-    ours = {"kind": "views", **dict.fromkeys(("settings", "inputs", "made_with", "environment"), {})}
+    ours = {"kind": "views", **{part: {} for part in ("settings", "inputs", "made_with", "environment")}}
     for name, note in (("a", ours), ("b", {}), ("c", None)):
         folder = tmp_path / "work" / f"{name}-{name * 16}"
         folder.mkdir(parents=True)
