@@ -82,7 +82,8 @@ def test_a_weights_file_of_efficientnet_means_what_keras_means_by_it(tmp_path, m
     monkeypatch.setattr(efficientnet.file_utils, "get_file", lambda *args, **kwargs: str(file))
     official = build_base("efficientnetb0", (32, 32, 3), WeightSource("imagenet")).model(PIXELS)
     from_file = build_base("efficientnetb0", (32, 32, 3), WeightSource(str(tmp_path))).model(PIXELS)
-    assert np.allclose(official, from_file, atol=1e-4)
+    largest = np.abs(official).max()  # 2e-5 with random weights
+    assert np.allclose(official, from_file, rtol=0, atol=1e-4 * largest)
 
 
 def test_bad_weights_are_refused(tmp_path):
