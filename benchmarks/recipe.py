@@ -25,7 +25,7 @@ PARTS = {  # of the run, by the kind of a stage
     **dict.fromkeys(("origin", "features", "head", "whole", "labels"), "teachers"),
     "student": "students",
     **dict.fromkeys(("conversion", "file"), ".tflite files"),
-    **dict.fromkeys(("teacher-evaluation", "student-evaluation", "file-evaluation"), "scores"),
+    **dict.fromkeys(("teacher-evaluation", "student-evaluation", "file-evaluation", "agreement"), "scores"),
     "attention": "Grad-CAM",
     **dict.fromkeys(("student-report", "teacher-report", "run-report"), "reports"),
 }

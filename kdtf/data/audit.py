@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from ..predictor import to_image
+from ..words import plural
 from .copies import BLOCK, SIDE, Copies, Pair, find_copies, find_copies_among, pixel_digest, thumbnail
 from .dataset import SPLITS, UNLABELLED_SPLIT, Dataset, OnProgress, Split
 
@@ -159,10 +160,12 @@ def _with_unlabelled(
     shortened, notes = _shortened(copies, own)
     verdict = [*report.verdict, *notes]
     if len(usable) < size:
-        what = ["copies of val or test images"] * bool(copied.any())
-        what += ["of groups (patients) in val or test"] * bool(shared.any())
-        left = f"{size - len(usable):,} of the {size:,} unlabelled images"
-        verdict = [*verdict, f"{left} are {' or '.join(what)} and are left out."]
+        left = size - len(usable)
+        what = [f"{plural(left, 'a copy', 'copies')} of val or test images"] * bool(copied.any())
+        what += [f"of {plural(left, 'a group', 'groups')} (patients) in val or test"] * bool(shared.any())
+        are, reason = plural(left, "is", "are"), " or ".join(what)
+        images = f"{left:,} of the {size:,} unlabelled images"
+        verdict = [*verdict, f"{images} {are} {reason} and {are} left out."]
     pairs = [*report.pairs, *(pair for found in copies.values() for pair in found.pairs)]
     return Audit([*report.rows, *rows, *shortened], pairs, report.has_copy, verdict, usable)
 
@@ -331,8 +334,8 @@ def _verdict(rows: list[dict], has_copy: dict[str, np.ndarray], notes: list[str]
             earlier = "train or val" if name == "test" else "train"
             clean = "read the clean ones beside them" if count < size else "no image is left for clean ones"
             sentences.append(
-                f"{count} of the {size} {name} images have an exact or near copy in {earlier}: "
-                f"raw scores are too good; {clean}."
+                f"{count} of the {size} {name} images {plural(count, 'has', 'have')} an exact or near copy "
+                f"in {earlier}: raw scores are too good; {clean}."
             )
     sentences += [*filter(None, map(_sentence, rows)), *notes]
     return sentences or [CLEAN]
@@ -343,8 +346,8 @@ def _sentence(row: dict) -> str:
     check, split, count, of, value = (row[key] for key in ("check", "split", "count", "of", "value"))
     if check == "groups across splits" and count:
         return (
-            f"{count} of the {of} groups (patients) of {split} are also in {row['other']}: scores do not "
-            "speak for new patients."
+            f"{count} of the {of} groups (patients) of {split} {plural(count, 'is', 'are')} also in "
+            f"{row['other']}: scores do not speak for new patients."
         )
     if check.endswith("under two labels") and count:
         return f"Pairs of {check.split()[0]} copies under two different labels: {count}."
@@ -359,5 +362,6 @@ def _sentence(row: dict) -> str:
             f"(chance {of:.2f}): a model may go by them instead of by what the images show."
         )
     if check == "exact copies within a split" and count:
-        return f"{count} of the {of} {split} images have an exact copy in {split} itself."
+        images = f"{count} of the {of} {split} images {plural(count, 'has', 'have')}"
+        return f"{images} an exact copy in {split} itself."
     return ""

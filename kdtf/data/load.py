@@ -14,11 +14,15 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import UserError, require
+from ..files import require_file
 from .arrays import FILE_NAMES, Arrays, Files, NamedArray, map_npy, unpacked
 from .dataset import SPLITS, UNLABELLED, UNLABELLED_SPLIT, Dataset, DataSource, OnProgress, Split
 from .labels import label_notes, read_groups, read_labels, split_off
 from .pixels import PixelRange, PixelStore, float_scale, measure_range, sha256_of
+from .provenance import PROVENANCE
 from .unlabelled import as_copies, choose_files, folder_files, unlabelled_note
+
+CLASSES = "classes.txt"  # of a data folder: a name a line
 
 
 def load(
@@ -50,9 +54,11 @@ def open_source(source: DataSource, work: Path, progress: OnProgress | None = No
         class_names=source.class_names, image_size=source.image_size, val_fraction=source.val_fraction
     )
     path, loader = Path(source.path), _Loader(work, source, progress or _unheard)
+    for file in (path, path / CLASSES, path / PROVENANCE):
+        require_file(file, "--data")
     if path.is_dir():
         synthetic = (path / "SYNTHETIC.txt").exists()
-        names = settings.class_names or _read_class_names(path / "classes.txt")
+        names = settings.class_names or _read_class_names(path / CLASSES)
         return loader.load(_files_of_folder(path), names, synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
     with unpacked(path, loader.work) as files:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import require
 from ..records import GroundTruth, Predictions
+from ..words import plural
 from .metrics import METRICS, score
 
 Predict = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) 0..255 -> probabilities (N, K)
@@ -32,12 +34,17 @@ def latency_ms(predict: Predict, pixels: np.ndarray, runs: int) -> float:
 def measure(
     predict: Predict, val_pixels: np.ndarray, test_pixels: np.ndarray, *, runs: int
 ) -> dict[str, np.ndarray]:
-    """Everything about a model that needs the model: probabilities on val and test, time for one image."""
-    return {
-        "val_probs": predict(val_pixels),
-        "test_probs": predict(test_pixels),
-        "latency_ms": np.asarray(latency_ms(predict, test_pixels, runs)),
-    }
+    """Everything about a model that needs the model: probabilities on val and test, time for one image.
+
+    Raises `UserError` where a probability is not finite: a score of such answers would look like one.
+    """
+    probs = {"val_probs": predict(val_pixels), "test_probs": predict(test_pixels)}
+    for name, answers in probs.items():
+        lost = int((~np.isfinite(answers)).any(axis=1).sum())
+        got = f"{lost} of {len(answers)} {plural(len(answers), 'image')} of {name.split('_')[0]} without one"
+        hint = "Its weights have grown too large: try a lower learning rate."
+        require(not lost, "A model's probabilities", "finite", got, hint)
+    return {**probs, "latency_ms": np.asarray(latency_ms(predict, test_pixels, runs))}
 
 
 def summary_scores(model: Predictions, truth: GroundTruth, clean: np.ndarray) -> dict[str, Any]:

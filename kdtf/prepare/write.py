@@ -18,7 +18,7 @@ import numpy as np
 from ..data.arrays import FILE_NAMES
 from ..data.dataset import UNLABELLED, UNLABELLED_SPLIT
 from ..errors import UserError
-from ..predictor import Unusable
+from ..predictor import Unusable, cell
 from .images import square
 from .plan import Item
 from .settings import PrepareConfig
@@ -147,7 +147,7 @@ class Writer:
             for i, row in enumerate(rows):
                 name, group = printable(row.file), printable(row.group or "")
                 class_name = "" if row.label == UNLABELLED else self.classes[row.label]
-                table.writerow((i, name, class_name, group, row.sha256))
+                table.writerow(map(cell, (i, name, class_name, group, row.sha256)))
 
 
 def printable(text: str) -> str:

@@ -60,7 +60,8 @@ class ContactSheet(NamedTuple):
 
 
 def _show(axis: Axes, image: np.ndarray, caption: str = "") -> None:
-    axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    pixels = image[..., 0] if image.shape[-1] == 1 else image  # `squeeze` would take an image of 1x1 away
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_xlabel(drawable(caption), fontsize=7.5)
     axis.set(xticks=[], yticks=[])
 

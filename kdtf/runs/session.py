@@ -10,9 +10,8 @@ from ..config import Config, DataConfig, RunConfig
 from ..data.audit import Audit
 from ..data.dataset import Dataset, DataSource
 from ..data.load import open_source
-from ..data.provenance import PROVENANCE
 from ..errors import Leakage, UserError, require
-from ..files import disk_errors, require_file
+from ..files import disk_errors
 from ..native_log import native_noise, set_environment
 from ..progress import Progress
 from ..store import Store
@@ -24,7 +23,6 @@ from .kinds import PACKAGES
 from .perform import perform
 from .plan import phantom_task
 
-CLASSES = "classes.txt"  # of a data folder
 NO_DATA = (
     "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
@@ -61,8 +59,6 @@ def open_data(config: Config, store: Store, progress: Progress) -> Dataset:
         seed,
         settings.unlabelled,
     )
-    for file in (path, path / CLASSES, path / PROVENANCE):
-        require_file(file, "--data")
     copies.remove_damaged(store)
     with disk_errors(store.root), progress.bar("checking images", 1) as advance:
         data = open_source(source, store.work, lambda done, total: advance(done / total))

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import UserError
 from ..predictor import TEMPERATURES
 from ..records import DataSheet, FileEvidence, FileFacts, FileResult, Rule
+from ..words import plural
 from .recipes import RECIPES
 
 FORMAT = 2  # 1: cards that held the settings of a whole run instead of those of the file
@@ -259,12 +260,13 @@ def _copies(evidence: FileEvidence) -> list[str]:
     if not copies:
         return []
     if not others:
-        sentence = "test images have an exact or near copy in train or val: there is no score without copies."
-        return [f"All {copies} {sentence}"]
+        images = "The one test image has" if copies == 1 else f"All {copies} test images have"
+        return [f"{images} an exact or near copy in train or val: there is no score without copies."]
     accuracy, clean = evidence.test["accuracy"][0], evidence.clean["accuracy"][0]
     return [
-        f"{copies} of the {evidence.test_images} test images have an exact or near copy in train or val: the "
-        f"accuracy is {accuracy:.3f} on all of them and {clean:.3f} on the {others} others."
+        f"{copies} of the {evidence.test_images} test images {plural(copies, 'has', 'have')} an exact or "
+        f"near copy in train or val: the accuracy is {accuracy:.3f} on all of them and {clean:.3f} on the "
+        f"{others} {plural(others, 'other')}."
     ]
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.python.eager.context import context
 
 from ..distill.batches import Examples, view_batches
+from ..distill.callbacks import check_weights
 from ..distill.losses import LOSSES, cross_entropy
 from ..errors import UserError, require
 from ..native_log import native_noise
@@ -130,8 +131,8 @@ def fine_tune(
 
     With the loss it was trained with: distilled from the teacher's logits among the examples, or on the
     labels without. The copy's features are not looked at: of a loss on features the part on logits is left,
-    `kd` of `fitnet`. The student is not changed; the last weights are kept. Raises `UserError` where the
-    loss does not stay finite.
+    `kd` of `fitnet`. The student is not changed; the last weights are kept. Raises `UserError` where loss or
+    weights do not stay finite.
     """
     tf_keras, _ = libraries()
     with _seeded(seed):  # dropout and the first centroids
@@ -155,6 +156,7 @@ def fine_tune(
             ).history
         rows = _history_rows(history, tuning)
         tuned = prepared.plain()
+        check_weights(tuned, tuning.method)  # the last step can lose one after the last loss
         _multiply_first(tuned, scale)
     return TunedStudent(lambda pixels: tf.nn.softmax(tuned(pixels, training=False)), rows)
 

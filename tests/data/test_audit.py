@@ -142,7 +142,7 @@ def test_the_command_writes_tables_and_pictures_and_stops_only_when_strict(clean
     folder = save(tmp_path / "data", {**clean, "test": part(pixels, clean["test"].labels)})
     argv = ["audit", "--data", str(folder), "--results", str(tmp_path / "r")]
     assert main(argv) == 0
-    assert "1 of the 40 test images have an exact or near copy" in capfd.readouterr().err
+    assert "1 of the 40 test images has an exact or near copy" in capfd.readouterr().err
     pairs = pd.read_csv(tmp_path / "r" / "audit_pairs.csv")
     assert pairs[["kind", "split", "index", "other", "other_index", "conflict"]].to_numpy().tolist() == [
         ["exact", "train", 10, "test", 3, 1]

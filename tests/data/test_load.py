@@ -1,5 +1,6 @@
 """The door: what is accepted and what comes of it, what is refused and in which words."""
 
+import os
 import pickle
 import re
 import subprocess
@@ -241,6 +242,14 @@ REFUSED = {
     "one class": (dict.fromkeys(YS, lambda y: y * 0), "classes must be at least 2. Got 1"),
     "objects": (dict(X_val=lambda x: x.astype(object)), "X_val.npy must be a readable .npy file of numbers"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["pipe", "in/classes.txt", "in/provenance.json"])
+def test_a_pipe_is_refused_before_it_is_read(tmp_path, work, name):
+    save(tmp_path / "in", arrays())
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"must be a file that ends\. .* It is a pipe"):
+        load(tmp_path / name.split("/")[0], work)
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kdtf.errors import UserError
 from kdtf.evidence.evaluate import latency_ms, measure, summary_scores
 from kdtf.evidence.metrics import METRICS, Metric, score
 from kdtf.evidence.tables import all_tables, subsets
@@ -32,6 +33,15 @@ def test_probabilities_and_latency_are_measured_through_the_predict_function():
     assert measured["val_probs"].shape == (7, 2) and measured["test_probs"].shape == (9, 2)
     assert batches == [7, 9] + 8 * [1]  # five to warm up, three that are timed
     assert measured["latency_ms"] >= 0
+
+
+def test_answers_that_are_not_finite_are_no_scores():
+    def predict(pixels):
+        return np.where(np.arange(len(pixels))[:, None] == 3, np.nan, 0.5) * np.ones((len(pixels), 2))
+
+    lost = r"^A model's probabilities must be finite\. Got '1 of 9 images of test without one'\. .* rate"
+    with pytest.raises(UserError, match=lost):
+        measure(predict, np.zeros((2, 2, 2, 1)), np.zeros((9, 2, 2, 1)), runs=3)
 
 
 def test_latency_is_the_median_in_milliseconds(monkeypatch):

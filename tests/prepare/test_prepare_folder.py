@@ -10,6 +10,7 @@ from PIL import Image
 from sources import Recorder, noise, read, refused, run, save, tree
 
 from kdtf.data.load import load
+from kdtf.report.csv_files import read_csv
 
 
 def test_a_folder_of_splits(source, out):
@@ -96,6 +97,12 @@ def test_odd_names(tmp_path, out):
     wanted = [*sorted(names[:4]), r"\udcff.png"]
     assert [row["file"] for row in rows[5:]] == [f"train/sain/{name}" for name in wanted]
     assert rows[0]["class"] == "malade é" and load(out, tmp_path / "work").classes[0] == "malade é"
+
+
+def test_names_that_spreadsheets_would_run_are_quoted(tmp_path, out):
+    run(tree(tmp_path / "in", ("train", "val", "test"), ("=1+1", "well")), out)
+    assert ",'=1+1," in (out / "files_train.csv").read_text()
+    assert set(read_csv(out / "files_train.csv")["class"]) == {"=1+1", "well"}
 
 
 def test_real_chest_ct_comes_out_as_the_shared_arrays(shared_data, out):

@@ -12,6 +12,7 @@ VERDICTS = [
 ]
 HEAT = np.eye(4, dtype=np.float32)
 COPIES = images.Copies((np.zeros((4, 4, 1)), np.ones((4, 4, 1))), ("train 1", "test 2"), "one split")
+POINTS = COPIES._replace(images=(np.zeros((1, 1, 1)), np.ones((1, 1, 1))))
 
 
 def texts(figure):
@@ -23,6 +24,7 @@ DRAWINGS = {
     "examples": (images.draw_examples, images.Examples("vgg16", VERDICTS)),
     "gradcam": (images.draw_gradcam, images.GradCam("vgg16", LOOKS)),
     "1 copies": (images.draw_contact_sheet, images.ContactSheet("Worst", [COPIES])),
+    "copies of 1x1": (images.draw_contact_sheet, images.ContactSheet("Worst", [POINTS])),
     "4 copies": (images.draw_contact_sheet, images.ContactSheet("Worst", [COPIES] * 4)),
 }
 

@@ -149,6 +149,12 @@ def test_a_loss_that_is_not_finite_is_told(toy):
         tuned("toy", student("baseline"), examples=lost)
 
 
+def test_weights_that_the_last_step_loses_are_told(toy):
+    """The loss of the only step is that of the weights before it."""
+    with pytest.raises(UserError, match=r"The weights of toy must stay below 1e\+20\. .*learning rate"):
+        tuned("toy", examples=ALONE, batch_size=256, rate=1e30)
+
+
 def test_a_toy_method_is_a_row_and_its_file_any_recipe(toy):
     """It trains the copy as it is: the student moves, and ends as a plain float network."""
     model = student("baseline")
