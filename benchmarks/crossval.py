@@ -33,6 +33,7 @@ from kdtf.runs.kinds import PACKAGES
 from kdtf.runs.outcomes import learned
 from kdtf.runs.perform import perform
 from kdtf.runs.plan import plan
+from kdtf.runs.records import Plan
 from kdtf.runs.session import tensorflow_runtime
 from kdtf.store import Store
 from kdtf.versions import versions
@@ -83,8 +84,8 @@ def part(split: Split, rows: np.ndarray) -> Split:
     return Split(pixels, split.labels[rows], None, teacher)
 
 
-def held_out_probs(config: Config, data: Dataset, store: Store, score: str, progress: Progress) -> np.ndarray:
-    """Probabilities (n, K) of the held-out images by the first teacher, or the student of it or alone."""
+def planned(config: Config, data: Dataset, store: Store, progress: Progress) -> Plan:
+    """The plan of a run on these data, once it is known where its teachers' weights come from."""
     facts = replace(
         data_facts(data, versions(PACKAGES)),
         loss_options=loss_options(config),
@@ -94,20 +95,21 @@ def held_out_probs(config: Config, data: Dataset, store: Store, score: str, prog
     finished: set[str] = set()
     while True:
         current = plan(config, facts)
-        group = current.groups[0 if score == "alone" else -1] if current.groups else None
-        wanted = None
-        if group and score == "teacher" and group.teachers:
-            wanted = group.teachers[0].evaluation
-        elif group and group.students:
-            wanted = group.students[0].evaluation
-        if wanted:
-            stage = perform(wanted, store, data, progress)
-            return read_predictions(stage.path, "", "", "", 0).val_probs
-        unknown = [t.origin for g in current.groups for t in g.teachers] + list(current.cuts.values())
+        unknown = [t.origin for g in current.groups for t in g.teachers if not t.labels and t.origin]
+        unknown += [task for candidate, task in current.cuts.items() if candidate not in facts.cuts]
+        if current.groups and not unknown:
+            return current
         for task in unknown:
             perform(task, store, data, progress)
             finished.add(task.folder)
         facts = learned(config, facts, current, finished, store, data)
+
+
+def held_out_probs(config: Config, data: Dataset, store: Store, score: str, progress: Progress) -> np.ndarray:
+    """Probabilities (n, K) of the held-out images by the first teacher, or the student of it or alone."""
+    group = planned(config, data, store, progress).groups[0 if score == "alone" else -1]
+    wanted = group.teachers[0].evaluation if score == "teacher" else group.students[0].evaluation
+    return read_predictions(perform(wanted, store, data, progress).path, "", "", "", 0).val_probs
 
 
 def main() -> None:

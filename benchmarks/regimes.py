@@ -6,7 +6,8 @@
 SETTINGS.toml has `images_seen` (how many training images a student is shown in all), a table [base] of
 settings by their names on the command line (with underscores), and a table for every regime: what it
 changes of them. `labels = N` in a regime keeps the labels of N training images, drawn by class with seed 0,
-and gives the others as unlabelled ones, with those that the data have already.
+and gives the others as unlabelled ones, with those that the data have already. Val is cut to half as many: who
+has 50 labels does not have 500 to choose by.
 
 Epochs follow from the budget, so that students of 50 labels take as many steps as those of 500. Every
 regime is a run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its
@@ -41,6 +42,9 @@ def few_labels(source: Path, labels: int, out: Path) -> int:
 
     data = load(source, out.parent / "opened")
     kept = drawn(data.train.labels, labels) if labels else np.arange(len(data.train.labels))
+    rows_of = {"train": kept, "val": np.arange(len(data.val.labels)), "test": np.arange(len(data.test.labels))}
+    if labels:
+        rows_of["val"] = drawn(data.val.labels, min(len(data.val.labels), max(20, labels // 2)))
     if out.exists():
         return len(kept)
     part = out.with_name(f".{out.name}")
@@ -48,8 +52,7 @@ def few_labels(source: Path, labels: int, out: Path) -> int:
     larger = data.train.teacher_pixels is not data.train.pixels
     for folder, name in ((part, "pixels"), *(((part / "teacher", "teacher_pixels"),) if larger else ())):
         folder.mkdir(parents=True)
-        for split in ("train", "val", "test"):
-            rows = kept if split == "train" else slice(None)
+        for split, rows in rows_of.items():
             np.save(folder / f"X_{split}.npy", getattr(getattr(data, split), name)[rows])
         others = np.setdiff1d(np.arange(len(data.train.labels)), kept)
         unlabelled = [getattr(data.train, name)[others]]
@@ -57,8 +60,7 @@ def few_labels(source: Path, labels: int, out: Path) -> int:
             unlabelled.append(getattr(data.unlabelled, name))
         if sum(map(len, unlabelled)):
             np.save(folder / "X_unlabelled.npy", np.concatenate(unlabelled))
-    for split in ("train", "val", "test"):
-        rows = kept if split == "train" else slice(None)
+    for split, rows in rows_of.items():
         np.save(part / f"y_{split}.npy", getattr(data, split).labels[rows])
     (part / "classes.txt").write_text("\n".join(data.classes) + "\n")
     part.rename(out)

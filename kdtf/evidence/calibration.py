@@ -12,6 +12,8 @@ from ..records import Agreement
 from .bootstrap import Draws, Interval, interval
 from .metrics import LEAST_PROB, accuracy, confidence_bins, is_right, ratio
 
+TEMPERATURES_TRIED = (0.05, 20.0)  # the ends of the search
+
 
 def threshold(
     probs_of_class: np.ndarray, positive: np.ndarray, min_sensitivity: float | None = None
@@ -20,7 +22,9 @@ def threshold(
 
     The largest Youden index (sensitivity + specificity - 1; Youden 1950), the lowest of equally good
     thresholds; or, with `min_sensitivity`, the highest threshold that reaches it. Images at or above the
-    threshold are called positive. Of two thresholds of one index the lower misses fewer.
+    threshold are called positive. Of two thresholds of one index the lower misses fewer. Where no threshold
+    tells the class from the rest (an index of 0) it is 1: an answer below its threshold counts as uncertain,
+    and of such a class every answer should.
     """
     from sklearn.metrics import roc_curve
 
@@ -31,6 +35,8 @@ def threshold(
     # in whole images: as fractions two equal indices differ by rounding, which would choose
     hits, alarms = np.rint(true * positives), np.rint(false * negatives)
     index = hits * negatives - alarms * positives
+    if index.max() <= 0:
+        return 1.0
     return float(min(1.0, cuts[len(cuts) - 1 - np.argmax(index[::-1])]))
 
 
@@ -75,7 +81,7 @@ def operating_point(
 def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that minimises the log loss of softmax(log p / T) on val (Guo et al. 2017).
 
-    Probabilities are (n, K), labels (n,); between 0.05 and 20.
+    Probabilities are (n, K), labels (n,); between the ends of `TEMPERATURES_TRIED`.
     """
     from scipy.optimize import minimize_scalar
 
@@ -83,25 +89,36 @@ def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
         p = tempered(probs, np.exp(log_t))
         return -np.mean(np.log(np.clip(p[np.arange(len(labels)), labels], 1e-12, 1)))
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    bounds = np.log(TEMPERATURES_TRIED)
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 class Reliability(NamedTuple):
-    """Mean confidence, part right and number of images of every bin that has any."""
+    """Mean confidence, part right with its 95 % interval and number of images of every bin that has any."""
 
     confidence: np.ndarray
     frequency: np.ndarray
     count: np.ndarray  # type: ignore[assignment]
+    low: np.ndarray
+    high: np.ndarray
 
 
 def reliability(probs: np.ndarray, labels: np.ndarray) -> Reliability:
-    """How often the top class is right, by how sure the model is of it: probs (N, K), labels (N,)."""
+    """How often the top class is right, by how sure the model is of it: probs (N, K), labels (N,).
+
+    Intervals are Wilson's (1927), which hold for bins of few images too, but count every image as
+    independent.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
     confidence, right = probs.max(axis=1), is_right(probs, labels)
     bins = confidence_bins(confidence)
     count = np.bincount(bins)
     full = count > 0
     means = [np.bincount(bins, values)[full] / count[full] for values in (confidence, right)]
-    return Reliability(means[0], means[1], count[full])
+    hits = np.rint(means[1] * count[full])
+    low, high = proportion_confint(hits, count[full], method="wilson")
+    return Reliability(means[0], means[1], count[full], np.asarray(low), np.asarray(high))
 
 
 def class_agreement(

@@ -18,7 +18,8 @@ def lowest_best(values, positive):
         )
 
     cuts = sorted({float(value) for value in values})
-    return max(reversed(cuts), key=lambda cut: (index(cut), -cut))
+    best = max(reversed(cuts), key=lambda cut: (index(cut), -cut))
+    return best if index(best) > 0 else 1.0
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -38,9 +39,9 @@ def test_rounding_does_not_choose_between_two_equal_indices():
     assert threshold(values, positive) == 0.5
 
 
-def test_where_nothing_tells_a_class_the_lowest_threshold_calls_every_image():
-    values, positive = np.array([0.5, 0.25, 0.25, 0.5]), np.array([True, True, False, False])
-    assert threshold(values, positive) == 0.25
+@pytest.mark.parametrize("values", [[0.5, 0.25, 0.25, 0.5], [0.1, 0.2, 0.8, 0.9], [0.3] * 4])
+def test_where_nothing_tells_a_class_every_answer_is_uncertain(values):
+    assert threshold(np.array(values), np.array([True, True, False, False])) == 1.0
 
 
 def test_a_wanted_sensitivity_still_takes_the_highest_threshold():
