@@ -15,6 +15,14 @@ results folder but the manifest, which holds seconds, must then be byte for byte
     together  two runs side by side, and a third that wants the first's folder and is refused
     memory    an address space too small for the run: one line, exit code 2, then enough
 
+Thousands of runs would take days so. These campaigns fork theirs (`forked_faults`), and are limited by
+`--kills` instead of `--tries`:
+
+    kills     SIGKILL at every write and rename in turn, within every file, then at random moments
+    signals   SIGINT and SIGTERM in turn, at random moments
+    power     a power cut: only what was flushed to the disk is sure to be there
+    readers   `report`, `status` and `predict` while runs write the same folder
+
 Prints a line a try and a count; exit code 1 if any try failed. Tries are drawn from `--seed`, but when
 a fault meets the run depends on the machine too.
 """
@@ -35,6 +43,8 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import forked_faults
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -256,11 +266,15 @@ FAULTS = {f.__name__: f for f in (kill, stop, disk, readonly, damage, nan, memor
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("fault", choices=[*FAULTS])
+    parser.add_argument("fault", choices=[*FAULTS, *forked_faults.CAMPAIGNS])
     parser.add_argument("--tries", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--done", help="a file that keeps which operations were tried, to go on another day")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
+    if args.fault in forked_faults.CAMPAIGNS:
+        sys.exit(forked_faults.run(args))
     with tempfile.TemporaryDirectory() as folder:
         work = Work(Path(folder))
         print(f"the reference run: {work.seconds:.1f} s, {len(work.expected)} files", flush=True)

@@ -10,7 +10,10 @@ from `--out`'s corpus.
 """
 
 import argparse
+import contextlib
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +34,46 @@ def array(content: bytes) -> None:
     """.npy: as an image, and as labels or pixels."""
     for read in (lambda p: predictor.map_images(p), lambda p: arrays.map_npy(p, "X")):
         refused(lambda read=read: read(_file(content, "a.npy")))
+
+
+def shards(content: bytes) -> None:
+    """A whole shard and one of these bytes, as one array."""
+    good = np.zeros((3, 9, 9), np.uint8)  # as the good file to begin with
+    np.save(SCRATCH / "s" / "X_train-00000-of-00002.npy", good)
+    _file(content, "s/X_train-00001-of-00002.npy")
+    refused(lambda: _gathered(SCRATCH / "s"))
+
+
+def zarr(content: bytes) -> None:
+    """The note of a zarr store, of either format."""
+    for note in ("zarr.json", ".zarray"):
+        folder = SCRATCH / "z" / note
+        (folder / "X_train.zarr" / "c" / "0").mkdir(parents=True, exist_ok=True)
+        for chunk in ("0.0", "c/0/0"):
+            (folder / "X_train.zarr" / chunk).write_bytes(bytes(16))
+        (folder / "X_train.zarr" / note).write_bytes(content)
+        refused(lambda folder=folder: _gathered(folder))
+
+
+def _gathered(folder: Path) -> None:
+    with gathered(folder, SCRATCH / "work") as files:
+        for name, path in files.values():
+            arrays.map_npy(path, name)
+            path.unlink()
+
+
+def line(content: bytes) -> None:
+    """A run's command line, a token in each line of the input, up to where data would be opened."""
+    argv = [os.fsdecode(token) for token in content.split(b"\n")]
+    if not all(map(is_kept_in, argv)):
+        return
+
+    def read():
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):  # of --help
+            settings = arguments.read_config(argv, PARSERS[""])
+            check_names(settings)
+
+    refused(read)
 
 
 def archive(content: bytes) -> None:
@@ -98,12 +141,13 @@ def stage(content: bytes) -> None:
     """The note of a finished stage."""
     folder = SCRATCH / "r" / "work" / "x-0123456789abcdef"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / store.NOTE).write_bytes(content)
-    store.list_stages(SCRATCH / "r")
+    (folder / stage_folders.NOTE).write_bytes(content)
+    stage_folders.list_stages(SCRATCH / "r")
 
 
 SHA256 = CARD = ""  # of the student the cards are for
-TARGETS = {f.__name__: f for f in (array, archive, image, dicom, card, table, groups, model, settings, stage)}
+READERS = (array, shards, zarr, archive, image, dicom, card, table, groups, model, settings, stage, line)
+TARGETS = {reader.__name__: reader for reader in READERS}
 
 
 def refused(read) -> None:
@@ -118,14 +162,22 @@ def seeds(target: str, corpus: Path) -> None:
     """Good files to begin with."""
     import harmful_files
 
-    kinds = {"array": ("image npy",), "archive": ("npz",), "image": ("png", "jpeg", "tiff", "bmp")}
+    kinds = {
+        "array": ("image npy",),
+        "shards": ("image npy",),
+        "archive": ("npz",),
+        "image": ("png", "jpeg", "tiff", "bmp"),
+    }
     kinds |= {"dicom": ("dicom",), "table": ("csv",), "settings": ("toml",)}
     for kind in kinds.get(target, ()):
         with tempfile.TemporaryDirectory() as folder:
             files, _ = harmful_files.KINDS[kind](Path(folder), Path("none.tflite"))
             for i, path in enumerate(files):
                 (corpus / f"good-{kind}-{i}".replace(" ", "-")).write_bytes(path.read_bytes())
+    note = {"zarr_format": 2, "shape": [4, 4], "chunks": [4, 4], "dtype": "|u1", "compressor": None}
     texts_of = {
+        "line": "\n".join(WORKING[""].split()),
+        "zarr": json.dumps(note | {"fill_value": 0, "order": "C", "filters": None}),
         "card": CARD,
         "groups": "file,group\na/1.png,p1\nb/2.png,p2\n",
         "stage": '{"kind": "x", "settings": {}, "inputs": {}, "seconds": 1.5, "sha256": {"a": "b"}}',
@@ -168,10 +220,12 @@ def main():
     SHA256 = facts["sha256"]
     shutil.copy(args.student, SCRATCH / "s.tflite")
     np.save(SCRATCH / "zeros.npy", np.zeros((2, 9, 9), np.uint8))
-    corpus = Path(args.out, args.target)
+    out = Path(args.out).absolute()
+    corpus = out / args.target
     corpus.mkdir(parents=True, exist_ok=True)
+    os.chdir(SCRATCH)  # what a line names is looked for there
     seeds(args.target, corpus)
-    flags = [f"-artifact_prefix={args.out}/{args.target}-", "-rss_limit_mb=2048", "-timeout=25"]
+    flags = [f"-artifact_prefix={out}/{args.target}-", "-rss_limit_mb=2048", "-timeout=25"]
     flags += ["-max_len=32768", f"-max_total_time={args.seconds}", str(corpus)]
     atheris.Setup([sys.argv[0], *flags], TARGETS[args.target])
     atheris.Fuzz()
@@ -182,11 +236,18 @@ if __name__ == "__main__":
     import numpy as np
 
     with atheris.instrument_imports(include=["kdtf"]):
-        from kdtf import config, predictor, store
+        from kdtf import config, predictor, stage_folders
+        from kdtf.cli import arguments
         from kdtf.data import arrays
+        from kdtf.data.shards import gathered
         from kdtf.errors import UserError
         from kdtf.prepare.groups import by_table
+        from kdtf.runs.check import check_names
         from kdtf.texts import model as text_models
         from kdtf.texts.corpus import TextConfig, read_corpus
+    from harmful_commands import WORKING, is_kept_in, parsers
+
+    PARSERS = parsers()
     SCRATCH = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    (SCRATCH / "s").mkdir()
     main()

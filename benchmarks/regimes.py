@@ -6,8 +6,8 @@
 SETTINGS.toml has `images_seen` (how many training images a student is shown in all), a table [base] of
 settings by their names on the command line (with underscores), and a table for every regime: what it
 changes of them. `labels = N` in a regime keeps the labels of N training images, drawn by class with seed 0,
-and gives the others as unlabelled ones, with those that the data have already. Val is cut to half as many: who
-has 50 labels does not have 500 to choose by.
+and gives the others as unlabelled ones, with those that the data have already. Val is cut to half as many:
+who has 50 labels does not have 500 to choose by.
 
 Epochs follow from the budget, so that students of 50 labels take as many steps as those of 500. Every
 regime is a run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its
@@ -42,7 +42,7 @@ def few_labels(source: Path, labels: int, out: Path) -> int:
 
     data = load(source, out.parent / "opened")
     kept = drawn(data.train.labels, labels) if labels else np.arange(len(data.train.labels))
-    rows_of = {"train": kept, "val": np.arange(len(data.val.labels)), "test": np.arange(len(data.test.labels))}
+    rows_of = {"train": kept, **{s: np.arange(len(getattr(data, s).labels)) for s in ("val", "test")}}
     if labels:
         rows_of["val"] = drawn(data.val.labels, min(len(data.val.labels), max(20, labels // 2)))
     if out.exists():

@@ -16,6 +16,7 @@ from .sections import Section, flag, option, section_dict
 
 MOST_VIEWS = 10_000  # a training sees one view of an image an epoch, and no more of them than it has epochs
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
+TRACKERS = ("mlflow",)
 STORE_VIEWS = ("auto", "all", "student", "none")
 DEMO = Path(__file__).with_name("demo.toml")
 DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
@@ -228,6 +229,15 @@ class QuantizeConfig(Section):
         self._seed("calibration_seed")
 
 
+SHIP_RULES = (
+    "ship_over_majority",
+    "ship_sensitivity",
+    "ship_distilled_loss",
+    "ship_file_loss",
+    "ship_val_images",
+)
+
+
 @dataclass(frozen=True)
 class EvidenceConfig(Section):
     """evidence: repeats and operating points"""
@@ -235,9 +245,20 @@ class EvidenceConfig(Section):
     seeds: int = option(1, "students trained alone and distilled from as many seeds", "N")
     teacher_seeds: bool = option(False, "train the teachers anew for every seed too")
     min_sensitivity: float | None = option(None, "sensitivity a threshold must reach on val [Youden]", "S")
+    ship_over_majority: float = option(
+        0.0, "the report says no where accuracy is not so far above the share of the largest class", "F"
+    )
+    ship_sensitivity: float = option(0.5, "... where less of a class than this is named right", "S")
+    ship_distilled_loss: float = option(0.0, "... where distilling lost more accuracy than this", "F")
+    ship_file_loss: float = option(0.01, "... where the file lost more on val against its network", "F")
+    ship_val_images: int = option(100, "... where val, by which files are chosen, is smaller", "N")
 
     def check(self) -> None:
         self._at_least(1, "seeds")
+        self._at_least(0, "ship_val_images")
+        for name in ("ship_over_majority", "ship_sensitivity", "ship_distilled_loss", "ship_file_loss"):
+            least, value = -1 if name == "ship_over_majority" else 0, getattr(self, name)
+            require(least <= value <= 1, flag(name), f"between {least} and 1", value)
         wanted = self.min_sensitivity
         require(wanted is None or 0 < wanted <= 1, flag("min_sensitivity"), "above 0, at most 1", wanted)
 
@@ -252,8 +273,15 @@ class RunConfig(Section):
     deterministic: bool = option(False, "same command, same bytes: slower, and no timings in the tables")
     threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
     accept_versions: bool = option(False, "go on from stages that other versions of packages made")
+    log_dir: str | None = option(None, "folder for TensorBoard: the course of every training", "DIR")
+    tracking: str | None = option(
+        None, "log settings, scores and files of the run with: mlflow (an extra of kdtf)", "NAME"
+    )
 
     def check(self) -> None:
+        require(self.log_dir != "", flag("log_dir"), "a folder", self.log_dir)
+        if self.tracking is not None:
+            require_known(flag("tracking"), self.tracking, TRACKERS)
         self._seed("seed")
         self._positive("threads")
         require(self.threads is None or self.threads <= 1024, flag("threads"), "at most 1024", self.threads)

@@ -106,6 +106,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk: what a power cut would leave."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do it for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def _host() -> str:
     """The name of this machine, as names of parts have it."""
     return "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:24] or "_"
@@ -128,6 +140,7 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        flush(path.parent)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ images with the same functions, so that a device sees what training saw.
     for row in predictor.rows(["scans", "one.png"]):    # files and folders, in constant memory
         print(row.file, row.label, row.probability, row.uncertain, row.warning or row.error)
     probs = predictor(pixels)    # arrays (N, H, W, C) 0..255 -> (N, K), as the file gives them
+
+`python predictor.py vgg16_Student_int8.tflite scans one.png` prints such rows.
 """
 
 import base64
@@ -18,7 +20,11 @@ import json
 import math
 import os
 import re
+import shutil
 import struct
+import sys
+import textwrap
+import time
 import tokenize
 import warnings
 import zlib
@@ -44,6 +50,7 @@ FULL_16_BIT = (0, 65535)
 BITS_12 = 4096
 TEMPERATURES = (0.001, 1000.0)  # from and to, of a card; kdtf fits them between 0.05 and 20
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # how text begins that spreadsheets run
+LEAST_PATH = 16  # characters of a path that are left on the narrowest screen
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
 # What decoders raise, between them, on damaged or hostile files.
 UNREADABLE = (
@@ -71,8 +78,12 @@ def read_bundle(path: str | Path) -> tuple[bytes, dict[str, Any]]:
     path = Path(path)
     beside = path.with_suffix(".json")
     try:
-        model = path.read_bytes()
-        card = json.loads(beside.read_text(encoding="utf-8"))
+        for seconds in (0.1, 0.3, 0.0):  # to wait where a run has replaced one of the two so far
+            model = path.read_bytes()
+            card = json.loads(beside.read_text(encoding="utf-8"))
+            if isinstance(card, dict) and card.get("sha256") == hashlib.sha256(model).hexdigest():
+                break
+            time.sleep(seconds)
     except OSError as error:
         raise BundleError(
             f"A bundle must be a .tflite and a .json file. {error.filename}: {error.strerror}."
@@ -244,15 +255,14 @@ class Predictor:
 
         PNG, JPEG, TIFF, BMP, DICOM and `.npy` files (H, W), (H, W, C), (N, H, W) or (N, H, W, C), C 1
         or 3. Folders are walked in the order of names; what is no image by its name is left out there.
-        An image that cannot be read has a row with `error`. Raises `BundleError` where a source is
-        missing.
+        An image that cannot be read has a row with `error`, and so has a source that is missing. Raises
+        `BundleError` where all sources are.
         """
         if isinstance(sources, (str, Path)):
             sources = [sources]
         paths = [Path(source) for source in sources]
-        for source in paths:
-            if not source.exists():
-                raise BundleError(f"{source} must be an image, a .npy file or a folder. Nothing is there.")
+        if paths and not any(source.exists() for source in paths):
+            raise BundleError(f"{paths[0]} must be an image, a .npy file or a folder. Nothing is there.")
         waiting = []
         for file in (file for source in paths for file in files_of(source)):
             for image in self._images(file):
@@ -366,6 +376,42 @@ def saved(rows: Iterable[Row], classes: tuple[str, ...], path: str | Path) -> It
         os.replace(part, path)
     finally:
         Path(part).unlink(missing_ok=True)
+
+
+def printed(rows: Iterable[Row], classes: tuple[str, ...], width: int = 0) -> Iterator[tuple[Row, str]]:
+    """Each row with its lines for a screen, in columns; above the first one stands a header.
+
+    A warning stands below its image. No line is longer than `width` characters, 0 for lines of any length:
+    warnings are broken, of a path the end is left. What could steer a terminal is escaped: the names of
+    files and classes are anybody's.
+    """
+    names = [escaped(name) for name in classes]
+    side = max(len(name) for name in ("class", *names))
+    header = f"{'class':<{side}}  probability  uncertain  file\n"
+    for row in rows:
+        if row.error:
+            yield row, f"Not read: {place_of(row)}: {escaped(row.error)}."
+            continue
+        unsure = "yes" if row.uncertain else "no"
+        place, room = place_of(row), max(LEAST_PATH, width - side - 26)
+        if width and len(place) > room:
+            place = "\u2026" + place[1 - room :]
+        text = f"{escaped(row.label):<{side}}  {row.probability:11.3f}  {unsure:<9}  {place}"
+        if row.warning:
+            warning = f"  Warning: {escaped(row.warning)}."
+            text += "\n" + (textwrap.fill(warning, width, subsequent_indent="    ") if width else warning)
+        yield row, header + text
+        header = ""
+
+
+def place_of(row: Row) -> str:
+    """The file of a row, in a `.npy` file with the number of the image, as it can be printed."""
+    return escaped(row.file) + (f"[{row.index}]" if row.index else "")
+
+
+def escaped(text: str) -> str:
+    """`text` with line breaks and what else cannot be printed as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quantized(pixels: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
@@ -721,3 +767,28 @@ def _colour(data: "Dataset") -> "Image":
     if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] != 3:
         raise Unusable(f"colour pixels of type {values.dtype} and shape {values.shape}")
     return _pillow().fromarray(values)
+
+
+# python predictor.py FILE.tflite IMAGE...
+
+
+def main(argv: list[str]) -> int:
+    """Print what a bundle says of images; 0, or 2 where a file, or one of the images, cannot be used."""
+    if len(argv) < 2:
+        sys.stderr.write("usage: python predictor.py FILE.tflite IMAGE...\n")
+        return 2
+    unread = 0
+    try:
+        predictor = Predictor(argv[0])
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        for row, text in printed(predictor.rows(argv[1:]), predictor.classes, width):
+            unread += bool(row.error)
+            (sys.stderr if row.error else sys.stdout).write(text + "\n")
+    except BundleError as error:
+        sys.stderr.write(f"Error: {escaped(str(error))}\n")
+        return 2
+    return 2 if unread else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

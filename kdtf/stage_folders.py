@@ -89,9 +89,36 @@ def list_stages(root: Path) -> list[dict[str, Any]]:
     rows = []
     for folder in (root / "work").glob("*"):
         with suppress(FileNotFoundError):  # a run that goes on meanwhile has renamed it
-            row = _row(folder) if folder.is_dir() else None
-            rows += [(folder.stat().st_mtime, row)] if row else []
+            rows += _timed_row(folder)
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+
+
+def _timed_row(folder: Path) -> list[tuple[float, dict[str, Any]]]:
+    """When a folder under `work/` was changed, and what is said of it; nothing of one that is no stage.
+
+    Raises `FileNotFoundError` where a run has taken it away meanwhile, or another one stands in its place:
+    what was found in two of them is true of neither.
+    """
+    before = folder.stat()
+    row = _row(folder) if folder.is_dir() else None
+    if folder.stat().st_ino != before.st_ino:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    return [(before.st_mtime, row)] if row else []
+
+
+def is_running(root: Path) -> bool:
+    """Whether a run, or another command that writes, holds the lock of a results folder."""
+    try:
+        folder = os.open(root / "work", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def _row(folder: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import require
-from .files import PART, aside, discard, disk_errors, file_digest, replace_folder, written_aside
+from .files import PART, aside, discard, disk_errors, file_digest, flush, replace_folder, written_aside
 from .predictor import cell
 from .stage_folders import (
     CHECKPOINT,
@@ -37,6 +37,7 @@ from .tasks import Task
 from .versions import versions
 
 OUTPUTS = "outputs.json"  # of a stage whose files lie in the results folder itself
+READERS_WAIT = (0.02, 0.1, 0.2, 0.0)  # seconds, for `is_running`, which holds a lock for a moment
 CUT_OFF = (
     "{} was cut off the last time without a word: killed, or out of memory. If it was memory, try half of "
     "--batch-size or --fine-tune-batch-size."
@@ -86,11 +87,9 @@ class Store:
             self.work.mkdir(exist_ok=True)
             folder = os.open(self.work, os.O_RDONLY)  # locked itself: a lock file would be left behind
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                hint = "Wait for the other run, or choose another folder."
-                require(False, "--results", "a folder that no other run is using", str(self.root), hint)
+            hint = "Wait for the other run, or choose another folder."
+            free = _is_locked(folder)
+            require(free, "--results", "a folder that no other run is using", str(self.root), hint)
             for own in (self.root, self.work):
                 remove_leftovers(own)
             yield
@@ -162,6 +161,9 @@ class Store:
         except ValueError:  # edited since it was looked at
             self._sound.discard(folder.name)
             return self.find(task)
+        if folder.name not in self._sound:
+            with suppress(OSError):
+                _clear_last_try(folder)
         self._sound.add(folder.name)
         return stage
 
@@ -221,7 +223,6 @@ class Store:
         started = time.perf_counter()
         with disk_errors(self.root), self._part(task) as part:
             make(part)
-            _clear_checkpoints(part)
             seconds = round(time.perf_counter() - started, 3)
             self._write_note(part, task, seconds)
             self._publish(part, task)
@@ -286,16 +287,22 @@ class Store:
 
     def _write_note(self, part: Path, task: Task, seconds: float) -> None:
         """What a stage was made of, beside what it holds."""
-        files = sorted(file for file in part.rglob("*") if file.is_file() and file != part / RUNNING)
+        items = sorted(own for own in part.rglob("*") if not _goes_with_the_last_try(own, part))
+        files = [own for own in items if own.is_file()]
         digests = {file.relative_to(part).as_posix(): file_digest(file) for file in files}
         packages = [name for name in task.environment if name != "deterministic"]
         made_of = {role: self.content(needed) for role, needed in task.inputs.items()}
         note = {**task.note(), "made_with": versions(packages), "made_of": made_of}
         note |= {"seconds": seconds, "sha256": digests}
         (part / NOTE).write_text(json.dumps(note, indent=1) + "\n")
+        for own in (*items, part / NOTE, part):
+            flush(own)
 
     def _publish(self, part: Path, task: Task) -> None:
-        """Rename a complete stage into its place; where another process was first, its own is kept."""
+        """Rename a complete stage into its place; where another process was first, its own is kept.
+
+        Checkpoints go once it is there on the disk: a power cut costs either nothing or what they spare.
+        """
         final = self.work / task.folder
         try:
             os.replace(part, final)  # locked until it is there
@@ -306,7 +313,9 @@ class Store:
                 replace_folder(part, final)
             else:
                 discard(part)
-        (final / RUNNING).unlink(missing_ok=True)
+        flush(self.work)
+        with suppress(FileNotFoundError):  # another process found it damaged meanwhile
+            _clear_last_try(final)
         for left in self._parts(task):
             with suppress(OSError):
                 if not in_work(left):  # of tries that died
@@ -343,6 +352,25 @@ class Store:
         return stage
 
 
-def _clear_checkpoints(folder: Path) -> None:
-    for item in folder.glob(f"{CHECKPOINT}*"):
-        item.unlink()
+def _is_locked(folder: int) -> bool:
+    """Lock an open folder for this process alone, unless another one holds it for longer than a moment."""
+    for seconds in READERS_WAIT:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(seconds)
+        else:
+            return True
+    return False
+
+
+def _goes_with_the_last_try(item: Path, part: Path) -> bool:
+    """Whether something in a part folder is no part of the finished stage."""
+    return item.parent == part and item.name.startswith((CHECKPOINT, RUNNING))
+
+
+def _clear_last_try(folder: Path) -> None:
+    """Remove from a finished stage what its making needed; who was killed before this left it there."""
+    for item in folder.iterdir():
+        if _goes_with_the_last_try(item, folder):
+            item.unlink(missing_ok=True)

@@ -13,16 +13,15 @@ import random
 import resource
 import shutil
 import signal
-import struct
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import harmful_trees
 import numpy as np
+from harmful_bytes import harm
 from PIL import Image
 
 SECONDS, MEMORY = 60, 2 * 2**30
@@ -102,40 +101,6 @@ def _child(argv: list[str], folder: Path, log: Path) -> NoReturn:
         os._exit(code)
 
 
-# Harm
-
-
-def harm(content: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """What was done to a file, and its bytes then."""
-    size, data = len(content), bytearray(content)
-    how = rng.choice(("cut", "flip", "flips", "zeros", "noise", "extreme", "twice", "gap", "empty", "head"))
-    at = rng.randrange(max(size, 1))
-    length = rng.randrange(1, max(2, min(size, 64)))
-    match how:
-        case "cut":
-            return how, content[:at]
-        case "flip" | "flips":
-            for _ in range(1 if how == "flip" else rng.randrange(2, 40)):
-                if size:
-                    data[rng.randrange(size)] ^= 1 << rng.randrange(8)
-        case "zeros":
-            data[at : at + length] = bytes(length)
-        case "noise":
-            data[at : at + length] = rng.randbytes(length)
-        case "extreme":
-            number = rng.choice((0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0, 1, 0xFFFF))
-            data[at : at + 4] = struct.pack(rng.choice("<>") + "I", number)
-        case "twice":
-            data[at:at] = content[at : at + length]
-        case "gap":
-            del data[at : at + length]
-        case "empty":
-            data = bytearray()
-        case "head":
-            data = bytearray(content[:16] + rng.randbytes(64))
-    return how, bytes(data)
-
-
 # Good input: every kind makes some in a folder and returns the files that may be harmed and the command
 
 
@@ -169,6 +134,34 @@ def npz(folder: Path, bundle: Path):
     shutil.rmtree(data)
     np.savez_compressed(folder / "data.npz", **parts)
     return [folder / "data.npz"], ["audit", "--data", "data.npz", "--results", "out"]
+
+
+def shards(folder: Path, bundle: Path):
+    """The training images in three files."""
+    data = arrays(folder)
+    pixels = np.load(data / "X_train.npy")
+    (data / "X_train.npy").unlink()
+    for i, part in enumerate(np.split(pixels, 3)):
+        np.save(data / f"X_train-{i:05}-of-00003.npy", part)
+    return [*data.glob("*-of-*.npy")], ["audit", "--data", "data", "--results", "out"]
+
+
+def _zarr(version: int):
+    """The training images in a zarr store of a version of the format; its notes are harmed more often."""
+
+    def make(folder: Path, bundle: Path):
+        import zarr
+
+        data = arrays(folder)
+        store, pixels = data / "X_train.zarr", np.load(data / "X_train.npy")
+        (data / "X_train.npy").unlink()
+        shape = (9, SIDE, SIDE, 3)
+        zarr.create_array(store, data=pixels, chunks=shape, zarr_format=version)
+        files = [path for path in store.rglob("*") if path.is_file()]
+        notes = [path for path in files if path.suffix == ".json" or path.name.startswith(".z")]
+        return [*files, *notes * 2], ["audit", "--data", "data", "--results", "out"]
+
+    return make
 
 
 def _picture(ending: str, **options):
@@ -262,6 +255,23 @@ def c_array(folder: Path, bundle: Path):
     return [own, own.with_suffix(".json")], ["c-array", own.name, "--out", "out"]
 
 
+def npu(folder: Path, bundle: Path):
+    own = _own_bundle(folder, bundle)
+    return [own], ["npu", own.name, "--out", "out"]
+
+
+def export(folder: Path, bundle: Path):
+    """A float32 student, its card made to fit."""
+    own = _own_bundle(folder, bundle.with_name(bundle.name.replace("int8", "float32")))
+    return [own], ["export", own.name, "--to", "onnx", "--out", "out"]
+
+
+def status(folder: Path, bundle: Path):
+    """Notes of stages in a finished results folder."""
+    shutil.copytree(RESULTS["folder"] / "work", folder / "r" / "work", ignore=shutil.ignore_patterns("*.npy"))
+    return [*(folder / "r").rglob("stage.json")], ["status", "--results", "r"]
+
+
 def finished(folder: Path, bundle: Path):
     """A finished results folder, which `report` reads; the page is all it may write."""
     shutil.copytree(RESULTS["folder"], folder / "r", ignore=shutil.ignore_patterns("work", "*.h5", "*.keras"))
@@ -278,6 +288,9 @@ RESULTS: dict[str, Path] = {}  # "folder": a finished run, where there is one
 KINDS: dict[str, Callable] = {
     "npy": npy,
     "npz": npz,
+    "shards": shards,
+    "zarr 2": _zarr(2),
+    "zarr 3": _zarr(3),
     "png": _picture("png"),
     "jpeg": _picture("jpg"),
     "tiff": _picture("tif"),
@@ -294,7 +307,11 @@ KINDS: dict[str, Callable] = {
     "card": card,
     "c-array": c_array,
     "report": finished,
+    "status": status,
+    "export": export,
+    "npu": npu,
 }
+NEEDS = {"zarr 2": "zarr", "zarr 3": "zarr", "export": "tf2onnx", "npu": "ethosu"}  # modules of extras
 
 
 def attempt(kind: str, folder: Path, bundle: Path, rng: random.Random) -> tuple[str, Outcome]:
@@ -307,7 +324,7 @@ def attempt(kind: str, folder: Path, bundle: Path, rng: random.Random) -> tuple[
     path = rng.choice(sorted(files))
     how, content = harm(path.read_bytes(), rng)
     path.write_bytes(content)
-    if kind == "tflite resigned":
+    if kind in ("tflite resigned", "export"):
         resigned(path)
     out = folder / ("r" if kind == "report" else "out")
     return f"{path.name} {how}", obey(argv, folder, out)
@@ -326,39 +343,6 @@ def _attempt_tree(folder: Path, argv: list[str], rng: random.Random) -> tuple[st
     reason = harmful_trees.wrong(tree, flags, outcome.code, folder / "out/F", harmed)
     what = f"{shape} {[*tree.meaning][:4]} {' '.join(flags)}; {harmed} {how}"
     return what, outcome._replace(wrong=reason)
-
-
-# Made by hand: what no flipped bit would find
-
-
-def header(shape, descr="|u1") -> bytes:
-    """An .npy header without its data."""
-    out = io.BytesIO()
-    np.lib.format.write_array_header_2_0(out, {"descr": descr, "fortran_order": False, "shape": shape})
-    return out.getvalue()
-
-
-class _Runs:
-    def __reduce__(self):
-        return os.mkdir, ("pickle-ran",)
-
-
-def pickled() -> bytes:
-    """An .npy file of objects that would make a folder when unpickled."""
-    out = io.BytesIO()
-    np.save(out, np.array([_Runs()], dtype=object), allow_pickle=True)
-    return out.getvalue()
-
-
-def bomb(names: dict[str, int]) -> bytes:
-    """An archive of entries that unpack to so many zeros."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, size in names.items():
-            with archive.open(name, "w", force_zip64=True) as member:
-                for _ in range(0, size, 1 << 24):
-                    member.write(bytes(min(size, 1 << 24)))
-    return out.getvalue()
 
 
 def resigned(own: Path) -> None:

@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from .. import __version__
 from ..config import Config, read_toml
 from ..errors import UserError, require, require_known
 from ..sections import Section, flag
+from .terminal import columns_of, wrapped
 
 PRESETS = Path(__file__).parent / "presets"
+HELP_WIDTH = 110  # most columns of --help
 DEMO = "demo"  # has a flag of its own and is not listed
 RUN_HELP = (
     "Fine-tune teachers on chest images, distil each into a small student, quantize it to .tflite, and "
@@ -22,7 +24,8 @@ RUN_HELP = (
     "there, 'status' lists the finished stages, 'report' makes report.html again; 'prepare' makes arrays "
     "of images, 'fetch' downloads open data, 'reports' classifies report texts; 'predict' runs a "
     "finished student on images, 'bench' measures what it costs, 'c-array' makes C source of it, 'page' "
-    "a web page that runs it."
+    "a web page that runs it, 'npu' compiles it for an Ethos-U, 'export' writes it as ONNX, 'serve' answers "
+    "over HTTP with it."
 )
 
 
@@ -46,7 +49,7 @@ class PresetAction(argparse.Action):
     ) -> None:
         """What argparse calls when it meets the flag."""
         if values == "list":
-            print("\n".join(f"{name:<20} {preset_line(name)}" for name in preset_names()))
+            print_list({name: preset_line(name) for name in preset_names()})
             parser.exit()
         setattr(namespace, self.dest, values)
 
@@ -69,17 +72,30 @@ def new_parser(command: str, usage: str, description: str) -> Parser:
     name = f"{program_name()} {command}".strip()
     return Parser(
         prog=name,
-        usage=f"{name} {usage}",
+        usage=wrapped(f"usage: {name} {usage}", sys.stdout, " " * 7).removeprefix("usage: "),
         description=description,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=_help_width()),
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
 
 
+def _help_width() -> int:
+    """As wide as the terminal, where that is not too wide to read."""
+    return min(HELP_WIDTH, columns_of(sys.stdout) or HELP_WIDTH)
+
+
+def print_list(lines: Mapping[str, str]) -> None:
+    """Names with what they are, a line each; on a terminal what is longer goes on below itself."""
+    side = max(map(len, lines)) + 2
+    for name, text in lines.items():
+        print(wrapped(f"{name:<{side}}{text}", sys.stdout, " " * side))
+
+
 def add_section(parser: Parser, defaults: Section, listed: Collection[str] | None = None) -> None:
     """The flags of a section of settings; the help lists those in `listed`, all of them for None."""
-    group = parser.add_argument_group((type(defaults).__doc__ or "").partition("\n")[0])
+    title = (type(defaults).__doc__ or "").partition("\n")[0]
+    group = parser.add_argument_group(wrapped(f"{title}:", sys.stdout).removesuffix(":"))
     for setting in fields(defaults):
         hidden = listed is not None and setting.name not in listed
         _add_flag(group, setting, getattr(defaults, setting.name), hidden=hidden)

@@ -2,21 +2,26 @@
 
 import os
 import shlex
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, require
 from ..files import disk_errors, require_file
 from ..words import plural
-from .arguments import Parser, add_section, command_line, new_parser
+from .arguments import Parser, add_section, command_line, new_parser, print_list
+from .bundles import bundle_errors, require_bundle
+from .deploy_commands import DEPLOY_COMMANDS
 from .streams import new_terminal
-from .terminal import Terminal, one_line, print_costs, print_outline, print_texts
+from .studies import run_studies
+from .terminal import Terminal, columns_of, one_line, print_costs, print_outline, print_texts, wrapped
 
 if TYPE_CHECKING:
     from ..predictor import Row
+    from ..prepare import Outline
     from ..tflite.card import Card
 
 
@@ -30,7 +35,14 @@ def run_prepare(argv: list[str]) -> None:
     add_section(parser, PrepareConfig())
     values = vars(parser.parse_args(argv))
     source, settings = Path(values.pop("source")), PrepareConfig(**values)
-    summary = prepare(source, settings, new_terminal(), print_outline)
+    terminal = new_terminal()
+
+    def show(outline: "Outline") -> None:
+        with terminal.display.hidden():
+            print_outline(outline)
+
+    with terminal.working():
+        summary = prepare(source, settings, terminal, show)
     if settings.dry_run:
         print("Nothing was written: --dry-run.")
         return
@@ -49,10 +61,9 @@ def run_fetch(argv: list[str]) -> None:
     parser.add_argument("--out", metavar="DIR", help="where to put it [downloads]", default="downloads")
     arguments = parser.parse_args(argv)
     if arguments.name == "list":
-        for name, source in SOURCES.items():
-            print(f"{name:<22} {source.file}, licence: {source.licence}")
-        for name in INSTRUCTIONS:
-            print(f"{name:<22} behind an account: `{command_line('fetch', name)}` says how to get it")
+        lines = {name: f"{source.file}, licence: {source.licence}" for name, source in SOURCES.items()}
+        way = "behind an account: `{}` says how to get it"
+        print_list(lines | {name: way.format(command_line("fetch", name)) for name in INSTRUCTIONS})
     elif arguments.name in INSTRUCTIONS:
         behind = INSTRUCTIONS[arguments.name]
         print(f"Kaggle wants an account: sign in, open {behind.page}, download and unpack it. Or:")
@@ -80,7 +91,10 @@ def run_reports(argv: list[str]) -> None:
     require_file(file, "FILE.csv")
     read_corpus(file, settings)  # a bad file leaves no results folder behind
     store = Store(settings.results)
-    print_texts(classify_reports(file, settings, store, new_terminal()), store.root)
+    terminal = new_terminal()
+    with terminal.working():
+        rows = classify_reports(file, settings, store, terminal)
+    print_texts(rows, store.root)
 
 
 def run_page(argv: list[str]) -> None:
@@ -96,29 +110,10 @@ def run_page(argv: list[str]) -> None:
     parser.add_argument("--node-modules", metavar="DIR", type=Path, default=None, help=text)
     arguments = parser.parse_args(argv)
     for bundle in arguments.bundles:
-        _require_bundle(bundle, "BUNDLE")
-    with native_noise():
+        require_bundle(bundle, "BUNDLE")
+    with new_terminal().working(), native_noise():
         page = build(list(map(Path, arguments.bundles)), Path(arguments.out), arguments.node_modules)
     print(f"{page}: serve it with any web server, `python -m http.server` say. See README.txt there.")
-
-
-def _require_bundle(path: str, name: str) -> None:
-    """Raise `UserError` where a bundle cannot be two files: what is not there the predictor says."""
-    file = Path(path)
-    require(file.name, name, "a .tflite file with its .json beside it", path)
-    for own in (file, file.with_suffix(".json")):
-        require_file(own, name)
-
-
-@contextmanager
-def bundle_errors() -> Iterator[None]:
-    """A bundle or an image that cannot be used, as `UserError`: the predictor knows nothing of kdtf."""
-    from ..predictor import BundleError
-
-    try:
-        yield
-    except BundleError as error:
-        raise UserError(str(error)) from None
 
 
 def run_predict(argv: list[str]) -> None:
@@ -135,9 +130,11 @@ def run_predict(argv: list[str]) -> None:
     fits = out is None or (out.absolute().parent.is_dir() and (out.is_file() or not out.exists()))
     require(fits, "--csv", "a file in a folder that exists", str(out))
     require(arguments.threads > 0, "--threads", "positive", arguments.threads)
-    _require_bundle(arguments.bundle, "FILE.tflite")
+    require_bundle(arguments.bundle, "FILE.tflite")
     for image in arguments.images:
         require_file(image, "IMAGE")
+    if {"dicom_sr", "by_study"} & vars(arguments).keys():
+        return run_studies(arguments)
     terminal = new_terminal()
     with bundle_errors(), disk_errors(out, "--csv", "Nothing was written.") if out else nullcontext():
         with native_noise():
@@ -146,12 +143,14 @@ def run_predict(argv: list[str]) -> None:
             terminal.say("This .json knows nothing of the training images: unlike images are not noticed.")
         rows = predictor.rows(arguments.images)
         rows = saved(rows, predictor.classes, out) if out else rows
-        counts, doubts, unread = _print_rows(rows, terminal, print_lines=out is None)
+        with terminal.working() if out else nullcontext():
+            counts, doubts, unread = _print_rows(rows, predictor.classes, terminal, print_lines=out is None)
     some = counts or unread
     require(some, "IMAGE", "an image, or a folder that holds any", " ".join(arguments.images))
     if out:
         summary = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
-        print(one_line(f"{out}: {counts.total()} {plural(counts.total(), 'image')}: {summary}."))
+        line = f"{out}: {counts.total()} {plural(counts.total(), 'image')}: {summary}."
+        print(wrapped(one_line(line), sys.stdout))
     if unread:
         raise UserError(f"{unread} of the images could not be read: see above.")
 
@@ -163,31 +162,36 @@ def _predict_parser() -> Parser:
     text = "PNG, JPEG, TIFF, BMP, DICOM or .npy files, or folders of them"
     parser.add_argument("images", metavar="IMAGE", nargs="+", help=text)
     parser.add_argument("--csv", metavar="OUT", help="write a row per image there instead of printing it")
+    text = "write a DICOM structured report per series there, or with --by-study per study"
+    parser.add_argument("--dicom-sr", metavar="DIR", help=text)
+    text = "say what the slices of a DICOM study say together: 'mean' of probabilities, or 'max' by class"
+    parser.add_argument("--by-study", metavar="RULE", help=text)
     parser.add_argument("--threads", metavar="N", type=int, help="CPU threads [1]", default=1)
     return parser
 
 
 def _print_rows(
-    rows: Iterable["Row"], terminal: Terminal, *, print_lines: bool
-) -> tuple[Counter[str], Counter[str], int]:
-    """Say which images cannot be read, and print a line for each other one where asked to.
+    rows: Iterable["Row"], classes: tuple[str, ...], terminal: Terminal, *, print_lines: bool
+) -> tuple[Counter[str], dict[str, int], int]:
+    """Say which images cannot be read, and print the lines of each other one where asked to.
 
     Returns the images by class, those that are uncertain or have a warning, and how many cannot be read.
     """
+    from ..predictor import printed
+
     counts: Counter[str] = Counter()
-    doubts: Counter[str] = Counter()
+    doubts = {"uncertain": 0, "with a warning": 0}
     unread = 0
-    for row in rows:
-        name = one_line(row.file) + (f"[{row.index}]" if row.index else "")
+    for row, text in printed(rows, classes, columns_of(sys.stdout)):
         if row.error:
             unread += 1
-            terminal.say(f"Not read: {name}: {row.error}.")
+            terminal.say(text)
             continue
         counts[row.label] += 1
-        doubts.update({"uncertain": row.uncertain, "with a warning": bool(row.warning)})
+        doubts["uncertain"] += row.uncertain
+        doubts["with a warning"] += bool(row.warning)
         if print_lines:
-            remarks = ["uncertain"] * row.uncertain + [row.warning] * bool(row.warning)
-            print(name, one_line(row.label), f"{row.probability:.3f}", *remarks, sep="\t")
+            print(text)
     return counts, doubts, unread
 
 
@@ -196,6 +200,7 @@ def run_bench(argv: list[str]) -> None:
     from ..native_log import native_noise
     from ..store import Store
     from ..tflite.bench import LEAST_RUNS, cost
+    from ..tflite.npu import check_npu, compiled
 
     cpus = os.cpu_count() or 1
     description = (
@@ -207,17 +212,24 @@ def run_bench(argv: list[str]) -> None:
     parser.add_argument("--runs", metavar="N", type=int, help=text, default=LEAST_RUNS)
     text = f"threads of the second measurement; the first has one [{cpus}]"
     parser.add_argument("--threads", metavar="N", type=int, help=text, default=cpus)
+    text = "and what they cost on this Arm Ethos-U by Vela's estimate: ethos-u55-128, say"
+    parser.add_argument("--ethos-u", metavar="NPU", help=text, default=None)
     parser.add_argument("--results", metavar="DIR", help="folder for bench.csv [Results]", default="Results")
     arguments = parser.parse_args(argv)
     require(arguments.threads > 0, "--threads", "positive", arguments.threads)
-    terminal, costs = new_terminal(), []
+    if arguments.ethos_u is not None:
+        check_npu(arguments.ethos_u, "--ethos-u")
+    terminal, costs, npus = new_terminal(), [], []
     with bundle_errors(), terminal.bar("measuring", len(arguments.files)) as advance:
-        for file in arguments.files:
+        for file in map(Path, arguments.files):
             with native_noise():
-                costs.append(cost(Path(file), threads=arguments.threads, runs=arguments.runs))
+                costs.append(cost(file, threads=arguments.threads, runs=arguments.runs))
+                if arguments.ethos_u:
+                    npus.append(compiled(file.read_bytes(), file, arguments.ethos_u)[1])
             advance(len(costs))
-    table = Store(arguments.results).write_csv("bench.csv", [row._asdict() for row in costs])
-    print_costs(costs, table)
+    columns = [npu._asdict() for npu in npus] or [{}] * len(costs)
+    rows = [row._asdict() | more for row, more in zip(costs, columns, strict=True)]
+    print_costs(costs, Store(arguments.results).write_csv("bench.csv", rows), npus)
 
 
 def run_c_array(argv: list[str]) -> None:
@@ -230,7 +242,7 @@ def run_c_array(argv: list[str]) -> None:
     parser.add_argument("bundle", metavar="FILE.tflite", help="the student; its .json is beside it")
     parser.add_argument("--out", metavar="DIR", help="folder for the two files [.]", default=".")
     arguments = parser.parse_args(argv)
-    _require_bundle(arguments.bundle, "FILE.tflite")
+    require_bundle(arguments.bundle, "FILE.tflite")
     with bundle_errors(), disk_errors(arguments.out, "--out", ""):
         model, card = _micro_bundle(Path(arguments.bundle))
         for name, text in c_source(model, card).items():
@@ -265,4 +277,5 @@ COMMANDS = {
     "bench": run_bench,
     "c-array": run_c_array,
     "page": run_page,
+    **DEPLOY_COMMANDS,
 }

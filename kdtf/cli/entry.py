@@ -12,7 +12,7 @@ from ..errors import Leakage, UserError
 from .commands import COMMANDS
 from .run import RUN_COMMANDS, run_all
 from .streams import silence, standard_streams
-from .terminal import one_line
+from .terminal import one_line, wrapped
 
 INTERRUPTED = "Interrupted. What is finished is kept; the same command goes on from it."
 MORE_MEMORY = "Free some, or try smaller images or batches; what is finished stays."
@@ -59,7 +59,7 @@ def _exit_code(argv: list[str]) -> int:
 
 def _stopped(text: str, code: int = 2) -> int:
     """Say in one line why the program ends; its exit code."""
-    print(one_line(text), file=sys.stderr)
+    print(wrapped(one_line(text), sys.stderr), file=sys.stderr)
     return code
 
 

@@ -3,6 +3,7 @@
 `runs` is imported once the arguments have been found good: it takes half a second.
 """
 
+import sys
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -14,12 +15,13 @@ from ..words import plural
 from .arguments import Parser, read_config, run_parser
 from .commands import COMMANDS
 from .streams import new_terminal
-from .terminal import print_summary
+from .terminal import print_summary, wrapped
 
 AUDIT_SETTINGS = (
     *("preset", "config", *(f.name for f in fields(DataConfig))),
     *("results", "seed", "accept_versions"),
 )
+RUNNING = "A run is writing into {}: it makes report.html itself when it is finished. Nothing was written."
 # what tables and a manifest that were edited or cut short raise, between them
 UNREADABLE = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError),
@@ -30,9 +32,11 @@ def run_all(argv: list[str]) -> None:
     """The whole pipeline."""
     usage = f"[{' | '.join([*RUN_COMMANDS, *COMMANDS])}] [settings]"
     config = read_config(argv, run_parser(usage=usage))
-    from ..runs.session import run_config
+    terminal = new_terminal()
+    with terminal.working():
+        from ..runs.session import run_config
 
-    result = run_config(config, new_terminal())
+        result = run_config(config, terminal)
     print_summary(result.summary, Path(config.run.results), synthetic=result.synthetic)
 
 
@@ -41,9 +45,11 @@ def run_audit(argv: list[str]) -> None:
     description = "Look the data over for copies, leaks, shared patients and shortcuts, and stop there."
     parser = run_parser("audit", "[settings]", description, AUDIT_SETTINGS)
     config = read_config(argv, parser)
-    from ..runs.session import audit_run
+    terminal = new_terminal()
+    with terminal.working():
+        from ..runs.session import audit_run
 
-    audit_run(config, new_terminal())
+        audit_run(config, terminal)
     tables = "audit.csv, audit_pairs.csv and pictures of the worst pairs"
     print(f"The audit is in {Path(config.run.results)}: {tables}.")
 
@@ -56,8 +62,9 @@ def run_status(argv: list[str]) -> None:
     root = _results_folder(argv, run_parser("status", "[--results DIR]", description, ("results",)))
     rows = list_stages(root)
     for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:9.1f} s"
-        print(f"{row['name']:<48} {seconds:>11} {row['mebibytes']:9.1f} MiB  {row['state']}")
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+        line = f"{seconds:>9} {row['mebibytes']:7.1f} MiB  {row['name']} {row['state']}"
+        print(wrapped(line, sys.stdout, " " * 23))
     states = [row["state"] for row in rows]
     finished, earlier = states.count("stands"), states.count(EARLIER)
     unused = f", {earlier} of an earlier kdtf" if earlier else ""
@@ -67,21 +74,38 @@ def run_status(argv: list[str]) -> None:
 
 def run_report(argv: list[str]) -> None:
     """`report`: report.html again from a finished results folder, without TensorFlow."""
-    from ..report.page import render
+    from ..stage_folders import is_running
     from ..store import Store
 
     description = "Make report.html again from the tables and pictures of a finished run."
     folder = _results_folder(argv, run_parser("report", "[--results DIR]", description, ("results",)))
     _require_files(folder)
+    page = ""
+    if not is_running(folder):
+        try:
+            page = _page(folder)
+        except UserError:
+            if not is_running(folder):
+                raise
+    if not page or is_running(folder):  # its tables may be of two runs, and its own page the older one
+        print(RUNNING.format(folder))
+        return
+    print(f"Written: {Store(folder).write('report.html', page)}")
+
+
+def _page(folder: Path) -> str:
+    """The page of a results folder. Raises `UserError` where its tables are not those of a finished run."""
+    from ..report.page import render
+
     try:
-        page = render(folder)
+        with new_terminal().working():
+            return render(folder)
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"--results must hold the tables of a finished run as it wrote them. {str(folder)!r} does not: "
             f"{reason}. The run's own command makes them again."
         ) from None
-    print(f"Written: {Store(folder).write('report.html', page)}")
 
 
 def _require_files(folder: Path) -> None:

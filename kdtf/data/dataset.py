@@ -39,6 +39,7 @@ class Split:
     labels: np.ndarray  # (N,) int64; all of them `UNLABELLED` where there are no labels
     groups: np.ndarray | None  # (N,) str: patient or study, where known
     teacher_pixels: np.ndarray  # (N, H', W', C) uint8; is `pixels` without a larger copy
+    rows: np.ndarray | None = None  # (N,) of the user's train, where val was split off it
 
 
 @dataclass(frozen=True)

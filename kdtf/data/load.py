@@ -20,6 +20,7 @@ from .dataset import SPLITS, UNLABELLED, UNLABELLED_SPLIT, Dataset, DataSource, 
 from .labels import label_notes, read_groups, read_labels, split_off
 from .pixels import PixelRange, PixelStore, float_scale, measure_range, sha256_of
 from .provenance import PROVENANCE
+from .shards import gathered
 from .unlabelled import as_copies, choose_files, folder_files, unlabelled_note
 
 CLASSES = "classes.txt"  # of a data folder: a name a line
@@ -59,7 +60,8 @@ def open_source(source: DataSource, work: Path, progress: OnProgress | None = No
     if path.is_dir():
         synthetic = (path / "SYNTHETIC.txt").exists()
         names = settings.class_names or _read_class_names(path / CLASSES)
-        return loader.load(_files_of_folder(path), names, synthetic)
+        with gathered(path, loader.work) as joined:
+            return loader.load(_files_of_folder(path, joined), names, synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
     with unpacked(path, loader.work) as files:
         return loader.load(files, settings.class_names)
@@ -142,9 +144,10 @@ class _Loader:
 # What the files are
 
 
-def _files_of_folder(path: Path) -> Files:
+def _files_of_folder(path: Path, joined: Files) -> Files:
+    """The files of a data folder, and those that were `joined` from its shards and stores."""
     names = {(kind, split): FILE_NAMES[kind].format(split) for kind in FILE_NAMES for split in SPLITS}
-    present = {at for at, name in names.items() if (path / name).is_file()}
+    present = {at for at, name in names.items() if (path / name).is_file()} | joined.keys()
     splits = [s for s in SPLITS if s != "val" or {("X", "val"), ("y", "val")} & present]
     kinds = ("X", "y", "teacher") if (path / "teacher").is_dir() else ("X", "y")
     expected = ", ".join(names[kind, split] for split in SPLITS for kind in ("X", "y"))
@@ -153,7 +156,8 @@ def _files_of_folder(path: Path) -> Files:
         rule = f"in the data folder, which holds {expected}"
         require(at in present, names[at], rule, f"no such file in {path}", hint)
     files = {at: (name, path / name) for at, name in names.items() if at in present and at[1] in splits}
-    return files | folder_files(path)
+    own = {at: file for at, file in joined.items() if at[1] in (*splits, UNLABELLED_SPLIT)}
+    return files | folder_files(path) | own
 
 
 def _read_class_names(path: Path) -> tuple[str, ...]:
@@ -221,10 +225,11 @@ def _split(
     store: PixelStore, split: str, labels: dict[str, np.ndarray], groups: dict[str, np.ndarray]
 ) -> Split:
     """The images of `split`, and their rows of the source's labels and groups."""
-    origin, rows = store.origin(split), store.rows.get(split, slice(None))
+    origin, taken = store.origin(split), store.rows.get(split)
+    rows = slice(None) if taken is None else taken
     student, teacher = store.split(split)
     own_groups = _frozen(groups[origin][rows]) if origin in groups else None
-    return Split(student, _frozen(labels[origin][rows]), own_groups, teacher)
+    return Split(student, _frozen(labels[origin][rows]), own_groups, teacher, taken)
 
 
 def _unlabelled(store: PixelStore, groups: dict[str, np.ndarray]) -> Split | None:

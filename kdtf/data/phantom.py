@@ -18,11 +18,11 @@ from ..files import written_aside
 from .arrays import FILE_NAMES
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
-CLASSES = (
-    "synthetic A: no lesion",
-    "synthetic B: smooth nodules",
-    "synthetic C: spiculated masses",
-    "synthetic D: granular patches",
+CLASSES = (  # no lesion, smooth nodules, spiculated masses, granular patches
+    "synthetic none",
+    "synthetic nodules",
+    "synthetic masses",
+    "synthetic patches",
 )
 NOTICE = """SYNTHETIC DATA
 

@@ -1,15 +1,17 @@
 """What happens at the end of an epoch: a row of history, and the choice of the weights to keep."""
 
-from collections.abc import Callable
+import time
 
 import keras
 import numpy as np
 
 from ..errors import UserError
 from ..evidence.choose import val_order
+from ..progress import Advance
 
 LOST = 1e20  # numbers up to 3e38 are finite, but files multiply in another order and meet that end earlier
 LOWER = "Try a lower learning rate."
+MOMENT = 0.5  # seconds between two words about the batches of an epoch
 
 
 def check_weights(model: keras.Model, phase: str) -> None:
@@ -32,9 +34,20 @@ def _rule(value: float) -> str:
 class History(keras.callbacks.Callback):
     """Keeps a history row an epoch, tells the progress bar, and stops on a loss that is not a number."""
 
-    def __init__(self, advance: Callable[[int], None], phase: str, rows: list[dict]):
+    def __init__(self, advance: Advance, phase: str, rows: list[dict]):
         super().__init__()
         self.advance, self.phase, self.rows = advance, phase, rows
+        self.epoch, self.told = 0, 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Note which one it is."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Tell the bar what part of an epoch is done, now and then: one of a teacher may take minutes."""
+        if time.monotonic() - self.told > MOMENT:
+            self.told = time.monotonic()
+            self.advance(self.epoch + (batch + 1) / max(self.params.get("steps") or 1, batch + 1))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Keep the row of an epoch. Raises `UserError` where a loss is not finite, or nearly so.
@@ -49,7 +62,7 @@ class History(keras.callbacks.Callback):
             if not abs(loss) < LOST:
                 when = f"in epoch {epoch + 1} of {self.phase}"
                 raise UserError(f"The loss{where} must stay {_rule(loss)}. It became {loss} {when}. {LOWER}")
-        self.advance(epoch + 1)
+        self.advance(epoch + 1, self.rows[-1])
 
 
 class KeepBest(keras.callbacks.Callback):

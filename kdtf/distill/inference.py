@@ -1,8 +1,9 @@
 """A network as a function of arrays, and what it says of every view, kept on disk."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from ..data.views import ViewArray
 from ..progress import Progress
+from .views_done import ViewsDone
 
 AT_ONCE = 512  # images in memory, a multiple of the batch size
 Inference = Callable[[np.ndarray], np.ndarray]  # (N, ...) to (N, ...)
@@ -37,23 +39,45 @@ def inferences_of(model: keras.Model, batch_size: int = 64) -> Inferences:
 
 
 def infer_views(
-    inferences: Inferences, views: ViewArray, outs: Sequence[Path], progress: Progress, title: str
+    inferences: Inferences,
+    views: ViewArray,
+    outs: Sequence[Path],
+    progress: Progress,
+    title: str,
+    checkpoint: Path | None = None,
 ) -> None:
     """What is inferred from views (V, N, ...), each output kept as a .npy (V, N, D) float32 at its path.
 
-    A plain stream: a disk that fills up kills a process that writes through a map.
+    A plain stream: a disk that fills up kills a process that writes through a map. With `checkpoint`, the
+    beginning of names, the streams bear it until they are whole, and what whole views left is gone on from.
     """
     count, images = views.shape[:2]
     with progress.bar(title, count) as advance, ExitStack() as stack:
-        files = [stack.enter_context(open(out, "wb")) for out in outs]
-        for v in range(count):
+        state = ViewsDone(checkpoint, outs)
+        files = [stack.enter_context(own) for own in state.opened()]
+        stack.enter_context(_kept(state, files))
+        advance(state.views)
+        for v in range(state.views, count):
             for start in range(0, images, AT_ONCE):
                 outputs = inferences(views[v, start : start + AT_ONCE])
-                for file, output in zip(files, outputs, strict=True):
+                for i, (file, output) in enumerate(zip(files, outputs, strict=True)):
                     values = np.ascontiguousarray(output, "<f4")
                     if not v and not start:
                         shape = (count, images, *values.shape[1:])
                         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                        np.lib.format.write_array_header_2_0(file, header)
-                    file.write(values.data)
+                        np.lib.format.write_array_header_2_0(state.hashed(i, file), header)
+                    state.hashed(i, file).write(values.data)
+            state.advance(files)
             advance(v + 1)
+    state.publish()
+
+
+@contextmanager
+def _kept(state: ViewsDone, files: Sequence[IO[bytes]]) -> Iterator[None]:
+    """Keep what is whole where the block is interrupted, unless that is just what the disk refuses."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            state.keep(files)
+        raise

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..predictor import tempered
 from ..records import Agreement
-from .bootstrap import Draws, Interval, interval
-from .metrics import LEAST_PROB, accuracy, confidence_bins, is_right, ratio
+from .bootstrap import Draws, Interval, proportion_interval
+from .metrics import LEAST_PROB, accuracy, confidence_bins, is_right
 
 TEMPERATURES_TRIED = (0.05, 20.0)  # the ends of the search
 
@@ -71,10 +71,10 @@ def operating_point(
         for part in (called & positive, ~called & positive, called & ~positive, ~called & ~positive)
     )
     return {
-        "sensitivity": interval(ratio(hits, hits + misses), draws.units),
-        "specificity": interval(ratio(rejections, rejections + false_alarms), draws.units),
-        "ppv": interval(ratio(hits, hits + false_alarms), draws.units),
-        "npv": interval(ratio(rejections, rejections + misses), draws.units),
+        "sensitivity": proportion_interval(hits, hits + misses, draws.units),
+        "specificity": proportion_interval(rejections, rejections + false_alarms, draws.units),
+        "ppv": proportion_interval(hits, hits + false_alarms, draws.units),
+        "npv": proportion_interval(rejections, rejections + misses, draws.units),
     }
 
 

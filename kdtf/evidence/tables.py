@@ -12,7 +12,7 @@ import numpy as np
 
 from ..predictor import tempered
 from ..records import KERAS, FileEvidence, GroundTruth, Predictions
-from .bootstrap import Draws, compare, draw, holm, in_words, interval
+from .bootstrap import Draws, compare, draw, holm, in_words, interval, proportion_interval
 from .calibration import (
     Reliability,
     agreement,
@@ -23,7 +23,7 @@ from .calibration import (
     threshold_rule,
 )
 from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
-from .metrics import accuracy, is_right, ranked, scores, weighted_auc
+from .metrics import Sample, accuracy, is_right, ranked, scores, weighted_auc
 
 
 class Subset(NamedTuple):
@@ -198,6 +198,30 @@ def _classes(data: TestedModels) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def _top_classes(data: TestedModels) -> Iterator[dict[str, Any]]:
+    """Each class as it is named, the most probable one, on every subset: with the class counts behind it."""
+    for subset in data.subsets:
+        for model in data.models:
+            sample = Sample(subset.draws.weights, model.test_probs[subset.rows], subset.labels)
+            right, true, named = sample.counts  # each (D, K)
+            others = sample.total[:, None] - true
+            rest = sample.total[:, None] - named
+            parts = {
+                "sensitivity": (right, true),
+                "specificity": (others - (named - right), others),
+                "ppv": (right, named),
+                "npv": (others - (named - right), rest),
+            }  # counts, each (D, K)
+            for k, name in enumerate(data.truth.classes):
+                row = {**model.name, "images": subset.name, "class": name}
+                row |= {"class_images": int(true[0, k]), "named_images": int(named[0, k])}
+                row |= {"right_images": int(right[0, k]), "of": len(subset.rows)}
+                for metric, (part, whole) in parts.items():
+                    ends = proportion_interval(part[:, k], whole[:, k], subset.draws.units)
+                    row |= {metric: ends.value, f"{metric}_low": ends.low, f"{metric}_high": ends.high}
+                yield row
+
+
 def _calibration(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Calibration before and after the temperature fitted on val; agreement of a student with its teacher."""
     whole = data.subsets[0]
@@ -224,6 +248,7 @@ TABLES = {
     "comparisons": EvidenceTable("comparisons.csv", _comparisons),
     "seeds": EvidenceTable("seeds.csv", _seeds),
     "gains": EvidenceTable("gains.csv", _gains),
+    "top_classes": EvidenceTable("top_class.csv", _top_classes),
     "classes": EvidenceTable("per_class.csv", _classes, CLASS_COLUMNS),
     "calibration": EvidenceTable("calibration.csv", _calibration),
 }

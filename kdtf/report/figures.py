@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ..evidence.calibration import Reliability
 from ..evidence.gains import source_of
 from ..records import KERAS, WITH_UNLABELLED
 from ..tflite.recipes import RECIPES
@@ -43,6 +42,8 @@ FRONTIER_COSTS = {
     "latency_ms": "one image, one thread, ms",
 }
 MOST_WITH_COUNTS = 30  # classes up to which the cells of a confusion matrix are large enough for a number
+CHOSEN = "chosen on val"
+RING = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.6}  # around what was chosen
 LETTERS = 11  # of a title to an inch: a longer one takes several lines
 SYNTHETIC = "Synthetic phantom images: not patient data"
 
@@ -62,21 +63,6 @@ class Confusion(NamedTuple):
     counts: np.ndarray
 
 
-class Ranking(NamedTuple):
-    """ROC and precision-recall curves by kind of model, a record a class: see `evidence.tables`."""
-
-    title: str
-    classes: tuple[str, ...]
-    curves: dict[str, list[dict]]
-
-
-class ReliabilityCurves(NamedTuple):
-    """How often the top class is right by how sure the model is, and the ECE, by kind of model."""
-
-    title: str
-    curves: dict[str, tuple[Reliability, float]]
-
-
 class QuantizationErrors(NamedTuple):
     """How far every layer is from float: rows with `recipe layer snr_db worst`."""
 
@@ -87,11 +73,18 @@ class QuantizationErrors(NamedTuple):
 class Accuracies(NamedTuple):
     """Rows of `summary.csv`, and the 95 % interval of accuracy of what is no `.tflite`.
 
-    `intervals` is {(teacher, model): (low, high)}.
+    `intervals` is {(teacher, model): (low, high)}; `chosen` is (teacher, model, recipe) of the file that val
+    chose, and `seed` that of the rows where a run has several.
     """
 
     rows: list[dict]
     intervals: dict[tuple[str, str], tuple[float, float]]
+    chosen: tuple[str, str, str] | None = None
+    seed: int | None = None
+
+    def is_chosen(self, row: dict) -> bool:
+        """Is a row that of the file that val chose."""
+        return self.chosen == (row["teacher"], row["model"], row["recipe"])
 
 
 class Frontier(NamedTuple):
@@ -131,7 +124,8 @@ def _make_logarithmic(axis: Axes, subs: tuple[int, ...]) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _finish(axis: Axes, xlabel: str, ylabel: str) -> None:
+def finish(axis: Axes, xlabel: str, ylabel: str) -> None:
+    """The labels of an axis, and as much of a frame as it needs."""
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
@@ -153,13 +147,13 @@ def draw_curves(record: Curves, *, synthetic: bool = False) -> Figure:
                 part_label = f"{label}, {'val' if part else 'train'}"
                 axis.plot(epochs, values, style, color=colour, lw=1.2, alpha=0.9, label=part_label)
         _mark_phases(left, rows, colour)
-    _finish(left, "epoch", "accuracy")
-    _finish(right, "epoch", "cross entropy")
+    finish(left, "epoch", "accuracy")
+    finish(right, "epoch", "cross entropy")
     left.set_ylim(0, 1.02)
     right.set_ylim(bottom=0)
     for axis in (left, right):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    left.legend(fontsize=8, loc="lower right")
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -194,49 +188,6 @@ def draw_confusion(record: Confusion, *, synthetic: bool = False) -> Figure:
     return figure
 
 
-def draw_ranking(record: Ranking, *, synthetic: bool = False) -> Figure:
-    """ROC curves in the upper row and precision-recall curves in the lower one, a column a class."""
-    classes = record.classes
-    figure = titled(record.title, synthetic, (3.1 * len(classes) + 0.4, 6.6))
-    axes = figure.subplots(2, len(classes), squeeze=False)
-    for model, curves in record.curves.items():
-        for (upper, lower), curve in zip(axes.T, curves, strict=True):
-            style = {"color": MODELS[model].colour, "lw": 1.5}
-            upper.plot(curve["false_positive"], curve["true_positive"], label=f"{curve['auc']:.3f}", **style)
-            label = f"{curve['average_precision']:.3f}"
-            lower.plot(curve["recall"], curve["precision"], drawstyle="steps-post", label=label, **style)
-    for k, name in enumerate(classes):
-        axes[0, k].plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
-        axes[0, k].set_title(drawable(name), fontsize=9)
-        _finish(axes[0, k], "1 - specificity", "sensitivity" if not k else "")
-        _finish(axes[1, k], "recall", "precision" if not k else "")
-        for axis, metric, place in (
-            (axes[0, k], "AUC", "lower right"),
-            (axes[1, k], "AP", "lower left"),
-        ):
-            axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-            axis.legend(fontsize=8, title=metric, title_fontsize=8, loc=place)
-    handles = [axes[0, 0].lines[i] for i in range(len(record.curves))]
-    labels = [MODELS[model].label for model in record.curves]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-    return figure
-
-
-def draw_reliability(record: ReliabilityCurves, *, synthetic: bool = False) -> Figure:
-    """A reliability diagram: part right (vertical) by confidence; a point's area is its images."""
-    figure, (axis,) = _figure(record.title, synthetic, (5.6, 5.2))
-    axis.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
-    for model, (curve, ece) in record.curves.items():
-        confidence, frequency, count = curve
-        label, colour = MODELS[model]
-        axis.plot(confidence, frequency, "-", color=colour, lw=1.2, label=f"{label}, ECE {ece:.3f}")
-        axis.scatter(confidence, frequency, s=8 + 160 * count / count.sum(), color=colour, alpha=0.8)
-    _finish(axis, "confidence in the top class", "part that is right")
-    axis.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
-    axis.legend(fontsize=8, loc="upper left")
-    return figure
-
-
 def _mark(recipe: str) -> str:
     return "o" if recipe == KERAS else RECIPES[recipe].mark
 
@@ -258,7 +209,7 @@ def draw_quantization_errors(record: QuantizationErrors, *, synthetic: bool = Fa
         )  # fmt: skip
     axis.set_xticks(range(len(layers)), layers, rotation=35, ha="right", fontsize=8)
     axis.set_ylim(bottom=0)
-    _finish(axis, "", "signal to noise, dB")
+    finish(axis, "", "signal to noise, dB")
     figure.legend(loc="outside right center", fontsize=8)
     return figure
 
@@ -278,12 +229,17 @@ def draw_pareto(record: Accuracies, *, synthetic: bool = False) -> Figure:
             above = 2 + (row["model"] == "alone")  # the one all others are compared with
             look = {"marker": _mark(row["recipe"]), "color": style_of(row["teacher"], row["model"]).colour}
             axis.scatter(row[column], row["accuracy"], s=46, alpha=0.75, zorder=above, **look)
+            if record.is_chosen(row):
+                axis.scatter(row[column], row["accuracy"], s=190, zorder=4, **RING)
         spread = max(row[column] for row in rows) / min(row[column] for row in rows)
         _make_logarithmic(axis, (1, 2, 5) if spread < 30 else (1, 3))
-        _finish(axis, label, "accuracy" if column == "size_kib" else "")
+        finish(axis, label, "accuracy" if column == "size_kib" else "")
     styles = {style_of(row["teacher"], row["model"]) for row in rows}
     handles = _pareto_legend(axes[0], styles, {row["recipe"] for row in rows})
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
+    if any(map(record.is_chosen, rows)):
+        handles.append(axes[0].scatter([], [], s=80, label=CHOSEN, **RING))
+    columns = min(len(handles), 3 * len(costs))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
     return figure
 
 
@@ -310,37 +266,60 @@ def _pareto_legend(axis: Axes, styles: set[ModelStyle], recipes: set[str]) -> li
 def draw_comparison(record: Accuracies, *, synthetic: bool = False) -> Figure:
     """Test accuracy of teacher and distilled students per teacher; student alone and baseline as lines.
 
-    The intervals are whiskers of the bars and bands around the lines.
+    The intervals are whiskers of the bars and bands around the lines. Squares and dotted lines: on the
+    images without a copy in train or val, where some have one.
     """
     rows, intervals = record.rows, record.intervals
     teachers = [row["teacher"] for row in rows if row["model"] == "teacher"]
-    value = {(row["teacher"], row["model"]): row["accuracy"] for row in rows if row["recipe"] == KERAS}
+    floats = {(row["teacher"], row["model"]): row for row in rows if row["recipe"] == KERAS}
     kinds = [("", "teacher"), ("", "distilled"), (WITH_UNLABELLED, "distilled")]
-    kinds = [kind for kind in kinds if {(t + kind[0], kind[1]) for t in teachers} & value.keys()]
-    figure, (axis,) = _figure("Accuracy on test", synthetic, (3.5 + 0.55 * len(kinds) * len(teachers), 4.4))
+    kinds = [kind for kind in kinds if {(t + kind[0], kind[1]) for t in teachers} & floats.keys()]
+    title = "Accuracy on test" + ("" if record.seed is None else f", seed {record.seed}")
+    figure, (axis,) = _figure(title, synthetic, (4.5 + 0.55 * len(kinds) * len(teachers), 4.4))
     for model in ("alone", "baseline"):
-        height, (label, colour) = value.get((model, model)), MODELS[model]
-        if height is not None:
-            axis.axhspan(*intervals[model, model], color=colour, alpha=0.15, lw=0)
-            axis.axhline(height, color=colour, lw=2, label=f"{label} ({height:.3f})")
+        if (model, model) in floats:
+            _draw_line(axis, floats[model, model], intervals[model, model])
     width = 0.8 / len(kinds)
     for i, (ending, model) in enumerate(kinds):
-        names = {at: (t + ending, model) for at, t in enumerate(teachers) if (t + ending, model) in value}
-        heights = np.array([value[name] for name in names.values()])
-        ends = np.array([intervals[name] for name in names.values()]).T  # (2, bars)
-        label, colour = style_of(*next(iter(names.values())))
-        places = np.array(list(names)) + (i - (len(kinds) - 1) / 2) * width
+        own = {
+            at: floats[t + ending, model] for at, t in enumerate(teachers) if (t + ending, model) in floats
+        }
+        names = [(row["teacher"], row["model"]) for row in own.values()]
+        heights = np.array([row["accuracy"] for row in own.values()])
+        ends = np.array([intervals[name] for name in names]).T  # (2, bars)
+        label, colour = style_of(*names[0])
+        places = np.array(list(own)) + (i - (len(kinds) - 1) / 2) * width
         axis.bar(places, heights, width - 0.02, color=colour, label=label)
         axis.errorbar(places, heights, np.abs(ends - heights), fmt="none", color="black", capsize=3)
-        for place, height in zip(places, heights, strict=True):  # at the foot, below the whiskers
+        for place, row in zip(places, own.values(), strict=True):  # at the foot, below the whiskers
             ink = "black" if ending else "white"
-            axis.text(place, 0.02, f"{height:.3f}", ha="center", fontsize=8, color=ink, fontweight="bold")
+            text = f"{row['accuracy']:.3f}"
+            axis.text(place, 0.02, text, ha="center", fontsize=8, color=ink, fontweight="bold")
+            if has_copies(row):
+                axis.plot(place, row["clean_accuracy"], "s", color="white", mec="black", ms=6, zorder=4)
+    if any(map(has_copies, floats.values())):
+        axis.plot([], [], "s", color="white", mec="black", ms=6, label="without copies")
     axis.set_xticks(range(len(teachers)), teachers)
     axis.set_ylim(0, 1.08)
-    _finish(axis, "teacher", "accuracy, 95 % interval")
+    finish(axis, "teacher", "accuracy, 95 % interval")
     axis.grid(visible=False, axis="x")
-    figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, 1 + len(teachers)))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
+
+
+def has_copies(row: dict) -> bool:
+    """Whether a row of `summary.csv` has another score on images without a copy in train or val."""
+    return row.get("clean_accuracy") is not None and row["clean_images"] < row["test_images"]
+
+
+def _draw_line(axis: Axes, row: dict, ends: tuple[float, float]) -> None:
+    """A model that no teacher has a part in, as a line with a band."""
+    label, colour = MODELS[row["model"]]
+    axis.axhspan(*ends, color=colour, alpha=0.15, lw=0)
+    axis.axhline(row["accuracy"], color=colour, lw=2, label=f"{label} ({row['accuracy']:.3f})")
+    if has_copies(row):
+        clean = row["clean_accuracy"]
+        axis.axhline(clean, color=colour, lw=2, ls=":", label=f"{label} without copies ({clean:.3f})")
 
 
 def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
@@ -355,14 +334,11 @@ def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
             look = {"color": MODELS[row["model"]].colour, "alpha": 0.8, "markersize": 6, "capsize": 2}
             axis.errorbar(row[column], row["accuracy"], np.maximum(ends, 0), fmt="o", lw=1, **look)
             if row["chosen"]:
-                ring = {"s": 170, "facecolors": "none", "edgecolors": "black", "linewidths": 1.6}
-                axis.scatter(row[column], row["accuracy"], zorder=4, **ring)
+                axis.scatter(row[column], row["accuracy"], s=170, zorder=4, **RING)
         _make_logarithmic(axis, (1, 2, 5))
-        _finish(axis, label, "accuracy" if column == "kib" else "")
+        finish(axis, label, "accuracy" if column == "kib" else "")
     models = dict.fromkeys(row["model"] for row in rows)
     handles = [axes[0].scatter([], [], color=MODELS[m].colour, label=MODELS[m].label) for m in models]
-    ring = {"facecolors": "none", "edgecolors": "black", "s": 80, "label": "goes on with"}
-    figure.legend(
-        handles=[*handles, axes[0].scatter([], [], **ring)], loc="outside lower center", ncols=4, fontsize=8
-    )
+    handles.append(axes[0].scatter([], [], s=80, label=CHOSEN, **RING))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
     return figure

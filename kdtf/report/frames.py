@@ -8,7 +8,7 @@ import pandas as pd
 from ..evidence.metrics import METRICS
 from ..evidence.tables import TABLES as EVIDENCE
 from ..records import KERAS
-from .cells import Cell, html_table, html_tables, interval_cell, interval_text, points_cell
+from .cells import CHOSEN, Cell, html_table, html_tables, interval_cell, interval_text, points_cell
 from .csv_files import read_csv
 from .figures import MODELS
 
@@ -17,6 +17,7 @@ CSV = {  # and those of evidence
     "audit": "audit.csv",
     "agreement": "agreement.csv",
     "frontier": "frontier.csv",
+    "verdict": "verdict.csv",
 }
 FRONTIER_SCORES = {
     "accuracy on val": ("val_accuracy", "val_low", "val_high"),
@@ -25,6 +26,8 @@ FRONTIER_SCORES = {
 }
 ERRORS = "_quantization_error.csv"  # ends the name of each student's
 NAME = ["teacher", "model", "recipe", "seed"]
+IMAGES = {"all": "on all test images", "clean": "on the test images without a copy in train or val"}
+FILE = "The chosen file"
 Tables = dict[str, pd.DataFrame]  # by the names of `CSV` and of `evidence.tables.TABLES`
 
 
@@ -37,6 +40,12 @@ def read_tables(results: Path, names: Collection[str]) -> Tables:
     return {name: read_csv(results / file) for name, file in files.items() if file in names}
 
 
+def marked(frame: pd.DataFrame, rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """A frame made of `rows`, those of the chosen file marked by as many of the words as there are."""
+    words = [name for name in NAME if name in rows and name in chosen]
+    return frame.assign(**{CHOSEN: (rows[words] == chosen[words]).all(axis=1).to_numpy()})
+
+
 def interval_of(tables: Tables, row: pd.Series, metric: str, images: str) -> pd.Series | None:
     """The row of `intervals.csv` of a model, which is a row of `summary.csv`."""
     intervals = tables["intervals"]
@@ -45,7 +54,7 @@ def interval_of(tables: Tables, row: pd.Series, metric: str, images: str) -> pd.
     return rows.iloc[0] if len(rows) else None
 
 
-def models(tables: Tables) -> pd.DataFrame:
+def models(tables: Tables, chosen: pd.Series) -> pd.DataFrame:
     """The rows of `summary.csv`."""
     headlines = {name: metric for name, metric in METRICS.items() if metric.headline and name != "accuracy"}
     rows = []
@@ -63,7 +72,7 @@ def models(tables: Tables) -> pd.DataFrame:
             "training, s": row.train_seconds,
         }
         rows.append(cells)
-    return pd.DataFrame(rows).dropna(axis=1, how="all")
+    return marked(pd.DataFrame(rows).dropna(axis=1, how="all"), tables["summary"], chosen)
 
 
 def weight_origins(tables: Tables) -> str:
@@ -76,7 +85,7 @@ def weight_origins(tables: Tables) -> str:
     return "Teachers: " + "; ".join(origins) + "."
 
 
-def comparisons(tables: Tables) -> pd.DataFrame:
+def comparisons(tables: Tables, chosen: pd.Series) -> pd.DataFrame:
     """Differences between models on the same test images, in points."""
     rows = tables["comparisons"]
     frame = rows[["question", "teacher", "recipe", "seed", "images"]].copy()
@@ -85,7 +94,7 @@ def comparisons(tables: Tables) -> pd.DataFrame:
     frame["only 1st right"], frame["only 2nd right"] = rows.only_first_right, rows.only_second_right
     frame["p (Holm)"] = rows.holm_p
     frame["finding"] = [v.split(": ", 1)[1].split(" (")[0] for v in rows.verdict]
-    return frame
+    return marked(frame, rows, chosen)
 
 
 def gains(tables: Tables) -> pd.DataFrame:
@@ -152,22 +161,70 @@ def seeds(tables: Tables) -> pd.DataFrame:
     return frame.rename(columns={"standard_deviation": "standard deviation"})
 
 
-def classes(tables: Tables, seed: int) -> pd.DataFrame:
-    """Each class against the rest, of a seed's models and their int8 files."""
+def _named_so(rows: pd.DataFrame, metrics: tuple[str, ...]) -> dict[str, list[str | None]]:
+    """Columns of metrics with their intervals."""
+    columns = {}
+    for metric in metrics:
+        values = zip(rows[metric], rows[f"{metric}_low"], rows[f"{metric}_high"], strict=True)
+        name = metric.upper() if len(metric) == 3 else metric
+        columns[name] = [interval_text(v, low, high, ".2f") for v, low, high in values]
+    return columns
+
+
+def top_classes(tables: Tables, chosen: pd.Series) -> pd.DataFrame:
+    """Each class as it is named, of every model and file of the first seed, on all and on clean images."""
+    rows = tables["top_classes"]
+    rows = rows[rows.seed == chosen.seed]
+    frame = rows[["teacher", "model", "recipe"]].copy()
+    frame["model"] = _labels(rows.model)
+    frame["images"] = rows.images.map(IMAGES)
+    frame["class"] = rows["class"]
+    frame["in test"] = [f"{n} ({n / of:.0%})" for n, of in zip(rows.class_images, rows.of, strict=True)]
+    for name, column in _named_so(rows, ("sensitivity", "specificity", "ppv", "npv")).items():
+        frame[name] = column
+    return marked(frame, rows, chosen)
+
+
+def chosen_classes(tables: Tables, chosen: pd.Series) -> list[dict]:
+    """The same of the file that val chose, with the classes of train and val beside; then of all models."""
+    if "top_classes" not in tables:
+        return []
+    frame = top_classes(tables, chosen)
+    counts = tables["audit"].query("check == 'class count'").set_index(["split", "name"])
+    texts = {place: f"{row['count']:.0f} ({row.value:.0%})" for place, row in counts.iterrows()}
+    own = frame[frame[CHOSEN]].drop(columns=["teacher", "model", "recipe", CHOSEN])
+    for split in ("val", "train"):
+        own.insert(2, f"in {split}", [texts.get((split, name), "") for name in own["class"]])
+    own = own.rename(columns={"in test": "in these"})
+    own = own.sort_values("images", key=lambda images: images != IMAGES["clean"], kind="stable")
+    parts = [
+        html_table(rows.drop(columns="images"), title=f"{FILE} {images!s}")
+        for images, rows in own.groupby("images", sort=False)
+    ]
+    return [*parts, html_table(frame, folded=f"Every model and file, {len(frame)} rows")]
+
+
+def classes(tables: Tables, chosen: pd.Series) -> pd.DataFrame:
+    """Each class against the rest at its threshold, of the first seed's models and files."""
     rows = tables["classes"]
-    rows = rows[(rows.seed == seed) & rows.recipe.isin([KERAS, "int8"])]
+    rows = rows[(rows.seed == chosen.seed) & (rows.recipe.isin([KERAS, "int8", chosen.recipe]))]
     frame = rows[["teacher", "model", "recipe", "class"]].copy()
     frame["model"] = _labels(rows.model)
-    for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
-        columns = (rows[metric], rows[f"{metric}_low"], rows[f"{metric}_high"])
-        name = metric.upper() if len(metric) == 3 else metric
-        values = zip(*columns, strict=True)
-        frame[name] = [interval_text(v, low, high, ".2f") for v, low, high in values]
-    frame["threshold"], frame["test images"] = rows.threshold, rows.test_images
-    return frame
+    frame["threshold"] = rows.threshold
+    for name, column in _named_so(rows, ("sensitivity", "specificity", "ppv", "npv", "auc")).items():
+        frame[name] = column
+    return marked(frame, rows, chosen)
 
 
-def calibration(tables: Tables) -> pd.DataFrame:
+def class_tables(tables: Tables, chosen: pd.Series) -> list[dict]:
+    """The operating points of the chosen file, and those of all models behind a line."""
+    frame = classes(tables, chosen)
+    own = frame[frame[CHOSEN]].drop(columns=["teacher", "model", "recipe", CHOSEN])
+    parts = [html_table(own, title=FILE)] if len(own) else []
+    return [*parts, html_table(frame, folded=f"Every model, {len(frame)} rows")]
+
+
+def calibration(tables: Tables, chosen: pd.Series) -> pd.DataFrame:
     """Calibration errors, and how students agree with their teachers."""
     rows = tables["calibration"].copy()
     rows["model"] = _labels(rows.model)
@@ -175,10 +232,11 @@ def calibration(tables: Tables) -> pd.DataFrame:
     names = {s + n: v + t for n, v in labels.items() for s, t in (("", ""), ("scaled_", ", scaled"))}
     names |= {"top1_agreement": "agrees with teacher", "kl_from_teacher": "KL from teacher"}
     columns = [*NAME, "temperature", *names]
-    return rows[[c for c in columns if c in rows]].rename(columns=names)
+    frame = rows[[c for c in columns if c in rows]].rename(columns=names)
+    return marked(frame, tables["calibration"], chosen)
 
 
-def files(tables: Tables) -> pd.DataFrame:
+def files(tables: Tables, chosen: pd.Series) -> pd.DataFrame:
     """The `.tflite` files: size, size after gzip, accuracy on val and test against float, latency."""
     rows = tables["summary"]
     floats = rows[rows.recipe == KERAS].set_index(["teacher", "model"])
@@ -192,10 +250,10 @@ def files(tables: Tables) -> pd.DataFrame:
     frame["points on val"] = 100 * (rows.val_accuracy.to_numpy() - own.val_accuracy.to_numpy())
     frame["points on test"] = 100 * (rows.accuracy.to_numpy() - own.accuracy.to_numpy())
     frame["ms/image"] = rows.latency_ms
-    return frame.dropna(axis=1, how="all")
+    return marked(frame.dropna(axis=1, how="all"), rows, chosen)
 
 
-def worst_layers(results: Path, names: Collection[str]) -> pd.DataFrame:
+def worst_layers(results: Path, names: Collection[str], chosen: pd.Series) -> pd.DataFrame:
     """The worst layer of every quantized file of a run with the files `names`.
 
     The CSV has the whole name of its tensor; those of kdtf 0.1.0 mark all layers that are equally bad.
@@ -214,12 +272,14 @@ def worst_layers(results: Path, names: Collection[str]) -> pd.DataFrame:
         "weights_snr_db": "its weights alone, dB",
     }
     table = pd.concat(frames) if frames else pd.DataFrame(columns=list(columns))
-    return table[list(columns)].rename(columns=columns)
+    return marked(table[list(columns)].rename(columns=columns), table, chosen)
 
 
 def audit(tables: Tables) -> pd.DataFrame:
     """What the audit looked for and how often it found it."""
-    return tables["audit"].rename(columns={"of": "out of", "other": "compared with"})
+    found = tables["audit"]
+    whole = found.check != "class count"  # those stand with the classes
+    return found[whole].rename(columns={"of": "out of", "other": "compared with"}).dropna(axis=1, how="all")
 
 
 def _labels(kinds: pd.Series) -> pd.Series:

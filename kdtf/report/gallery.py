@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 
 from ..data.copies import Pair
 from ..data.dataset import Dataset
+from ..data.traces import Traces
 from ..evidence.gains import source_of, teacher_in_words
 from ..evidence.metrics import confusion
-from ..evidence.tables import example_images, ranking_curves, reliability_diagram
+from ..evidence.tables import Subset, example_images, ranking_curves, reliability_diagram
 from ..records import ENSEMBLE, KERAS
-from . import figures, images
+from ..words import plural
+from . import figures, images, probability_figures
 from .frontier import frontier_record
 from .gains import draw_gains, gains_record
 from .subjects import AuditSubject, RunSubject, StudentSubject, Study, TeacherSubject
@@ -52,6 +54,11 @@ def student_in_words(teacher: str) -> str:
     """The student that `teacher` stands for in file names and tables, as the subject of a sentence."""
     undistilled = {"alone": "The student trained alone", "baseline": "The baseline"}
     return undistilled.get(teacher, f"The student distilled from {teacher_in_words(teacher)}")
+
+
+def tflite_name(teacher: str, recipe: str) -> str:
+    """How the `.tflite` of a student is called in the results folder."""
+    return f"{teacher}_Student_{recipe}.tflite"
 
 
 def _name(teacher: str) -> str:
@@ -108,11 +115,49 @@ def _verdict(study: Study, probs: np.ndarray, i: int) -> images.Verdict:
 def _examples(subject: TeacherSubject | StudentSubject) -> images.Examples:
     """Test images with what the model says of them, the surest mistakes first."""
     study, probs = subject.study, subject.predictions.test_probs
-    verdicts = [_verdict(study, probs, i) for i in example_images(probs, study.truth.test)]
+    return _examples_of(_title(subject), study, probs, np.arange(len(probs)))
+
+
+def _examples_of(title: str, study: Study, probs: np.ndarray, rows: np.ndarray) -> images.Examples:
+    """The same of a model with test probabilities (N, K), of the images `rows` (n,) of test."""
+    chosen = rows[example_images(probs[rows], study.truth.test[rows])]
+    verdicts = [_verdict(study, probs, i) for i in chosen]
     wrong = sum(not verdict.right for verdict in verdicts)
     right = len(verdicts) - wrong
-    title = f"{_title(subject)}: its {wrong} surest mistakes on test, then {right} it got right"
+    title = f"{title}: its {wrong} surest {plural(wrong, 'mistake')} on test, then {right} it got right"
     return images.Examples(title, verdicts)
+
+
+def _chosen_title(subject: RunSubject) -> str:
+    name = subject.chosen_file.predictions
+    return f"{figures.CHOSEN}: {tflite_name(name.teacher, name.recipe)}"
+
+
+def _chosen_confusion(subject: RunSubject) -> figures.Confusion:
+    study, rows = subject.study, subject.study.part.rows
+    counts = confusion(subject.chosen_file.predictions.test_probs[rows], study.truth.test[rows])
+    return figures.Confusion(f"{_chosen_title(subject)}, {study.part_in_words}", study.truth.classes, counts)
+
+
+def _chosen_examples(subject: RunSubject) -> images.Examples:
+    study, probs = subject.study, subject.chosen_file.predictions.test_probs
+    return _examples_of(_chosen_title(subject), study, probs, study.part.rows)
+
+
+def _chosen_ranking(subject: RunSubject) -> probability_figures.Ranking | None:
+    file, study = subject.chosen_file.predictions, subject.study
+    if not _every_class_has_a_curve(study.truth.classes, study.part):
+        return None
+    title = f"{_chosen_title(subject)}, {study.part_in_words}"
+    return probability_figures.Ranking(
+        title, study.truth.classes, {file.model: ranking_curves(file, study.part)}
+    )
+
+
+def _chosen_reliability(subject: RunSubject) -> probability_figures.ReliabilityCurves:
+    file, study = subject.chosen_file.predictions, subject.study
+    title = f"{_chosen_title(subject)}, {study.part_in_words}"
+    return probability_figures.ReliabilityCurves(title, {file.model: reliability_diagram(file, study.part)})
 
 
 def _gradcam(subject: TeacherSubject) -> images.GradCam | None:
@@ -127,18 +172,23 @@ def _gradcam(subject: TeacherSubject) -> images.GradCam | None:
     return images.GradCam(f"{_teacher_title(subject)}: what speaks for the class named", rows)
 
 
-def _ranking(subject: TeacherSubject) -> figures.Ranking | None:
+def _ranking(subject: TeacherSubject) -> probability_figures.Ranking | None:
     classes, part = subject.study.truth.classes, subject.study.subsets[0]
-    if len(np.unique(part.labels)) < len(classes) or len(classes) > MOST_RANKED:
-        return None  # a class that is missing has no curve
+    if not _every_class_has_a_curve(classes, part):
+        return None
     curves = {kind: ranking_curves(model.predictions, part) for kind, model in subject.models.items()}
-    return figures.Ranking(_teacher_title(subject), classes, curves)
+    return probability_figures.Ranking(_teacher_title(subject), classes, curves)
 
 
-def _reliability(subject: TeacherSubject) -> figures.ReliabilityCurves:
+def _every_class_has_a_curve(classes: tuple[str, ...], part: Subset) -> bool:
+    """A class that is missing has none, and too many do not fit in a picture."""
+    return len(np.unique(part.labels)) == len(classes) <= MOST_RANKED
+
+
+def _reliability(subject: TeacherSubject) -> probability_figures.ReliabilityCurves:
     part = subject.study.subsets[0]
     curves = {kind: reliability_diagram(model.predictions, part) for kind, model in subject.models.items()}
-    return figures.ReliabilityCurves(_teacher_title(subject), curves)
+    return probability_figures.ReliabilityCurves(_teacher_title(subject), curves)
 
 
 def _quantization_errors(subject: StudentSubject) -> figures.QuantizationErrors | None:
@@ -150,20 +200,33 @@ def _accuracies(subject: RunSubject) -> figures.Accuracies:
     wanted = {"recipe": KERAS, "seed": subject.study.seed, "images": "all", "metric": "accuracy"}
     rows = (row for row in subject.evidence["intervals"] if wanted.items() <= row.items())
     intervals = {(row["teacher"], row["model"]): (row["low"], row["high"]) for row in rows}
-    return figures.Accuracies(subject.summary, intervals)
+    chosen = subject.chosen_file.predictions
+    several = {row["seed"] for row in subject.rows} != {subject.study.seed}
+    return figures.Accuracies(
+        subject.summary,
+        intervals,
+        (chosen.teacher, chosen.model, chosen.recipe),
+        subject.study.seed if several else None,
+    )
 
 
 def _copies(kind: str, subject: AuditSubject) -> images.ContactSheet | None:
     """The worst pairs of copies of a kind."""
-    pairs = [_copy(pair, subject.data) for pair in subject.audit.worst(kind, SHEET_PAIRS)]
-    return images.ContactSheet(f"The worst {len(pairs)} pairs of {kind} copies", pairs) if pairs else None
+    traces = Traces(subject.data)
+    pairs = [_copy(pair, subject.data, traces) for pair in subject.audit.worst(kind, SHEET_PAIRS)]
+    title = f"The worst {len(pairs)} {plural(len(pairs), 'pair')} of {kind} copies"
+    return images.ContactSheet(title, pairs) if pairs else None
 
 
-def _copy(pair: Pair, data: Dataset) -> images.Copies:
+def _copy(pair: Pair, data: Dataset, traces: Traces) -> images.Copies:
     pixels, captions = [], []
     for split, i in (pair.first, pair.second):
         pixels.append(getattr(data, split).teacher_pixels[i])
-        captions.append(f"{split} {i}\n{data.class_name(split, i)}")
+        trace = traces.of(split, i)
+        place = f"{split} {i}"
+        if (trace.source, trace.row) != (split, i):
+            place += f" (row {trace.row} of {trace.source})"
+        captions.append("\n".join(filter(None, (place, data.class_name(split, i), trace.file))))
     relation = (
         "two labels" if pair.conflict else "across splits" if pair.first[0] != pair.second[0] else "one split"
     )
@@ -173,6 +236,10 @@ def _copy(pair: Pair, data: Dataset) -> images.Copies:
 TEACHER, STUDENT, RUN, AUDIT = (TeacherSubject,), (StudentSubject,), (RunSubject,), (AuditSubject,)
 COURSES = "accuracy and cross entropy over the epochs"
 MISTAKES = "test images, its surest mistakes first."
+RELIABILITY = (
+    "how often the top class is right, by how sure the model is; the diagonal is honest. Below: the images "
+    "of each bin; where they are few the interval is long."
+)
 GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
     Picture("frontier.png", RUN, "frontier",
             "Accuracy on test of every file compared against its bytes, its work and its time.",
@@ -181,25 +248,36 @@ GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
             "What distilling added to accuracy on test, points with 95 % intervals; left of zero it harmed. "
             "Squares: on the images without a copy in train or val.", gains_record, draw_gains),
     Picture("comparison.png", RUN, "models",
-            "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line.",
+            "Accuracy on test, 95 % intervals: teachers, their students, the student alone as a line. "
+            "Squares and dotted lines, where there are any: on images without a copy in train or val.",
             _accuracies, figures.draw_comparison),
     Picture("pareto.png", RUN, "models",
-            "Accuracy on test against size and latency for one image; band: student alone, 95 % interval.",
+            "Accuracy on all test images against size and latency for one image; band: student alone, "
+            "95 % interval; ringed: the file that val chose.",
             _accuracies, figures.draw_pareto),
-    Picture("{teacher}_roc_pr.png", TEACHER, "classes",
+    Picture("chosen_roc_pr.png", RUN, "thresholds",
+            "The chosen file: ROC and precision-recall curves of every class against the rest, on test.",
+            _chosen_ranking, probability_figures.draw_ranking),
+    Picture("{teacher}_roc_pr.png", TEACHER, "thresholds",
             "{teacher}: ROC and precision-recall curves of every class against the rest, on test.",
-            _ranking, figures.draw_ranking),
-    Picture("{teacher}_reliability.png", TEACHER, "calibration",
-            "{teacher}: how often the top class is right, by how sure the model is; diagonal: honest.",
-            _reliability, figures.draw_reliability),
+            _ranking, probability_figures.draw_ranking, folded=True),
+    Picture("chosen_reliability.png", RUN, "calibration",
+            f"The chosen file: {RELIABILITY}", _chosen_reliability, probability_figures.draw_reliability),
+    Picture("{teacher}_reliability.png", TEACHER, "calibration", f"{{teacher}}: {RELIABILITY}",
+            _reliability, probability_figures.draw_reliability, folded=True),
     Picture("{teacher}_quantization_error.png", STUDENT, "files",
             "{teacher}: every file's layers, how far from float; the worst of each is ringed.",
-            _quantization_errors, figures.draw_quantization_errors),
-    Picture("{model}_confusion_matrix.png", (*TEACHER, *STUDENT), "confusion",
-            "{model}: confusion matrix on test, counts and parts of the true class, which is in rows.",
-            _confusion, figures.draw_confusion),
+            _quantization_errors, figures.draw_quantization_errors, folded=True),
+    Picture("chosen_confusion_matrix.png", RUN, "classes",
+            "The chosen file: confusion matrix on test, counts and parts of the true class (rows).",
+            _chosen_confusion, figures.draw_confusion),
+    Picture("{model}_confusion_matrix.png", (*TEACHER, *STUDENT), "classes",
+            "{model}: confusion matrix on all of test, counts and parts of the true class, which is in rows.",
+            _confusion, figures.draw_confusion, folded=True),
+    Picture("chosen_examples.png", RUN, "examples", f"The chosen file: {MISTAKES}",
+            _chosen_examples, images.draw_examples),
     Picture("{teacher}_student_examples.png", STUDENT, "examples", f"{{student}}: {MISTAKES}",
-            _examples, images.draw_examples),
+            _examples, images.draw_examples, folded=True),
     Picture("{teacher}_teacher_examples.png", TEACHER, "examples", f"The teacher {{teacher}}: {MISTAKES}",
             _examples, images.draw_examples, folded=True),
     Picture("{teacher}_gradcam.png", TEACHER, "gradcam",

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,6 +16,7 @@ from .figures import MODELS, titled
 from .fonts import drawable
 
 RIGHT, WRONG = "#0072B2", "#D55E00"
+LINE = 32  # letters of a line below an image
 
 
 class Verdict(NamedTuple):
@@ -63,11 +66,20 @@ def _show(axis: Axes, image: np.ndarray, caption: str = "") -> None:
     pixels = image[..., 0] if image.shape[-1] == 1 else image  # `squeeze` would take an image of 1x1 away
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_xlabel(drawable(caption), fontsize=7.5)
-    axis.set(xticks=[], yticks=[])
+    axis.set(xticks=[], yticks=[], anchor="N")  # what room is left is for the caption
 
 
 def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _fitting(caption: str) -> str:
+    """A caption whose lines fit below an image: of a file's name the end tells it from its neighbours."""
+    lines = (
+        line if len(line) <= LINE else f"{line[: LINE // 4]}…{line[1 - LINE * 3 // 4 :]}"
+        for line in caption.splitlines()
+    )
+    return "\n".join(lines)
 
 
 def _frame(axis: Axes, verdict: Verdict) -> None:
@@ -93,7 +105,7 @@ def draw_examples(record: Examples, *, synthetic: bool = False) -> Figure:
 def draw_gradcam(record: GradCam, *, synthetic: bool = False) -> Figure:
     """Each image beside what every model looked at: bright is what spoke for the class that it named."""
     rows, models = record.rows, list(record.rows[0])
-    figure = titled(record.title, synthetic, (2.3 * (len(models) + 1), 0.8 + 2.45 * len(rows)))
+    figure = titled(record.title, synthetic, (0.9 + 2.3 * (len(models) + 1), 0.8 + 2.45 * len(rows)))
     grid = figure.subplots(len(rows), len(models) + 1, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         image, true = next(iter(row.values()))[0][:2]
@@ -106,6 +118,8 @@ def draw_gradcam(record: GradCam, *, synthetic: bool = False) -> Figure:
             # transparent where there is no evidence, so that the anatomy stays visible
             axis.imshow(overlay, cmap="inferno", vmin=0, vmax=1, alpha=0.7 * np.clip(overlay, 0, 1))
             _frame(axis, verdict)
+    scale = figure.colorbar(ScalarMappable(Normalize(0, 1), "inferno"), ax=grid, shrink=0.6, pad=0.02)
+    scale.set_label("evidence for the class named: 0 none, 1 the most in its image", fontsize=9)
     for axis, heading in zip(grid[0], ["image", *(MODELS[m].label for m in models)], strict=True):
         axis.set_title(heading, fontsize=10)
     return figure
@@ -116,10 +130,11 @@ def draw_contact_sheet(record: ContactSheet, *, synthetic: bool = False) -> Figu
     pairs = record.pairs
     across = min(3, len(pairs))
     down = -(-len(pairs) // across)
-    figure = titled(record.title, synthetic, (4.6 * across, 0.9 + 2.75 * down))
-    cells = figure.subfigures(down, across, squeeze=False).flat
+    lines = max(len(caption.splitlines()) for pair in pairs for caption in pair.captions)
+    figure = titled(record.title, synthetic, (4.6 * across, 0.9 + (2.55 + 0.16 * lines) * down))
+    cells = figure.subfigures(down, across, squeeze=False, hspace=0.09).flat
     for cell, pair in zip(cells, pairs, strict=False):
         cell.suptitle(pair.relation, fontsize=9)
         for axis, image, caption in zip(cell.subplots(1, 2), pair.images, pair.captions, strict=True):
-            _show(axis, image, caption)
+            _show(axis, image, _fitting(caption))
     return figure

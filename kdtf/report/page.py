@@ -15,20 +15,19 @@ import pandas as pd
 from .. import __version__
 from ..config import Config
 from ..errors import UserError
-from ..evidence.bootstrap import Interval, gain_in_words
-from ..evidence.choose import file_to_ship
-from ..evidence.gains import against_alone
-from ..evidence.metrics import METRICS
+from ..evidence.remarks import at_bound
 from ..records import KERAS
 from ..sections import flag
+from ..words import plural
 from . import frames
-from .cells import html_table, html_tables, percent
-from .frames import NAME, Tables, interval_of
+from .answer import answer, chosen_file
+from .cells import CHOSEN, html_table, html_tables
+from .frames import Tables
 from .frontier import frontier_in_words
-from .gallery import PictureFile, picture_files, student_in_words
+from .gallery import PictureFile, picture_files
+from .glossary import UNITS, WORDS, explained
 
-BEST_ON_VAL = "Chosen by accuracy on val, the smaller file among equals"
-SMALLEST_GOOD = "The smallest of the files compared whose accuracy on val is within the interval of the best"
+INTERVALS = "Brackets hold 95 % intervals."
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -51,12 +50,16 @@ def render(results: Path) -> str:
         version=__version__,
         data_name=data["name"],
         synthetic=data["synthetic"],
-        answer=answer(tables, shipped_file(tables, manifest)),
-        warnings=manifest["warnings"],
+        answer=answer(tables, chosen_file(tables, manifest), class_count(tables, manifest)),
+        warnings=remarks(manifest)["first"],
+        later=remarks(manifest)["later"],
         sections=sections(tables, results, names, manifest),
         command=command(manifest["config"]),
         digest=data["digest"],
-        images=", ".join(f"{name} {count} images" for name, count in images.items()),
+        images=", ".join(f"{name} {count} {plural(count, 'image')}" for name, count in images.items()),
+        intervals=UNITS[data.get("units", "")],
+        words=WORDS,
+        explained=explained,
         versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
         config=json.dumps(manifest["config"], indent=1),
     )
@@ -71,63 +74,9 @@ def file_names(results: Path, manifest: dict) -> list[str]:
     return sorted(name for name in names if Path(name).name == name)
 
 
-def shipped_file(tables: Tables, manifest: dict) -> pd.Series:
-    """The row of `summary.csv` of the `.tflite` to ship, as the manifest names it; older ones do not."""
-    summary = tables["summary"]
-    ship = manifest.get("ship") or file_to_ship(summary.to_dict("records"))
-    return summary[(summary[NAME] == [ship[name] for name in NAME]).all(axis=1)].iloc[0]
-
-
-def answer(tables: Tables, file: pd.Series) -> dict:
-    """The opening of the page: the file to ship, a row of `summary.csv`, and what speaks for it."""
-    student = student_in_words(file.teacher)
-    accuracy = interval_of(tables, file, "accuracy", "all")
-    clean = interval_of(tables, file, "accuracy", "clean")
-    text = f"{percent(file.accuracy)} % of {file.test_images} test images right "
-    text += f"(95 % interval {_ends(accuracy)})"
-    if clean is not None:
-        text += f"; {percent(clean.value)} % ({_ends(clean)}) of the {file.clean_images} without a copy "
-        text += "in train or val"
-    rows = tables["comparisons"]
-    rows = rows[(rows.images == "all") & (rows.teacher == file.teacher) & (rows.seed == file.seed)]
-    gain = rows[rows.question == "distilled against alone"].verdict.tolist()
-    facts = {
-        f"{METRICS['accuracy'].label} on test": f"{file.accuracy:.3f}",
-        f"macro {METRICS['auc'].label}": "" if pd.isna(file.auc) else f"{file.auc:.3f}",
-        "size": f"{file.size_kib:,.0f} KiB",
-        "for one image, one thread": "" if pd.isna(file.latency_ms) else f"{file.latency_ms:.2f} ms",
-    }
-    name = f"{file.teacher}_Student_{file.recipe}.tflite"
-    return {
-        "headline": f"Ship {name}: {student[0].lower()}{student[1:]}, recipe {file.recipe}.",
-        "sure": " ".join([text + ".", *gain, *gains_over_seeds(tables, file.teacher)]),
-        "facts": [{"name": name, "value": value} for name, value in facts.items() if value],
-        "rule": SMALLEST_GOOD if "frontier" in tables else BEST_ON_VAL,
-    }
-
-
-def gains_over_seeds(tables: Tables, name: str) -> list[str]:
-    """Over repeated seeds, in words: what the students that tables call `name` gained on average.
-
-    Of a run without `gains.csv`: what those of every teacher gained.
-    """
-    if "gains" in tables:
-        rows = tables["gains"]
-        return rows[(rows.images == "all") & (rows.teacher == name) & (rows.seeds > 1)].verdict.tolist()
-    seeds = tables["seeds"]
-    if "gain" not in seeds:
-        return []
-    rows = seeds[(seeds.images == "all") & seeds.gain.notna()]
-    if "verdict" in rows:
-        return rows.verdict.tolist()
-    return [  # of kdtf 0.1.0
-        gain_in_words(against_alone(row.teacher), Interval(row.gain, row.gain_low, row.gain_high), row.seeds)
-        for row in rows.itertuples()
-    ]
-
-
-def _ends(interval: pd.Series) -> str:
-    return f"{percent(interval.low)} to {percent(interval.high)} %"
+def class_count(tables: Tables, manifest: dict) -> int:
+    """How many classes the data has, those without a test image too; 0 where an old folder does not say."""
+    return len(manifest["data"].get("classes", ())) or tables["classes"]["class"].nunique()
 
 
 def sections(tables: Tables, results: Path, names: list[str], manifest: dict) -> list[dict]:
@@ -135,46 +84,87 @@ def sections(tables: Tables, results: Path, names: list[str], manifest: dict) ->
 
     `names` are the files of the run. Tables open with the rows of the first seed.
     """
+    chosen = chosen_file(tables, manifest)
+    pictures = picture_files(results, names)
+    outline = [*_of_the_file(tables, chosen, manifest), *_of_all(tables, chosen, manifest, results, names)]
+    filled = [_section(pictures, *heading) for heading in outline]
+    return [section for section in filled if section["tables"] or section["pictures"] or section["folded"]]
+
+
+def _of_the_file(tables: Tables, chosen: pd.Series, manifest: dict) -> list[tuple]:
+    """What is to be known of the file that val chose."""
+    val = manifest["data"]["images"]["val"]
+    compared = frames.frontier(tables)
+    return [
+        ("frontier", "What small networks reach", frontier_in_words(
+            tables["frontier"].to_dict("records"), val
+        ) if len(compared) else "", [html_table(compared)] if len(compared) else []),
+        ("classes", "What it says of each class", "By the class that it names, the most probable one: "
+         "sensitivity is the part of a class that is called so, PPV the part of what is called so that is of "
+         "it. Both predictive values hold for the mixture of classes in these images; beside it stand those "
+         f"of train and val. {INTERVALS}", frames.chosen_classes(tables, chosen)),
+        ("thresholds", "One class or not: operating points", "Another question than above: is an image of "
+         "this class, yes or no? Each class has a threshold of its own; an image may pass several or none. "
+         "So these figures differ from those by the class named, and a threshold may be low where others "
+         f"share most of the probability. Thresholds are chosen on {val} val {plural(val, 'image')}; "
+         f"scores are on all of test. {INTERVALS}", frames.class_tables(tables, chosen)),
+        ("calibration", "Can its probabilities be believed", "Calibration error (ECE) and Brier score on all "
+         "of test, before and after the temperature fitted on val; agreement with the teacher.",
+         html_tables(frames.calibration(tables, chosen), seed=chosen.seed, recipe=KERAS),
+         _temperatures_at_an_end(tables, chosen)),
+        ("examples", "Where it is wrong", "The surest mistakes on test first, then images that it got right. "
+         "Framed blue where it is right, orange where it is wrong.", []),
+    ]  # fmt: skip
+
+
+def _of_all(
+    tables: Tables, chosen: pd.Series, manifest: dict, results: Path, names: list[str]
+) -> list[tuple]:
+    """What is to be known of the other models and of the data."""
     seed = manifest["config"]["run"]["seed"]
     again = html_tables(frames.seeds(tables), recipe=KERAS, images="all")
-    expected = [text for text in manifest.get("expectations", ()) if text not in manifest["warnings"]]
-    compared = frames.frontier(tables)
-    outline: list[tuple] = [
-        ("frontier", "What small networks reach", frontier_in_words(
-            tables["frontier"].to_dict("records"), manifest["data"]["images"]["val"]
-        ) if len(compared) else "", [html_table(compared)] if len(compared) else []),
+    warnings = {*manifest["warnings"], *remarks(manifest)["later"]}
+    expected = [text for text in manifest.get("expectations", ()) if text not in warnings]
+    return [
         ("gains", "Where the gain comes from", "Students of one seed and network, paired on the same test "
          "images: what teachers, unlabelled images and an ensemble added, in points of accuracy. Then the "
          "part of images that each teacher gets right, and on which its student names the same class.",
          frames.gain_tables(tables), [manifest.get("budget"), *expected]),
         ("models", "Every model", "Accuracy on test with its 95 % interval, and on the images without a copy "
          f"in train or val; a click on a heading sorts. {frames.weight_origins(tables)}",
-         [html_table(frames.models(tables))]),
+         [html_table(frames.models(tables, chosen))]),
         ("seeds", "Trained again", "Accuracy over repeated seeds.",
          again if tables["seeds"].seeds.max() > 1 else []),
         ("comparisons", "What differs from what", "Paired on the same test images: difference in accuracy "
          "with its bootstrap interval, McNemar's exact test, p corrected by Holm within each question.",
-         html_tables(frames.comparisons(tables), seed=seed, images="all")),
-        ("classes", "Each class against the rest", "At a threshold chosen on val; 95 % intervals in "
-         "brackets.", html_tables(frames.classes(tables, seed), recipe=KERAS)),
-        ("calibration", "Can its probabilities be believed", "Expected calibration error and Brier score, "
-         "before and after the temperature fitted on val; agreement with the teacher.",
-         html_tables(frames.calibration(tables), seed=seed, recipe=KERAS)),
+         html_tables(frames.comparisons(tables, chosen), seed=seed, images="all")),
         ("files", "What small files cost", "Every file of the first seed, and its worst layer: the output "
          "furthest from the float file's on val, errors of earlier layers included; 20 dB is an error of a "
-         "tenth.", [html_table(frames.files(tables)), html_table(frames.worst_layers(results, names))]),
-        ("confusion", "What is taken for what", "", []),
-        ("examples", "Where they are wrong", "The surest mistakes on test first, then images the model got "
-         "right. Framed blue where it is right, orange where it is wrong.", []),
-        ("gradcam", "Where they look", "Grad-CAM: bright is what spoke for the class named below. A model "
-         "that looks beside the lung is right for the wrong reason.", []),
+         "tenth.", [html_table(frames.files(tables, chosen)),
+                    html_table(frames.worst_layers(results, names, chosen), folded="The worst layers")]),
+        ("gradcam", "Where they look", "Grad-CAM of the networks that files are made of: bright is what "
+         "spoke for the class named below. A model that looks beside the lung is right for the wrong "
+         "reason.", []),
         ("curves", "How the training went", "", []),
         ("audit", "The data", "What the audit looked for, and how often it found it.",
          [html_table(frames.audit(tables), folded="All findings")]),
     ]  # fmt: skip
-    pictures = picture_files(results, names)
-    filled = [_section(pictures, *heading) for heading in outline]
-    return [section for section in filled if section["tables"] or section["pictures"] or section["folded"]]
+
+
+def _temperatures_at_an_end(tables: Tables, chosen: pd.Series) -> list[str]:
+    """A sentence on each network, and on the chosen file, whose temperature is no measurement."""
+    rows = frames.calibration(tables, chosen)
+    rows = rows[(rows.seed == chosen.seed) & (rows.recipe.eq(KERAS) | rows[CHOSEN])]
+    sentences = (
+        at_bound("the chosen file" if row[CHOSEN] else f"{row.teacher}, {row.model}", row.temperature)
+        for _, row in rows.iterrows()
+    )
+    return list(filter(None, sentences))
+
+
+def remarks(manifest: dict) -> dict[str, list[str]]:
+    """What is to be read first and what later; older manifests do not rank their warnings."""
+    return manifest.get("remarks") or {"first": manifest["warnings"], "later": []}
 
 
 def _section(

@@ -4,19 +4,21 @@
 "{model}_Confusion.csv" is "vgg16_student_Confusion.csv".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from ..config import EvidenceConfig
 from ..data.audit import Audit
 from ..data.dataset import Dataset
-from ..evidence import tables
+from ..evidence import choose, tables, verdict
 from ..evidence.calibration import class_agreement
 from ..evidence.frontier import frontier_rows
 from ..evidence.gains import source_of
 from ..records import (
+    KERAS,
     Attention,
     FileResult,
     FrontierFile,
@@ -25,6 +27,7 @@ from ..records import (
     StudentResult,
     TeacherResult,
 )
+from ..words import plural
 from .summary import Result, summary_row
 
 
@@ -49,6 +52,19 @@ class Study:
     seed: int
     min_sensitivity: float | None
     timings: bool
+    rules: EvidenceConfig = field(default_factory=EvidenceConfig)  # what a file has to meet to be shipped
+
+    @property
+    def part(self) -> tables.Subset:
+        """The test images that the chosen file is judged by: those without a copy, where there are any."""
+        return tables.clean_part(self.subsets) or self.subsets[0]
+
+    @property
+    def part_in_words(self) -> str:
+        """These images, in words."""
+        count, of = len(self.part.rows), len(self.truth.test)
+        copies = "" if count == of else " without a copy in train or val"
+        return f"{count} test {plural(count, 'image')}{copies}"
 
     def row(self, result: Result) -> dict:
         """A model's row of `summary.csv`."""
@@ -155,6 +171,45 @@ class RunSubject(_StudySubject):
             return None
         study = self.study
         return frontier_rows(self.frontier, study.truth, study.subsets, study.seed, timings=study.timings)
+
+    @cached_property
+    def chosen(self) -> dict:
+        """The row of `summary.csv` of the `.tflite` that val chose: where several networks were compared
+        the smallest good one, see `choose`."""
+        if not self.frontier_rows:
+            return choose.file_to_ship(self.summary)
+        row = next(row for row in self.frontier_rows if row["chosen"])
+        name = {column: row[column] for column in ("teacher", "model", "recipe")}
+        return next(row for row in self.summary if name.items() <= row.items())
+
+    @cached_property
+    def chosen_file(self) -> FileResult:
+        """The file itself."""
+        wanted = {name: self.chosen[name] for name in ("teacher", "model", "recipe", "seed")}
+        return next(r for r in self.models if isinstance(r, FileResult) and r.predictions.name == wanted)
+
+    @cached_property
+    def verdict(self) -> list[verdict.Requirement]:
+        """The rows of `verdict.csv`: whether the chosen file is good enough."""
+        study, file = self.study, self.chosen_file
+        wanted = {"model": "alone", "recipe": KERAS, "seed": study.seed}
+        alone = next(r for r in self.models if wanted.items() <= r.predictions.name.items())
+        best = [choose.val_accuracy(r.predictions, study.truth) for r in self._files_of_first_seed]
+        case = verdict.Case(
+            file.predictions,
+            file.student.predictions,
+            alone.predictions,
+            study.truth,
+            study.part,
+            (best.count(choose.val_accuracy(file.predictions, study.truth)), len(best)),
+            study.rules,
+        )
+        return verdict.verdict(case)
+
+    @property
+    def _files_of_first_seed(self) -> list[FileResult]:
+        seed = self.study.seed
+        return [r for r in self.models if isinstance(r, FileResult) and r.predictions.seed == seed]
 
     @cached_property
     def agreement(self) -> list[dict]:

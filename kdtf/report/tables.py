@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.copies import Pair
 from ..data.dataset import Dataset
+from ..data.traces import Traces
 from ..evidence.choose import worst_error
 from ..evidence.metrics import METRICS, class_keys, classification_report, confusion
 from ..records import KERAS, Agreement, TensorError
@@ -28,6 +29,7 @@ AGREEMENT_COLUMNS = ("teacher", *Agreement._fields)
 AUDIT_COLUMNS = ("check", "split", "other", "name", "count", "of", "value")
 PAIR_COLUMNS = (
     "kind", "split", "index", "class", "other", "other_index", "other_class", "correlation", "conflict",
+    "source", "row", "file", "other_source", "other_row", "other_file",
 )  # fmt: skip
 
 
@@ -136,12 +138,14 @@ def _files(subject: RunSubject) -> list[dict]:
 
 
 def _pairs(subject: AuditSubject) -> list[dict]:
-    return [_pair_row(pair, subject.data) for pair in subject.audit.pairs]
+    traces = Traces(subject.data)
+    return [_pair_row(pair, subject.data, traces) for pair in subject.audit.pairs]
 
 
-def _pair_row(pair: Pair, data: Dataset) -> dict:
+def _pair_row(pair: Pair, data: Dataset, traces: Traces) -> dict:
     ends = [(split, i, data.class_name(split, i)) for split, i in (pair.first, pair.second)]
-    cells = (pair.kind, *ends[0], *ends[1], pair.correlation, int(pair.conflict))
+    places = (*traces.of(*pair.first), *traces.of(*pair.second))
+    cells = (pair.kind, *ends[0], *ends[1], pair.correlation, int(pair.conflict), *places)
     return dict(zip(PAIR_COLUMNS, cells, strict=True))
 
 
@@ -162,6 +166,7 @@ TABLES: tuple[Table, ...] = (
     Table("summary.csv", (RunSubject,), lambda subject: subject.summary),
     Table("TinyEvalRes_Quant.csv", (RunSubject,), _files),
     Table("agreement.csv", (RunSubject,), lambda subject: subject.agreement, AGREEMENT_COLUMNS),
+    Table("verdict.csv", (RunSubject,), lambda subject: [row._asdict() for row in subject.verdict]),
     Table("frontier.csv", (RunSubject,), lambda subject: subject.frontier_rows),
     Table("audit.csv", (AuditSubject,), lambda subject: subject.audit.rows, AUDIT_COLUMNS),
     Table("audit_pairs.csv", (AuditSubject,), _pairs, PAIR_COLUMNS),

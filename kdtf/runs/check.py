@@ -22,6 +22,7 @@ from ..models.weights import WeightSource
 from ..records import Rule
 from ..tflite.recipes import RECIPES
 from .kinds import KINDS
+from .tracking import check_tracking
 
 MODULES = {
     "pillow": "PIL",
@@ -36,6 +37,7 @@ def check_names(config: Config) -> None:
     Starts no TensorFlow, and leaves to `check_networks` what only Keras knows.
     """
     check_packages()
+    check_tracking(config.run)
     source, distil = WeightSource(config.teacher.weights), config.distil
     own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
     others = {name for name in config.teacher.teachers if name.startswith("keras:")}

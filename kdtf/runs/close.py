@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..data.audit import Audit
+from ..data.audit import CLEAN, Audit
 from ..data.dataset import Dataset
 from ..evidence import choose
+from ..evidence.calibration import temperature
 from ..evidence.gains import teacher_in_words
 from ..evidence.metrics import score
+from ..evidence.remarks import Remarks, at_bound, ranked, too_short
 from ..evidence.tables import file_evidence, subsets
+from ..evidence.verdict import good_enough
 from ..progress import Progress
 from ..records import DataSheet, FileEvidence, FileResult, StudentResult, TeacherResult
+from ..report.gallery import student_in_words
 from ..report.page import render
 from ..report.subjects import RunSubject, StudentSubject, Study, TeacherSubject, data_name
 from ..report.write import write_run_report, write_student_report, write_teacher_report
@@ -56,7 +60,10 @@ class Closing:
             seed=seed,
             min_sensitivity=config.evidence.min_sensitivity,
             timings=not config.run.deterministic,
+            rules=config.evidence,
         )
+        self.leaks = tuple(text for text in audit.verdict if text != CLEAN)
+        self.details: list[str] = []  # warnings of models that nobody may ship
         self.used = len(audit.unlabelled_rows) if config.distil.unlabelled_share else 0
         self.budget = _budget(config, data, self.used)
         self.has_copies = bool(audit.has_copy["test"].any())
@@ -81,7 +88,7 @@ class Closing:
             student = read_student(alone, self.store, None).predictions
             outlook = choose.outlook(teacher, student, self.study.truth, self.study.seed)
             self.outlooks[group.name] = outlook
-            (self.progress.warn if outlook.harms else self.progress.say)(outlook.in_words)
+            (self._warn_of_detail if outlook.harms else self.progress.say)(outlook.in_words)
 
     def report(self, plan: Plan, task: Task) -> None:
         """Write the report that a task asks for, unless it stands as it was written."""
@@ -123,10 +130,15 @@ class Closing:
             left = 100 * (self._val_accuracy(student) - self._val_accuracy(files["int8-mixed"]))
             advice = f"With that layer in float, int8-mixed loses {left:.1f}."
         name = student.predictions
-        self.progress.warn(
+        self._warn_of_detail(
             f"{teacher_in_words(name.teacher)}, seed {name.seed}: int8 loses {100 * lost:.1f} points on val. "
             f"Furthest off is the output of {worst.layer} ({worst.snr_db:.0f} dB). {advice}"
         )
+
+    def _warn_of_detail(self, text: str) -> None:
+        """A warning that misleads nobody who has not read it first: the verdict says what matters of it."""
+        self.progress.warn(text)
+        self.details.append(text)
 
     def _val_accuracy(self, result: TeacherResult | StudentResult | FileResult) -> float:
         return choose.val_accuracy(result.predictions, self.study.truth)
@@ -160,7 +172,7 @@ class Closing:
             on_train = known(student.agreement[0].teacher_right)
             warning = choose.memory_in_words(group.name, on_train, on_val, unlabelled=unlabelled)
             if warning:
-                self.progress.warn(warning)
+                self._warn_of_detail(warning)
 
     def _student_files(self, student: StudentResult, files: Files, sheet: DataSheet) -> None:
         """Everything about one student: tables, pictures, the network itself, its files with their cards."""
@@ -169,9 +181,10 @@ class Closing:
         for suffix in ("h5", "keras"):
             store.write(f"{name}_Student.{suffix}", (student.folder / f"student.{suffix}").read_bytes())
         for recipe, file in files.items():
-            evidence = self._evidence(file)
+            card = build_card(file, sheet, self._evidence(file)).to_json()
+            # one straight after the other: who reads them meanwhile waits for the second for a moment
             store.write(f"{name}_Student_{recipe}.tflite", (file.folder / MODEL).read_bytes())
-            store.write_json(f"{name}_Student_{recipe}.json", build_card(file, sheet, evidence).to_json())
+            store.write_json(f"{name}_Student_{recipe}.json", card)
 
     def _evidence(self, file: FileResult) -> FileEvidence:
         """What val and test say of a file; without any copy elsewhere all test images are clean."""
@@ -196,19 +209,34 @@ class Closing:
         subject = RunSubject(self.study, tuple(self.results()), files)
         self._written(task, lambda: write_run_report(subject, self.store))
         self.rows = subject.summary
-        self.ship = self._file_to_ship(subject)
-        self._write_manifest(plan, subject)
+        self.ship, self.verdict = subject.chosen, subject.verdict
+        self.good_enough = good_enough(self.verdict)
+        remarks = self._remarks(subject)
+        self._write_manifest(plan, subject, remarks)
         self.store.write("report.html", render(self.store.root))
 
-    def _file_to_ship(self, subject: RunSubject) -> dict[str, Any]:
-        """The row of the `.tflite` to ship: the smallest good one where several networks were compared."""
-        if not subject.frontier_rows:
-            return choose.file_to_ship(subject.summary)
-        chosen = next(row for row in subject.frontier_rows if row["chosen"])
-        name = {column: chosen[column] for column in ("teacher", "model", "recipe")}
-        return next(row for row in subject.summary if name.items() <= row.items())
+    def _remarks(self, subject: RunSubject) -> Remarks:
+        """The warnings of the run and what there is to say of its models, by rank."""
+        file = subject.chosen_file
+        student, t = file.student, temperature(file.predictions.val_probs, self.study.truth.val)
+        of_file = [
+            at_bound("the chosen file", t),
+            too_short("the chosen student", student.history, "--epochs"),
+        ]
+        others = [
+            too_short(f"the teacher {name}", teacher.history, "epochs")
+            for name, teachers in self.teachers.items()
+            for teacher in teachers[:1]
+        ]
+        others += [
+            too_short(student_in_words(name).replace("The", "the", 1), students[0][0].history, "--epochs")
+            for name, students in self.students.items()
+            if students and students[0][0] is not student
+        ]
+        details = [*self.details, *filter(None, others)]
+        return ranked(self.progress.warnings, self.leaks, [*filter(None, of_file)], details)
 
-    def _write_manifest(self, plan: Plan, subject: RunSubject) -> None:
+    def _write_manifest(self, plan: Plan, subject: RunSubject, remarks: Remarks) -> None:
         """`manifest.json`: settings, data, versions, warnings, the student to ship, stages, outputs."""
         data, store = self.data, self.store
         notes = self._stage_notes(plan.tasks())
@@ -227,6 +255,7 @@ class Closing:
                     "synthetic": data.synthetic,
                     "classes": list(data.classes),
                     "images": {name: len(split.labels) for name, split in data.splits.items()},
+                    "units": "images" if data.test.groups is None else "patients",
                     "unlabelled": {"digest": data.unlabelled_digest, "images": self.used},
                     "notes": list(data.notes),
                 },
@@ -235,7 +264,9 @@ class Closing:
                 "budget": self.budget,
                 "expectations": [outlook.in_words for outlook in self.outlooks.values()],
                 "warnings": self.progress.warnings,
+                "remarks": remarks._asdict(),
                 "ship": {name: self.ship[name] for name in ("teacher", "model", "recipe", "seed")},
+                "good_enough": self.good_enough,
                 "stages": notes,
                 "outputs": dict(sorted(store.outputs.items())),
             },

@@ -25,12 +25,14 @@ from ..versions import versions
 from .check import loss_options, teachers_of, weight_digests
 from .close import Closing
 from .data import read_audit
+from .forecast import Forecast
 from .kinds import PACKAGES
 from .outcomes import learned
 from .perform import perform
 from .plan import audit_task, plan
 from .records import Facts
 from .stages import read_cut, read_origin
+from .tracking import event_files, tracked
 
 if TYPE_CHECKING:
     import pandas
@@ -113,20 +115,34 @@ def run_tasks(
     )
     closing = Closing(config, data, audit, store, progress)
     progress.say(closing.budget)
+    with tracked(config, progress) as log_results, event_files(config.run.log_dir, progress):
+        models = _perform_all(config, data, closing, facts)
+        log_results(closing.rows, store)
+    warnings = tuple(progress.warnings)
+    return RunResult(store.root, data.synthetic, models, closing.rows, closing.ship, warnings)
+
+
+def _perform_all(
+    config: Config, data: Dataset, closing: Closing, facts: Facts
+) -> tuple[TeacherResult | StudentResult | FileResult, ...]:
+    """Every task of a run, one after the other; what they made, of all models of all seeds."""
+    store, progress = closing.store, closing.progress
     finished: set[str] = set()
-    advice = size_advice(config, data)
+    forecast, advice = Forecast(config, store), size_advice(config, data)
     while True:
         current = plan(config, facts)
         closing.expect(current, finished)
         task = next((task for task in current.tasks() if task.folder not in finished), None)
         if task is None:
-            models, rows = tuple(closing.results()), closing.rows
-            warnings = tuple(progress.warnings)
-            return RunResult(store.root, data.synthetic, models, rows, closing.ship, warnings)
+            return tuple(closing.results())
+        place = forecast.place(facts, task, finished)
         if task.kind.endswith("-report"):
-            closing.report(current, task)
+            with progress.stage(task.name, place):
+                closing.report(current, task)
         else:
-            perform(task, store, data, progress, accept_versions=config.run.accept_versions)
+            accept = config.run.accept_versions
+            stage = perform(task, store, data, progress, accept_versions=accept, place=place)
+            forecast.learn(task, stage.seconds)
         if task.kind == "cut":
             cost = read_cut(store.work / task.folder)
             progress.say(f"The student is {cost.name}: {cost.kib:.1f} KiB in int8.")

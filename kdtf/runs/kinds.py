@@ -44,7 +44,8 @@ class Kind:
 
 
 KINDS = {
-    "phantom": Kind("data.draw_phantom", DRAWN, version=2),  # 2: with unlabelled images
+    # 2: with unlabelled images; 3: short names of classes
+    "phantom": Kind("data.draw_phantom", DRAWN, version=3),
     # 2: and of unlabelled images; 3: of pairs that are counted and not listed
     "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=3, reads_data=True),
     "datasheet": Kind("data.describe", DRAWN, reads_data=True),
@@ -71,12 +72,14 @@ KINDS = {
     "tuned-file": Kind(
         "files.make_tuned_file", (*CONVERTED, "keras"), version=2, reads_data=True, trains=True
     ),
-    "compressed-file": Kind("files.make_tuned_file", TUNED, version=2, reads_data=True, trains=True),
+    # 3: dropout draws from a generator that a checkpoint holds
+    "compressed-file": Kind("files.make_tuned_file", TUNED, version=3, reads_data=True, trains=True),
     "file-evaluation": Kind("files.evaluate", ("ai-edge-litert", "numpy"), reads_data=True),
     # these write into the results folder itself
-    # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas
-    "student-report": Kind("", REPORTED, version=2, reads_data=True),
-    "teacher-report": Kind("", REPORTED, version=2, reads_data=True),
-    "run-report": Kind("", REPORTED, version=2, reads_data=True),
+    # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas; 3: the verdict,
+    # scores by the class named, pictures of the file itself, pairs of copies by file and row
+    "student-report": Kind("", REPORTED, version=3, reads_data=True),
+    "teacher-report": Kind("", REPORTED, version=3, reads_data=True),
+    "run-report": Kind("", REPORTED, version=3, reads_data=True),
 }
 PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))

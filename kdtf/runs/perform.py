@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..data.dataset import Dataset, Split
 from ..errors import require
-from ..progress import Progress
+from ..progress import Place, Progress
 from ..store import Stage, Store
 from ..tasks import Task
 from ..versions import versions
@@ -54,20 +54,24 @@ def perform(
     progress: Progress,
     *,
     accept_versions: bool = False,
+    place: Place | None = None,
 ) -> Stage:
     """The finished stage of a task; what it is made of is performed before where it does not stand.
 
     A stage whose inputs came out otherwise when they were made again is made again too. Raises `UserError`
     for what the user can mend, as where other packages are installed than the task was planned for: with
-    `accept_versions` it is performed with those there are, and its note says which they were.
+    `accept_versions` it is performed with those there are, and its note says which they were. `place` is
+    where it stands in a run, for `progress`.
     """
     finished = store.find(task)
     if finished and not store.is_stale(task):
         return finished
     if finished:
         store.remove(task)
-    rest = {"accept_versions": accept_versions}
-    inputs = {role: perform(own, store, data, progress, **rest).path for role, own in task.inputs.items()}
+    inputs = {
+        role: perform(own, store, data, progress, accept_versions=accept_versions).path
+        for role, own in task.inputs.items()
+    }
     kind = KINDS[task.kind]
     if kind.reads_data:
         same = data is not None and data.digest == task.data
@@ -75,12 +79,13 @@ def perform(
     if not accept_versions:
         _check_packages(task)
     title = task.name.removesuffix(f"-{task.kind}")
-    return store.stage(
-        task,
-        lambda folder: kind.load()(
-            Workspace(folder, inputs, data if kind.reads_data else None, progress, title), **task.settings
-        ),
-    )
+
+    def make(folder: Path) -> None:
+        space = Workspace(folder, inputs, data if kind.reads_data else None, progress, title)
+        with progress.stage(task.name, place):
+            kind.load()(space, **task.settings)
+
+    return store.stage(task, make)
 
 
 def _check_packages(task: Task) -> None:

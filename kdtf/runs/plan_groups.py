@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .. import __version__
-from ..config import Config
+from ..config import SHIP_RULES, Config
 from ..distill.losses import LOSSES
 from ..records import ENSEMBLE, WITH_UNLABELLED, Rule
 from ..tasks import Task
@@ -167,6 +167,7 @@ class GroupPlanner(Planner):
         settings = {
             "version": __version__,
             "min_sensitivity": self.config.evidence.min_sensitivity,
+            **{name: getattr(self.config.evidence, name) for name in SHIP_RULES},
             "seed": self.first_seed,
             "data": self.facts.data_name,
             "synthetic": self.facts.synthetic,

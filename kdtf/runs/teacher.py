@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.utils.naming import reset_uids  # it has no public name
 
 from ..data.pixels import pixels_at
 from ..data.views import ViewArray
@@ -152,7 +153,8 @@ def _write_outputs(
 ) -> None:
     """What a model gives for every view, and for val where that is given: a file for each of its outputs."""
     inferences = inferences_of(model)
-    infer_views(inferences, views, [space.folder / name for name in names], space.progress, title)
+    outs = [space.folder / name for name in names]
+    infer_views(inferences, views, outs, space.progress, title, space.folder / CHECKPOINT)
     if val is not None:
         for name, values in zip(names, inferences(val), strict=True):
             np.save(space.folder / OF_VAL[name], values)
@@ -185,6 +187,7 @@ def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -
 
 def _build(space: Workspace, network: TeacherNetwork) -> Base:
     """The base with the weights that its network names. Raises `UserError` where they cannot be had now."""
+    reset_uids()  # a file of weights holds the layers' names: the same in every process
     source = _weight_source(network.weights.source)
     if network.weights.file:
         _check_file(network.weights.source, network.name, network.weights.file)

@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,13 +18,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.context import context
 
-from ..distill.batches import Examples, view_batches
+from ..distill.batches import Examples, steps_per_epoch, view_batches
 from ..distill.callbacks import check_weights
 from ..distill.losses import LOSSES, cross_entropy
 from ..errors import UserError, require
 from ..native_log import native_noise
 from ..progress import Progress
 from ..records import Rule, Tuning
+from .tuning_state import TuningState
 
 
 class TunedStudent(NamedTuple):
@@ -80,7 +82,7 @@ def tf_keras_copy(student: keras.Model) -> Any:
         elif isinstance(layer, keras.layers.MaxPooling2D):
             copy = kinds.MaxPooling2D(layer.pool_size, layer.strides, padding=layer.padding)
         elif isinstance(layer, keras.layers.Dropout):
-            copy = kinds.Dropout(layer.rate)
+            copy = _dropout(layer.rate)
         else:
             copy = getattr(kinds, type(layer).__name__)()  # Flatten, GlobalAveragePooling2D
         x = copy(x)
@@ -126,13 +128,14 @@ def fine_tune(
     seed: int,
     title: str,
     progress: Progress,
+    checkpoint: Path | None = None,
 ) -> TunedStudent:
     """A finished student fine-tuned over the views (V, N, H, W, C) of `examples` by one of the `METHODS`.
 
     With the loss it was trained with: distilled from the teacher's logits among the examples, or on the
     labels without. The copy's features are not looked at: of a loss on features the part on logits is left,
-    `kd` of `fitnet`. The student is not changed; the last weights are kept. Raises `UserError` where loss or
-    weights do not stay finite.
+    `kd` of `fitnet`. The student is not changed; the last weights are kept. It goes on from what the file
+    `checkpoint` holds. Raises `UserError` where loss or weights do not stay finite.
     """
     tf_keras, _ = libraries()
     with _seeded(seed):  # dropout and the first centroids
@@ -140,21 +143,26 @@ def fine_tune(
         # Adam moves every weight by about the rate: trained as it is, on pixels 0..255, the first kernel
         # would be lost in a few steps
         _multiply_first(copy, 1 / scale)
-        stream, steps = view_batches(examples, batch_size=tuning.batch_size, seed=seed)
+        steps = steps_per_epoch(examples.views, tuning.batch_size)
         prepared = METHODS[tuning.method](copy, tuning, steps * tuning.epochs)
         rate = tf_keras.optimizers.schedules.CosineDecay(tuning.rate, steps * tuning.epochs)
         prepared.model.compile(tf_keras.optimizers.Adam(rate), _loss(tuning.rule), metrics=[_accuracy])
+        state = TuningState(checkpoint, _variables(prepared.model))
+        state.restore()
+        start = len(state.rows)  # epochs
+        stream, _ = view_batches(examples, batch_size=tuning.batch_size, seed=seed, start=(start, 0))
         with progress.bar(title, tuning.epochs) as advance:
-            bar = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(epoch + 1))
-            history = prepared.model.fit(
+            advance(start)
+            prepared.model.fit(
                 stream.map(lambda x, y: _target(x, y, scale)),
+                initial_epoch=start,
                 epochs=tuning.epochs,
                 steps_per_epoch=steps,
                 validation_data=_validation_arrays(examples, scale),
-                callbacks=[bar, *prepared.callbacks],
+                callbacks=[*prepared.callbacks, state.callback(tf_keras, advance)],
                 verbose=0,
-            ).history
-        rows = _history_rows(history, tuning)
+            )
+        rows = _history_rows(state.rows, tuning)
         tuned = prepared.plain()
         check_weights(tuned, tuning.method)  # the last step can lose one after the last loss
         _multiply_first(tuned, scale)
@@ -180,14 +188,39 @@ def _seeded(seed: int) -> Iterator[None]:
         eager._rng, own.generator = drawn, generator
 
 
-def _history_rows(history: dict[str, list[float]], tuning: Tuning) -> list[dict]:
+def _variables(model: Any) -> list[Any]:
+    """What decides how the fine-tuning of a compiled model goes on.
+
+    Its variables, those of its optimizer, and the states of the generators of its dropout, which it does
+    not count among them.
+    """
+    model.optimizer.build(model.trainable_variables)
+    generators = [own._random_generator._generator.state for own in model.layers if _is_dropout(own)]
+    variables = (*model.variables, *model.optimizer.variables, *generators)
+    return list({id(own): own for own in variables}.values())
+
+
+def _dropout(rate: float) -> Any:
+    """A Dropout whose generator is a variable: an operation that draws by itself cannot be taken up again."""
+    tf_keras, _ = libraries()
+    return tf_keras.layers.Dropout(rate, force_generator=True)
+
+
+def _is_dropout(layer: Any) -> bool:
+    return type(layer).__name__ == "Dropout"
+
+
+def _history_rows(scores: list[dict[str, float]], tuning: Tuning) -> list[dict]:
     """A row an epoch. Raises `UserError` where the loss was not finite throughout."""
-    columns = {name.replace("_accuracy", "accuracy"): values for name, values in history.items()}
     rows = [
-        {"epoch": i + 1, "phase": tuning.method, **{name: values[i] for name, values in columns.items()}}
-        for i in range(tuning.epochs)
+        {
+            "epoch": i + 1,
+            "phase": tuning.method,
+            **{name.replace("_accuracy", "accuracy"): value for name, value in row.items()},
+        }
+        for i, row in enumerate(scores)
     ]
-    finite = np.isfinite(history["loss"]).all()
+    finite = np.isfinite([row["loss"] for row in scores]).all()
     hint = "Try a lower --compress-rate."
     require(finite, "The loss", f"finite throughout {tuning.method}", rows[-1]["loss"], hint)
     return rows
@@ -283,6 +316,8 @@ def _with_inner_layers(model: Any, wrap: Callable[[Any], Any]) -> Any:
     inner = [layer.name for layer in model.layers if layer.weights][1:-1]
 
     def clone(layer: Any) -> Any:
+        if _is_dropout(layer):
+            return _dropout(layer.rate)
         copy = layer.__class__.from_config(layer.get_config())
         if layer.weights:
             copy.build(layer.input_shape)

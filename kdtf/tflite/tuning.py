@@ -29,12 +29,13 @@ def tuned_file(
     """The float32 `.tflite` of a fine-tuned student, of which the recipe makes its own, and a row an epoch.
 
     `student` is as it is shipped, from pixels (N, H, W, C) to probabilities; int8 in the loop trains it in
-    place and goes on from `checkpoint`. Raises `UserError` where the loss does not stay finite.
+    place. Both go on from what the file `checkpoint` holds. Raises `UserError` where the loss does not stay
+    finite.
     """
     network = without_softmax(student)
-    settings: dict[str, Any] = {"seed": seed, "title": title, "progress": progress}
+    settings: dict[str, Any] = {"seed": seed, "title": title, "progress": progress, "checkpoint": checkpoint}
     if tuning.method == QAT:
-        rows = qat.fine_tune(network, examples, tuning, images=images, checkpoint=checkpoint, **settings)
+        rows = qat.fine_tune(network, examples, tuning, images=images, **settings)
         return float32_of(student), rows  # its layers are those that were trained
     tuned = compress.fine_tune(network, examples, tuning, **settings)
     return float32_file(tuned.probs, student.input.shape[1:]), tuned.history

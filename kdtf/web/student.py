@@ -15,7 +15,7 @@ from ..evidence.metrics import METRICS
 from ..predictor import BundleError, Predictor, likeness, open_interpreter, patterns_of, quantized
 from ..tflite.card import Card
 
-SCORES = {"accuracy": "on test", "auc": "on test", "ece": "on test, before the temperature"}
+SCORES = {"accuracy": "", "auc": "", "ece": ", before the temperature"}
 MALFORMED = (TypeError, ValueError, LookupError, ArithmeticError)  # what a card edited by hand may raise
 INTERVAL = "{:.3f} (95 % interval {:.3f} to {:.3f})"
 
@@ -94,6 +94,7 @@ def browser_card(path: Path, value: dict[str, Any], pixels: dict[str, Any]) -> d
         "usual": _usual(card.training_images),
         "patterns": patterns_of(value).round(6).tolist(),
         "synthetic": card.synthetic_data,
+        "headline": headline(card),
         "facts": facts(card),
         "limits": card.limits,
     }
@@ -117,6 +118,7 @@ def facts(card: Card) -> dict[str, str]:
         "Teacher's weights": making.teacher_weights,
         "Recipe": card.recipe + quantized_part * bool(card.weight_tensors),
         "Test images": card.test_images,
+        "Without a copy": card.clean_images if _has_copies(card) else None,
         **_scores(card),
         "Temperature": f"{card.temperature:.3f}",
         "Data": making.data_digest,
@@ -127,15 +129,40 @@ def facts(card: Card) -> dict[str, str]:
     return {term: str(value) for term, value in lines.items() if value}
 
 
+def _has_copies(card: Card) -> bool:
+    """Whether test images have copies in train or val: their scores are those of images seen before."""
+    return bool(card.test) and card.clean_images != card.test_images
+
+
 def _scores(card: Card) -> dict[str, str]:
-    """Scores on test, and the accuracy on the images without a copy in train or val where it is another."""
-    terms = {name: f"{METRICS[name].heading} {where}" for name, where in SCORES.items()}
-    scores = {term: INTERVAL.format(*card.test[name]) for name, term in terms.items() if name in card.test}
-    if "accuracy" in card.clean and card.clean_images != card.test_images:
-        count = f"{card.clean_images} images without a copy in train or val"
-        term = f"{METRICS['accuracy'].heading} on clean test images"
-        scores[term] = f"{INTERVAL.format(*card.clean['accuracy'])}, {count}"
+    """Scores on test; where there are copies, first those on the images without one."""
+    scores = {}
+    for name, where in SCORES.items():
+        heading = METRICS[name].heading
+        if name in card.clean and _has_copies(card):
+            term = f"{heading} on the {card.clean_images} test images without a copy{where}"
+            scores[term] = INTERVAL.format(*card.clean[name])
+        if name in card.test:
+            term = (
+                f"{heading} on all {card.test_images} test images"
+                if _has_copies(card)
+                else f"{heading} on test"
+            )
+            scores[term + where] = INTERVAL.format(*card.test[name])
     return scores
+
+
+def headline(card: Card) -> str:
+    """The accuracy in a line: where there are copies, first on the images without one."""
+    if "accuracy" not in card.test:
+        return ""
+    raw, images = card.test["accuracy"], f"{card.test_images} test images"
+    if not _has_copies(card):
+        return f"Accuracy {INTERVAL.format(*raw)} on {images}."
+    if "accuracy" not in card.clean:
+        return f"Accuracy {raw[0]:.3f} on {images} that all have a copy in train or val: it says nothing."
+    clean = f"Accuracy {INTERVAL.format(*card.clean['accuracy'])} on {card.clean_images} test images"
+    return f"{clean} without a copy in train or val; {raw[0]:.3f} on all {card.test_images}."
 
 
 def picture(sides: dict[str, int]) -> Image.Image:

@@ -128,3 +128,22 @@ def test_what_cannot_be_parsed_is_one_line(argv, capsys):
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("Error: ") and printed.err.endswith(" See --help.\n")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [*([*filter(None, [name]), "--help"] for name in ("", *RUN_COMMANDS, *COMMANDS)),
+     ["--preset", "list"], ["fetch", "list"], ["status"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_nothing_is_wider_than_a_terminal_of_80_columns(argv, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "Results/work" / f"cnn5-unlabelled-student-evaluation-{'a' * 16}"
+    folder.mkdir(parents=True)
+    note = {"kind": "x", "seconds": 12345.6, "sha256": {}, "made_with": {}, "environment": {}}
+    (folder / "stage.json").write_text(json.dumps({**note, "settings": {}, "inputs": {}}))
+    for module in ("terminal", "arguments"):
+        monkeypatch.setattr(f"kdtf.cli.{module}.columns_of", lambda stream: 80)
+    lines = output_of(capsys, *argv).splitlines()
+    assert lines and [line for line in lines if len(line) > 80] == []

@@ -26,17 +26,53 @@ def predict(*argv):
     return main(["predict", *map(str, argv)])
 
 
-def test_a_line_an_image(bundle, images, capfd):
-    path = bundle(training_images={"colour": [0, 0, 0]}, thresholds={"a": 1.0, "b": 1.0, "c": 1.0})
+def test_a_line_an_image_under_a_header(bundle, images, capfd):
+    names = ["a", "b, of some length", "c"]
+    path = bundle(classes=names, training_images={}, thresholds={name: 1.0 for name in names[:2]})
+    np.save(images / "z.npy", np.zeros((2, 16, 16, 3), np.uint8))
     assert predict(path, images / "a.png", images) == 0
     printed = capfd.readouterr()
     rows = list(Predictor(path).rows([images / "a.png", images]))
     assert printed.err == ""
-    lines = [line.split("\t") for line in printed.out.splitlines()]
-    assert [line[:4] for line in lines] == [
-        [row.file, row.label, f"{row.probability:.3f}", "uncertain"] for row in rows
+    header, *lines = printed.out.splitlines()
+    assert header == f"{'class':<17}  probability  uncertain  file" and len(lines) == len(rows) == 6
+    starts = [0, *(header.index(name) for name in ("probability", "uncertain", "file"))]
+    for line, row in zip(lines, rows, strict=True):
+        cells = [line[i:j].strip() for i, j in zip(starts, [*starts[1:], None], strict=True)]
+        place = row.file + (f"[{row.index}]" if row.index else "")
+        assert cells == [row.label, f"{row.probability:.3f}", "yes" if row.uncertain else "no", place]
+    assert lines[-1].endswith("z.npy[1]")
+
+
+def test_a_warning_stands_below_its_image(bundle, images, capfd):
+    path = bundle(training_images={"colour": [0, 0, 0]})
+    assert predict(path, images / "a.png", images / "b.jpg") == 0
+    lines = capfd.readouterr().out.splitlines()[1:]
+    assert [line.split()[-1] for line in lines[::2]] == [str(images / name) for name in ("a.png", "b.jpg")]
+    assert all(line.startswith("  Warning: unlike the training images: colour ") for line in lines[1::2])
+
+
+def test_a_path_where_nothing_is_does_not_stop_the_others(bundle, images, tmp_path, capfd):
+    path, out = bundle(training_images={}), tmp_path / "out.csv"
+    argv = [path, images / "a.png", images / "typo.png", images / "b.jpg"]
+    assert predict(*argv) == 2
+    printed = capfd.readouterr()
+    assert [line.split()[-1] for line in printed.out.splitlines()[1:]] == [str(argv[1]), str(argv[3])]
+    assert printed.err.splitlines() == [
+        f"Not read: {argv[2]}: No such file or directory.",
+        "Error: 1 of the images could not be read: see above.",
     ]
-    assert all(line[4].startswith("unlike the training images: colour") for line in lines)
+    assert predict(*argv, "--csv", out) == 2
+    table = pd.read_csv(out)
+    assert table["file"].tolist() == list(map(str, argv[1:]))
+    assert table["warning"][1] == "not read: No such file or directory" and pd.isna(table["class"][1])
+
+
+def test_the_line_of_a_csv_counts_one_image_in_numbers(bundle, images, tmp_path, capfd):
+    path, out = bundle(training_images={}), tmp_path / "out.csv"
+    assert predict(path, images / "a.png", "--csv", out) == 0
+    label = pd.read_csv(out)["class"][0]
+    assert capfd.readouterr().out == f"{out}: 1 image: 1 {label}, 0 uncertain, 0 with a warning.\n"
 
 
 def test_csv_in_place_of_lines(bundle, images, tmp_path, capfd):
@@ -60,6 +96,7 @@ def test_escapes_in_the_names_of_a_card_do_not_reach_the_terminal(bundle, images
     assert predict(path, images, "--csv", out) == 0 and predict(path, images) == 0
     printed = capfd.readouterr()
     assert "\x1b" not in printed.out + printed.err and "\\x1b[3" in printed.out.splitlines()[0]
+    assert predict(path, images / "a\x1b[31m.png", images) == 2 and "\x1b" not in capfd.readouterr().err
 
 
 def test_an_image_that_cannot_be_read_is_told_and_the_rest_is_predicted(bundle, images, tmp_path, capfd):
@@ -71,7 +108,7 @@ def test_an_image_that_cannot_be_read_is_told_and_the_rest_is_predicted(bundle, 
     assert lines[0].startswith(f"Not read: {images / 'b.jpg'}: image file is truncated")
     assert lines[1] == "Error: 1 of the images could not be read: see above."
     assert len(lines) == 2 and len(pd.read_csv(out)) == 3
-    assert predict(path, images) == 2 and len(capfd.readouterr().out.splitlines()) == 2
+    assert predict(path, images) == 2 and len(capfd.readouterr().out.splitlines()) == 3
 
 
 def no_json(path):

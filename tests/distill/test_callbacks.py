@@ -37,7 +37,7 @@ def test_the_best_epoch_on_val_is_kept(scores, best, last):
 def history(rows, progress):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.5), "mse")
-    callback = History(progress.append, "student", rows)
+    callback = History(lambda epoch, row: progress.append((epoch, row)), "student", rows)
     callback.set_model(model)
     return callback
 
@@ -46,7 +46,7 @@ def test_an_epoch_leaves_a_row_and_moves_the_bar():
     rows, progress = [], []
     history(rows, progress).on_epoch_end(4, {"loss": np.float32(2), "val_accuracy": 0.25})
     row = {"epoch": 5, "phase": "student", "loss": 2.0, "val_accuracy": 0.25, "learning_rate": 0.5}
-    assert rows == [row] and progress == [5]
+    assert rows == [row] and progress == [(5, row)]
 
 
 def test_a_loss_that_is_not_a_number_stops_with_advice():

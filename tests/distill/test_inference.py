@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from kdtf.distill.inference import infer_views, inference_of, inferences_of
 from kdtf.progress import Progress
@@ -30,6 +31,38 @@ def test_the_outputs_for_views_are_stored_view_by_view(tmp_path):
     assert double.dtype == total.dtype == np.float32
     assert np.array_equal(double, views.astype("float32") * 2)
     assert np.array_equal(total, views.sum(-1, keepdims=True))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("harm", ["", "stream", "note"])
+def test_a_pass_goes_on_after_its_last_whole_view(harm, tmp_path):
+    """Bit for bit, and no whole view is looked at again; what was damaged meanwhile is made again."""
+    views = RNG.integers(0, 256, (4, 5, 2), dtype=np.uint8)
+    paths, seen = [tmp_path / "double.npy", tmp_path / "sum.npy"], []
+
+    def inferences(x):
+        seen.append(len(seen))
+        if len(seen) == 3:
+            raise Killed
+        return [x.astype("float32") * 2, x.sum(1, keepdims=True)]
+
+    with pytest.raises(Killed):
+        infer_views(inferences, views, paths, Progress(), "", tmp_path / "checkpoint")
+    names = ["checkpoint-double.npy", "checkpoint-sum.npy", "checkpoint.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    if harm:
+        path = tmp_path / {"stream": "checkpoint-sum.npy", "note": "checkpoint.json"}[harm]
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    infer_views(inferences, views, paths, Progress(), "", tmp_path / "checkpoint")
+    assert len(seen) == (3 + 4 if harm else 3 + 2)
+    undisturbed = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    infer_views(inferences, views, undisturbed, Progress(), "")
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in undisturbed]
 
 
 def test_every_output_of_a_network_is_a_list_of_its_own():

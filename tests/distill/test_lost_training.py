@@ -44,7 +44,7 @@ def test_a_loss_on_val_is_lost_where_one_on_train_is(loss, lost):
     model.compile(keras.optimizers.SGD(0.5), "mse")
     for name in ("loss", "val_loss"):
         rows = []
-        history = History(lambda epoch: None, "student", rows)
+        history = History(lambda epoch, row: None, "student", rows)
         history.set_model(model)
         logs = {"loss": 1.0, "val_loss": 1.0, name: loss}
         if lost:

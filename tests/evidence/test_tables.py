@@ -228,6 +228,7 @@ def test_the_tables_and_their_files():
         "comparisons": "comparisons.csv",
         "seeds": "seeds.csv",
         "gains": "gains.csv",
+        "top_classes": "top_class.csv",
         "classes": "per_class.csv",
         "calibration": "calibration.csv",
     }

@@ -20,6 +20,7 @@ from kdtf.predictor import (
     BundleError,
     Predictor,
     patterns_of,
+    printed,
     read_bundle,
     read_image,
     saved,
@@ -228,7 +229,9 @@ def test_folders_are_walked_in_order_and_what_is_no_image_is_left_out(tmp_path, 
     assert np.array_equal(rows[2].probs, rows[-1].probs)
     assert len(list(Predictor(path).rows(root / "b.png"))) == 1  # one source as it is
     with pytest.raises(BundleError, match=r"nothing\.png must be an image, .*Nothing is there\."):
-        next(Predictor(path).rows([root, root / "nothing.png"]))
+        next(Predictor(path).rows([root / "nothing.png", root / "nor.png"]))
+    *others, missing, last = Predictor(path).rows([root, root / "nothing.png", root / "b.png"])
+    assert len(others) == 6 and missing.error == "No such file or directory" and not last.error
 
 
 def test_an_image_that_cannot_be_read_leaves_the_others_alone(tmp_path, bundle):
@@ -248,6 +251,20 @@ def test_without_pydicom_a_dicom_file_says_so(tmp_path, bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     (row,) = Predictor(bundle()).rows([tmp_path / "a.dcm"])
     assert row.error == "DICOM is read by pydicom, which is missing: pip install pydicom"
+
+
+def test_lines_for_a_screen_are_not_wider_than_it(tmp_path, bundle):
+    root = tmp_path / ("a" * 60) / ("b" * 30)
+    root.mkdir(parents=True)
+    save(root / "image.png", noise(20, 20))
+    predictor = Predictor(bundle(training_images={"colour": [0, 0, 0], "brightness": [0, 0, 0]}))
+    for width in (50, 80):
+        [(_, text)] = printed(predictor.rows([root]), predictor.classes, width)
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= width and len(lines) > 2
+        assert lines[1].endswith("image.png") and "  \u2026" in lines[1]
+    [(row, text)] = printed(predictor.rows([root]), predictor.classes)
+    assert text.splitlines()[1].endswith(f"  {row.file}") and len(text.splitlines()) == 3
 
 
 # What is said of an image

@@ -11,6 +11,7 @@ from PIL import Image
 from small_run import CLASSES
 
 from kdtf import predictor as module
+from kdtf.cli.entry import main
 from kdtf.predictor import Predictor
 
 ALONE = """
@@ -36,6 +37,14 @@ for i, row in enumerate(predictor.rows(sys.argv[1:])):
         print(row.label, *(f"{p:.6f}" for p in row.probs))
 """
 
+# as `python predictor.py ...`, without what it has to do without
+PROGRAM = f"""
+{ALONE.partition("from predictor")[0]}
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 def run_alone(folder, *argv):
     shutil.copy(module.__file__, folder / "predictor.py")
@@ -56,6 +65,27 @@ def test_it_works_without_tensorflow_and_without_kdtf(tmp_path, bundle, recipe):
     expected = [" ".join([row.label, *(f"{p:.6f}" for p in row.probs)]) for row in rows]
     assert run_alone(tmp_path, "a.png", "b.npy") == expected
     assert expected[0].split()[0] in CLASSES
+
+
+def test_as_a_program_it_prints_what_the_command_prints(tmp_path, bundle, capfd):
+    path = bundle("int8", training_images={"colour": [0, 0, 0]}, thresholds={"a": 1.0})
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    argv = [str(tmp_path / name) for name in ("a.png", "c.png", "nothing.png", "b.png")]
+    assert main(["predict", str(path), *argv]) == 2
+    printed = capfd.readouterr()
+    shutil.copy(module.__file__, tmp_path / "predictor.py")
+    program = [sys.executable, "-c", PROGRAM, "predictor.py"]
+    done = subprocess.run([*program, str(path), *argv], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == printed.out and "Warning: unlike" in done.stdout
+    assert [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")] == [
+        line for line in printed.err.splitlines() if not line.startswith("Error: ")
+    ]
+    for argv, said in (([], "usage: python predictor.py"), ([str(path), "no.png"], "Error: no.png must be")):
+        done = subprocess.run([*program, *argv], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stdout == "" and said in done.stderr.splitlines()[-1]
 
 
 def test_ten_thousand_images_in_constant_memory(tmp_path, bundle):

@@ -425,3 +425,37 @@ def test_stages_can_be_listed_while_they_come_and_go(tmp_path):
         over.set()
         thread.join()
     assert "stands" in listed
+
+
+def test_a_stage_is_on_the_disk_before_its_checkpoint_goes(tmp_path, monkeypatch):
+    """A power cut costs nothing, or what the checkpoint spares: never both."""
+    flushed, fsync = [], os.fsync
+
+    def note(descriptor):
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def fill_on(folder):
+        (folder / "checkpoint.npz").write_bytes(b"state")
+        fill(folder)
+
+    monkeypatch.setattr(os, "fsync", note)
+    unlink = Path.unlink
+
+    def noted_unlink(path, missing_ok=False):
+        flushed.append(f"-{path.name}")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", noted_unlink)
+    stage = Store(tmp_path).stage(TASK, fill_on)
+    part = next(name for name in flushed if name.startswith(f".{TASK.folder}."))
+    order = [flushed.index(name) for name in ("a.bin", "stage.json", part, "work", "-checkpoint.npz")]
+    assert order == sorted(order) and names(stage.path) == ["a.bin", "stage.json"]
+
+
+def test_what_a_kill_left_in_a_finished_stage_goes_when_it_is_found(tmp_path):
+    store = Store(tmp_path)
+    stage = store.stage(TASK, fill)
+    for name in ("checkpoint.npz", "running"):
+        (stage.path / name).touch()
+    assert Store(tmp_path).find(TASK) and names(stage.path) == ["a.bin", "stage.json"]

@@ -379,6 +379,9 @@ def test_a_reader_of_the_table_that_goes_away_does_not_stop_the_import(source, o
         def flush(self):
             pass
 
+        def isatty(self):
+            return False
+
     from kdtf.cli.terminal import Terminal, print_outline
 
     with monkeypatch.context() as patch:

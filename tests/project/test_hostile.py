@@ -1,15 +1,23 @@
 """Hostile input: exit code 2 and one line, or a right answer. By the hundred: benchmarks/hostile.py."""
 
+import importlib.util
+import itertools
 import json
+import os
 import random
 import resource
+import signal
+import sys
+import time
 from pathlib import Path
 
+import harmful_bytes
+import harmful_commands
 import harmful_files
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -27,13 +35,15 @@ QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 
 @pytest.fixture(scope="module")
 def student(files, tmp_path_factory):
-    """A small bundle of 16 px, three classes."""
+    """A small bundle of 16 px, three classes, in int8; the float32 one is beside it."""
     from kdtf.tflite.quantize import file_facts
 
-    card = runnable_card(file_facts(files["int8"], "int8"), len(CLASSES), SHAPE)
-    path = tmp_path_factory.mktemp("bundle") / "s_Student_int8.tflite"
-    path.write_bytes(files["int8"])
-    path.with_suffix(".json").write_text(json.dumps({**card, "recipe": "int8"}))
+    folder = tmp_path_factory.mktemp("bundle")
+    for recipe in ("float32", "int8"):
+        card = runnable_card(file_facts(files[recipe], recipe), len(CLASSES), SHAPE)
+        path = folder / f"s_Student_{recipe}.tflite"
+        path.write_bytes(files[recipe])
+        path.with_suffix(".json").write_text(json.dumps({**card, "recipe": recipe}))
     return path
 
 
@@ -44,19 +54,113 @@ def results(finished):
 
 @pytest.mark.parametrize("kind", harmful_files.KINDS)
 def test_harmed_files_end_in_one_line_or_a_right_answer(kind, student, results, tmp_path):
-    for i in range(6):
+    if not importlib.util.find_spec(module := harmful_files.NEEDS.get(kind, "kdtf")):
+        pytest.skip(f"{module} is not installed")
+    for i in range(2 if kind in ("npu", "export") else 6):  # these start a program for each
         rng = random.Random(f"test {kind} {i}")
         what, outcome = harmful_files.attempt(kind, tmp_path / f"{i}" / "w", student, rng)
         assert not (wrong := outcome.broken()), f"{what}: {wrong}"
 
 
-GOOD = harmful_files.header((24, 8, 8, 3)) + bytes(24 * 8 * 8 * 3)
+# Command lines that nobody would type
+
+
+@pytest.fixture(scope="module")
+def laid_out(finished, student, tmp_path_factory):
+    """What the lines name; the student is a smaller one than those of the run."""
+    folder = tmp_path_factory.mktemp("lines") / "original"
+    harmful_commands.lay_out(folder, finished)
+    for suffix in (".tflite", ".json"):
+        (folder / f"s_int8{suffix}").write_bytes(student.with_suffix(suffix).read_bytes())
+    return folder
+
+
+def given_in(laid_out, folder, argv, seconds=10.0, **how):
+    folder.mkdir()
+    with harmful_commands.laid_out(laid_out, folder / "w") as place:
+        return harmful_commands.give(argv, place, seconds, trains=False, **how)
+
+
+def test_every_command_is_drawn_and_no_line_leads_out():
+    known = {name: harmful_commands.flags(own) for name, own in harmful_commands.parsers().items()}
+    assert set(known) == set(harmful_commands.WORKING)
+    assert {flag.name for flag in known[""]} >= {"--teachers", "--no-flip", "--config"}
+    drawn = []
+
+    @seed(0)
+    @settings(max_examples=300, database=None, deadline=None)
+    @given(argv=harmful_commands.lines(known))
+    def draw(argv):
+        drawn.append(argv)
+        assert all(map(harmful_commands.is_kept_in, argv)), argv
+        for flag in harmful_commands.CAPPED:
+            values = [argv[i + 1] for i, token in enumerate(argv[:-1]) if token == flag]
+            values += [token.partition("=")[2] for token in argv if token.startswith(f"{flag}=")]
+            assert not any(len(value) > 2 and value.isdigit() for value in values), argv
+
+    draw()
+    assert {argv[0] for argv in drawn if argv} >= set(known) - {""}
+    names = {flag.name for own in known.values() for flag in own}
+    assert len({token.partition("=")[0] for argv in drawn for token in argv} & names) > len(names) / 3
+
+
+def test_any_command_line_ends_in_a_code_of_ours(laid_out, tmp_path):
+    known = {name: harmful_commands.flags(own) for name, own in harmful_commands.parsers().items()}
+    for name in ("npu", "export", "serve"):  # start processes that take seconds
+        del known[name]
+    count = itertools.count()
+
+    @seed(16)
+    @settings(
+        max_examples=60,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=HealthCheck,
+    )
+    @given(argv=harmful_commands.lines(known))
+    def give(argv):
+        line = given_in(laid_out, tmp_path / f"{next(count)}", argv)
+        assert not (wrong := line.broken()), f"{argv}: {wrong}"
+
+    give()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (lambda argv: 1 / 0, "exit code 99: Traceback"),
+        (lambda argv: time.sleep(600), ""),  # idle, and ends when it is told to
+        (lambda argv: (signal.signal(signal.SIGTERM, signal.SIG_IGN), time.sleep(600)), "exit code -9"),
+        (lambda argv: bytearray(b"1") * (3 << 30), "exit code -9"),
+        (lambda argv: os.abort(), "exit code -6"),
+        (lambda argv: sys.exit(143), "exit code 143, and nobody stopped it"),
+        (lambda argv: Path("..", "stray").touch(), "left ['stray']"),
+        (lambda argv: sys.exit(2), "not one line: "),
+    ],
+    ids=["traceback", "idle", "hang", "memory", "abort", "unasked", "stray", "silent"],
+)
+def test_a_fault_of_a_command_is_seen(fault, reason, laid_out, tmp_path, monkeypatch):
+    from kdtf.cli import commands
+
+    monkeypatch.setattr(harmful_commands, "IDLE", 0.5)
+    monkeypatch.setattr(harmful_commands, "LATE", 1.0)
+    monkeypatch.setattr(harmful_commands, "RUNS", ())
+    monkeypatch.setitem(commands.COMMANDS, "bench", fault)
+    (tmp_path / "t").mkdir()
+    with harmful_commands.laid_out(laid_out, tmp_path / "t" / "w") as place:
+        line = harmful_commands.give(["bench"], place, 10.0)
+    broken = line.broken()
+    assert broken.startswith(reason) if reason else broken == "" and line.code == 143
+
+
+GOOD = harmful_bytes.header((24, 8, 8, 3)) + bytes(24 * 8 * 8 * 3)
 BY_HAND = {
-    "a pickle": harmful_files.pickled(),
-    "10^12 images": harmful_files.header((10**12, 8, 8, 3)) + b"xx",
-    "more bytes than there are numbers for": harmful_files.header((2**62, 2**62, 4)) + b"xx",
+    "a pickle": harmful_bytes.pickled(),
+    "10^12 images": harmful_bytes.header((10**12, 8, 8, 3)) + b"xx",
+    "more bytes than there are numbers for": harmful_bytes.header((2**62, 2**62, 4)) + b"xx",
     "a negative side": GOOD.replace(b"(24, 8, 8, 3)", b"(-4, 8, 8, 3)"),
-    "strings": harmful_files.header((24, 8, 8, 3), "<U9") + bytes(24 * 8 * 8 * 3 * 36),
+    "strings": harmful_bytes.header((24, 8, 8, 3), "<U9") + bytes(24 * 8 * 8 * 3 * 36),
     "a header that calls": GOOD.replace(b"(24, 8, 8, 3)", b"__import__(1)"),
     "a header without end": GOOD[:11] + b"(" * 65000,
 }
@@ -80,11 +184,11 @@ def test_arrays_made_to_hurt(name, student, tmp_path):
 
 NAMES = [f"{split}_{what}.npy" for split in ("train", "val", "test") for what in ("images", "labels")]
 ARCHIVES = {
-    "zeros that unpack to 1 GiB": lambda: harmful_files.bomb(dict.fromkeys(NAMES, 9) | {NAMES[0]: 1 << 30}),
-    "paths that lead outside": lambda: harmful_files.bomb({f"../../{name}": 9 for name in NAMES}),
-    "absolute paths": lambda: harmful_files.bomb({f"/tmp/kdtf-{name}": 9 for name in NAMES}),
-    "no array": lambda: harmful_files.bomb({"readme.txt": 9}),
-    "a name of two lines": lambda: harmful_files.bomb({"X\nError: none.npy": 9}),  # the fuzzer's
+    "zeros that unpack to 1 GiB": lambda: harmful_bytes.bomb(dict.fromkeys(NAMES, 9) | {NAMES[0]: 1 << 30}),
+    "paths that lead outside": lambda: harmful_bytes.bomb({f"../../{name}": 9 for name in NAMES}),
+    "absolute paths": lambda: harmful_bytes.bomb({f"/tmp/kdtf-{name}": 9 for name in NAMES}),
+    "no array": lambda: harmful_bytes.bomb({"readme.txt": 9}),
+    "a name of two lines": lambda: harmful_bytes.bomb({"X\nError: none.npy": 9}),  # the fuzzer's
 }
 
 
@@ -167,7 +271,7 @@ def test_harmed_weights_are_refused_in_one_line(suffix, tmp_path):
     assert build_base("cnn5", (32, 32, 1), WeightSource(str(good))).pretrained
     for i in range(8):
         bad = tmp_path / f"{i}{suffix}"
-        bad.write_bytes(harmful_files.harm(good.read_bytes(), random.Random(i))[1])
+        bad.write_bytes(harmful_bytes.harm(good.read_bytes(), random.Random(i))[1])
         try:
             build_base("cnn5", (32, 32, 1), WeightSource(str(bad)))
         except UserError as error:

@@ -15,7 +15,7 @@ FLOORS = (  # from the ground up: a package imports only from floors below its o
     {"distill", "prepare"},
     {"tflite"},
     {"report"},
-    {"texts", "web", "runs"},
+    {"texts", "web", "runs", "serve", "dicom"},
     {"cli", "api"},
 )
 FLOOR = {package: i for i, packages in enumerate(FLOORS) for package in packages}
@@ -85,7 +85,7 @@ def light() -> list[str]:
     """The modules that must not start TensorFlow: all but those that hold or run Keras models."""
     heavy = {
         "models": ("fused_norm", "gradcam"),
-        "tflite": ("budget", "compress", "qat", "quantize", "tuning"),
+        "tflite": ("budget", "compress", "qat", "quantize", "tuning", "tuning_state"),
         "runs": ("teacher", "student", "files"),
     }
     names = {f"kdtf.{package}.{module}" for package, modules in heavy.items() for module in modules}

@@ -13,7 +13,10 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 # needed by a package that does not ask for it: tensorflow-model-optimization, for distutils
 BY_OTHERS = {"setuptools"}
-OPTIONAL = {"tflite-micro"}  # in requirements-dev.txt: bench says so where it is missing
+OPTIONAL = {  # of extras, and tflite-micro: who needs one is told where it is missing
+    *("tflite-micro", "ethos-u-vela", "tf2onnx", "onnx", "onnxruntime"),
+    *("fastapi", "starlette", "uvicorn", "highdicom", "mlflow", "mlflow-skinny", "zarr"),
+}
 
 
 def pins(name: str) -> list[Requirement]:
@@ -41,7 +44,7 @@ def test_the_extra_dev_is_requirements_dev_and_all_other_extras():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     own, *others = map(Requirement, extras["dev"])
-    assert (own.name, own.extras) == ("kdtf", extras.keys() - {"dev"})
+    assert (own.name, own.extras) == ("kdtf", extras.keys() - {"dev", "mlflow"})  # see test_packaging
     assert others == pins("requirements-dev.txt")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_run import made_once
 
+from kdtf.config import EvidenceConfig
 from kdtf.data.audit import Audit
 from kdtf.data.copies import Pair
 from kdtf.data.dataset import Dataset, Split
@@ -31,6 +32,10 @@ from kdtf.report import write
 from kdtf.store import Store
 
 CLASSES = ("well", "ill", "worse")
+# rules that every file meets
+ANYTHING_GOES = EvidenceConfig(
+    ship_over_majority=-1, ship_sensitivity=0, ship_distilled_loss=0.9, ship_file_loss=1, ship_val_images=0
+)
 RNG = np.random.default_rng(0)
 ERRORS = [
     TensorError("0 CONV_2D", "conv", True, 0.99, 40.0, 0.1, 50.0),
@@ -93,7 +98,12 @@ PAIRS = [
     Pair("exact", ("val", 0), ("val", 4), 1.0, True),
 ]
 FINDING = {"check": "exact copies across splits", "split": "test", "other": "train", "name": ""}
-AUDIT = Audit([{**FINDING, "count": 1, "of": 60, "value": None}], PAIRS, {}, [])
+COUNTS = [
+    {"check": "class count", "split": name, "other": "", "name": c, "count": n // 3, "of": n, "value": 1 / 3}
+    for name, n in (("train", 30), ("val", 24), ("test", 60))
+    for c in CLASSES
+]
+AUDIT = Audit([{**FINDING, "count": 1, "of": 60, "value": None}, *COUNTS], PAIRS, {}, [])
 
 
 def frontier_file(students: list[tuple[StudentResult, tuple[FileResult, ...]]]) -> FrontierFile:
@@ -125,7 +135,7 @@ def subjects() -> Subjects:
     truth = DATA.ground_truth
     parts = parts_of(truth, np.arange(60) >= 6)
     images = DATA.test.teacher_pixels
-    study = records.Study("chest", False, truth, images, parts, 0, None, timings=True)
+    study = records.Study("chest", False, truth, images, parts, 0, None, True, ANYTHING_GOES)
     students = {
         (name, model): [student(name, model, seed) for seed in (0, 1)]
         for name, model in (("alone", "alone"), ("baseline", "baseline"), ("vgg16", "distilled"))

@@ -7,7 +7,7 @@ import pytest
 from kdtf.evidence.calibration import Reliability
 from kdtf.evidence.tables import ranking_curves, subsets
 from kdtf.records import GroundTruth, Predictions
-from kdtf.report import figures
+from kdtf.report import figures, probability_figures
 
 HISTORY = [
     {"phase": p, "accuracy": 0.5, "loss": 1.0, "cross_entropy": 1.0, "val_accuracy": 0.4, "val_loss": 1.2,
@@ -44,10 +44,10 @@ def ranking():
     probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12)
     (part,) = subsets(GroundTruth(("a", "b", "c"), labels, labels), np.ones(12, bool), 0)
     ranks = {"teacher": ranking_curves(Predictions("vgg16", "teacher", "keras", 0, probs, probs), part)}
-    return figures.Ranking("vgg16", ("a", "b", "c"), ranks)
+    return probability_figures.Ranking("vgg16", ("a", "b", "c"), ranks)
 
 
-BINS = Reliability(np.array([0.5, 0.9]), np.array([0.4, 0.8]), np.array([3, 9]))
+BINS = Reliability(*map(np.array, ([0.5, 0.9], [0.4, 0.8], [3, 9], [0.1, 0.5], [0.8, 0.9])))
 RECORDS = {
     "quantization_errors": figures.QuantizationErrors("vgg16", ERRORS),
     "curves": figures.Curves("vgg16", {"teacher": HISTORY, "alone": HISTORY}),
@@ -55,12 +55,13 @@ RECORDS = {
     "comparison": figures.Accuracies(ROWS, INTERVALS),
     "pareto": figures.Accuracies(ROWS, INTERVALS),
     "ranking": ranking(),
-    "reliability": figures.ReliabilityCurves("vgg16", {"distilled": (BINS, 0.1)}),
+    "reliability": probability_figures.ReliabilityCurves("vgg16", {"distilled": (BINS, 0.1)}),
 }
 
 
 def drawing(name, synthetic=False):
-    return getattr(figures, f"draw_{name}")(RECORDS[name], synthetic=synthetic)
+    module = probability_figures if name in ("ranking", "reliability") else figures
+    return getattr(module, f"draw_{name}")(RECORDS[name], synthetic=synthetic)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -102,8 +103,10 @@ def test_the_confusion_matrix_shows_parts_beside_counts():
 
 def test_models_keep_their_colours_everywhere():
     colours = {style.label: style.colour for style in figures.MODELS.values()}
-    lines = [line for name in ("curves", "reliability") for a in drawing(name).axes for line in a.lines]
+    lines = [line for axis in drawing("curves").axes for line in axis.lines]
     by_label = {line.get_label().split(",")[0]: line.get_color() for line in lines}
+    points = drawing("reliability").axes[0]
+    by_label[points.get_title().split("\n")[0]] = points.lines[1].get_color()
     named = by_label.keys() & colours.keys()
     assert named == {"teacher", "student alone", "student distilled"}
     assert all(by_label[label] == colours[label] for label in named)
@@ -127,3 +130,27 @@ def test_without_timings_there_is_no_axis_for_them():
     rows = [{**row, "latency_ms": None} for row in ROWS]
     figure = figures.draw_pareto(figures.Accuracies(rows, INTERVALS))
     assert [axis.get_xlabel() for axis in figure.axes] == ["size, KiB"]
+
+
+def test_a_reliability_diagram_has_points_with_intervals_over_the_images_of_each_bin():
+    """Lines that join bins of two images are read as a course."""
+    upper, lower = drawing("reliability").axes
+    (points,) = upper.containers
+    (_, _, (whiskers,)) = points
+    assert np.allclose([s[:, 1] for s in whiskers.get_segments()], [[0.1, 0.8], [0.5, 0.9]])
+    assert points[0].get_linestyle() == "None" and [bar.get_height() for bar in lower.patches] == [3, 9]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_no_legend_stands_on_the_data(name):
+    assert not any(axis.get_legend() for axis in drawing(name).axes)
+
+
+def test_the_chosen_file_is_ringed_and_copies_have_a_score_of_their_own():
+    figure = figures.draw_pareto(figures.Accuracies(ROWS, INTERVALS, ("vgg16", "distilled", "int8")))
+    rings = [c for c in figure.axes[0].collections if len(c.get_offsets()) and not len(c.get_facecolor())]
+    assert [ring.get_offsets().tolist() for ring in rings] == [[[620, 0.79]]]
+    rows = [{**row, "clean_accuracy": 0.5, "test_images": 9, "clean_images": 8} for row in ROWS]
+    assert "without copies" in texts(figures.draw_comparison(figures.Accuracies(rows, INTERVALS)))
+    assert "without copies" not in texts(drawing("comparison"))
+    assert "seed 3" in texts(figures.draw_comparison(figures.Accuracies(ROWS, INTERVALS, seed=3)))

@@ -119,10 +119,13 @@ def test_the_pictures_of_a_section_come_in_the_order_of_the_gallery_then_by_name
 
     assert names("models") == ["comparison", "pareto"]
     students = ["alone_student", "baseline_student", "vgg16_student"]
-    assert names("confusion") == [f"{model}_confusion_matrix" for model in (*students, "vgg16_teacher")]
+    assert names("classes") == ["chosen_confusion_matrix"]
+    matrices = [f"{model}_confusion_matrix" for model in (*students, "vgg16_teacher")]
+    assert names("classes", folded=True) == matrices
     assert names("curves") == ["vgg16_curves"]
     assert names("curves", folded=True) == [f"{model}_curves" for model in ("vgg16_teacher", *students)]
-    assert names("examples", folded=True) == ["vgg16_teacher_examples"]
+    assert names("examples") == ["chosen_examples"]
+    assert names("examples", folded=True) == [f"{model}_examples" for model in (*students, "vgg16_teacher")]
 
 
 def test_what_a_subject_has_no_more_is_removed(subjects, tmp_path, blank):
@@ -182,6 +185,30 @@ def test_a_contact_sheet_says_how_copies_are_related(subjects):
         "across splits, correlation 1.0000",
     ]
     assert sheet.pairs[1].captions == ("train 3\nwell", "test 3\nwell")
+
+
+def test_under_a_copy_stand_its_row_of_the_users_train_and_its_file(subjects, tmp_path):
+    data = subjects.audit.data
+    (tmp_path / "files_train.csv").write_text("row,file\n" + "".join(f"{i},scan{i}.png\n" for i in range(54)))
+    rows = np.arange(54)
+    lent = {"train": rows[:30] + 24, "val": rows[:24]}  # val was split off the first 24
+    splits = {name: replace(getattr(data, name), rows=own) for name, own in lent.items()}
+    moved = replace(subjects.audit, data=replace(data, source=str(tmp_path), **splits))
+    sheet = gallery._copies("exact", moved)
+    assert sheet.pairs[1].captions == ("train 3 (row 27 of train)\nwell\nscan27.png", "test 3\nwell")
+    assert sheet.pairs[0].captions[1] == "val 4 (row 4 of train)\nill\nscan4.png"
+
+
+def test_pictures_of_the_chosen_file_are_of_its_own_answers_on_clean_images(subjects):
+    run = subjects.run
+    file, clean = run.chosen_file.predictions, np.arange(60) >= 6
+    assert file.name == {name: run.chosen[name] for name in ("teacher", "model", "recipe", "seed")}
+    record = gallery._chosen_confusion(run)
+    right = (file.test_probs.argmax(1) == run.study.truth.test)[clean].sum()
+    assert record.counts.sum() == 54 and np.trace(record.counts) == right
+    name = f"{file.teacher}_Student_{file.recipe}.tflite"
+    assert record.title == f"chosen on val: {name}, 54 test images without a copy in train or val"
+    assert all(verdict.image is not None for verdict in gallery._chosen_examples(run).verdicts)
 
 
 def test_the_comparison_is_of_the_first_seed(subjects):

@@ -64,3 +64,16 @@ def test_every_pair_of_copies_is_shown_side_by_side(count):
 def test_a_long_name_is_cut():
     verdict = VERDICTS[0]._replace(predicted="a" * 40)
     assert "a" * 23 + "…, 0.88" in texts(images.draw_examples(images.Examples("", [verdict])))
+
+
+def test_a_long_file_name_keeps_its_end_under_a_copy():
+    long = COPIES._replace(captions=("train 1\nill\nchest/" + "x" * 40 + "/000123 (3).png", "test 2"))
+    (caption, _) = [
+        axis.get_xlabel() for axis in images.draw_contact_sheet(images.ContactSheet("", [long])).axes
+    ]
+    name = caption.splitlines()[2]
+    assert name.startswith("chest/") and name.endswith("/000123 (3).png") and len(name) == images.LINE
+
+
+def test_grad_cam_has_a_colour_bar():
+    assert "evidence for the class named: 0 none" in " ".join(a.get_ylabel() for a in drawing("gradcam").axes)

@@ -13,7 +13,7 @@ import pytest
 from kdtf.config import Config
 from kdtf.errors import UserError
 from kdtf.evidence.tables import TABLES, EvidenceTable
-from kdtf.report import frames
+from kdtf.report import answer, frames
 from kdtf.report import page as pages
 from kdtf.report.page import render
 from kdtf.runs.kinds import PACKAGES
@@ -62,10 +62,12 @@ def test_the_student_to_ship_is_the_one_the_manifest_names(page, copied, results
     assert "Ship alone_Student_int8-qat.tflite: the student trained alone, recipe int8-qat." in other
     summary = pd.read_csv(results / "summary.csv")
     (row,) = summary[(summary.teacher == "alone") & (summary.recipe == "int8-qat")].itertuples()
-    assert f"<b>{row.accuracy:.3f}</b><span>accuracy on test</span>" in other
-    assert f"{100 * row.accuracy:.1f} % of 60 test images right (95 % interval " in other
-    assert "</b><span>macro AUC</span>" in other
-    assert "of the 54 without a copy in train or val" in other
+    assert f"<b>{row.accuracy:.3f}</b><span>accuracy on test, 6 copies included</span>" in other
+    clean = f"<b>{row.clean_accuracy:.3f}</b><span>accuracy without copies</span>"
+    assert other.index(clean) < other.index("<span>accuracy on test")  # the honest one first
+    assert f"With the copies it is {100 * row.accuracy:.1f} % of 60 test images (95 % interval " in other
+    assert "</b><span>macro AUC without copies</span>" in other
+    assert "right of the 54 test images without a copy in train or val" in other
 
 
 def test_a_folder_of_before_the_manifest_named_it_is_read_too(copied, monkeypatch):
@@ -75,9 +77,9 @@ def test_a_folder_of_before_the_manifest_named_it_is_read_too(copied, monkeypatc
         choices.append(rows)
         return rows[3]
 
-    monkeypatch.setattr(pages, "file_to_ship", choose)
+    monkeypatch.setattr(answer, "file_to_ship", choose)
     assert "Ship alone_Student_int8-qat.tflite" in render(copied(ship=None))
-    assert len(choices) == 1 and choices[0][3]["recipe"] == "int8-qat"
+    assert choices and choices[0][3]["recipe"] == "int8-qat"
 
 
 def test_both_forms_of_the_accuracy_are_one_rounding(copied):
@@ -86,23 +88,95 @@ def test_both_forms_of_the_accuracy_are_one_rounding(copied):
     summary = pd.read_csv(folder / "summary.csv")
     summary.assign(accuracy=0.7775).to_csv(folder / "summary.csv", index=False)
     page = render(folder)
-    assert "<b>0.777</b><span>accuracy on test</span>" in page and "77.7 % of 60 test images right" in page
+    assert "<b>0.777</b><span>accuracy on test" in page and "77.7 % of 60 test images" in page
 
 
 def test_what_distilling_gained_over_seeds_is_the_verdict_of_evidence(copied):
     """The page judges nothing; for a table of 0.1.0, which has no verdict, evidence is asked."""
     folder = copied()
     seeds, gains = (pd.read_csv(folder / name) for name in ("seeds.csv", "gains.csv"))
-    (sentence,) = pages.gains_over_seeds({"seeds": seeds}, "vgg16")
+    (sentence,) = answer.gains_over_seeds({"seeds": seeds}, "vgg16")
     assert sentence in seeds.verdict.tolist() and sentence in render(folder)
     of_earlier = {"As it is.": seeds.assign(verdict="As it is."), sentence: seeds.drop(columns="verdict")}
-    assert all(pages.gains_over_seeds({"seeds": own}, "") == [text] for text, own in of_earlier.items())
+    assert all(answer.gains_over_seeds({"seeds": own}, "") == [text] for text, own in of_earlier.items())
     without = [name for name in seeds if name.startswith("gain") or name == "verdict"]
-    assert pages.gains_over_seeds({"seeds": seeds.drop(columns=without)}, "vgg16") == []
+    assert answer.gains_over_seeds({"seeds": seeds.drop(columns=without)}, "vgg16") == []
     tables = {"seeds": seeds, "gains": gains.assign(verdict="As it is.")}
-    assert pages.gains_over_seeds(tables, "vgg16") == ["As it is."]
-    assert pages.gains_over_seeds(tables, "alone") == []
-    assert pages.gains_over_seeds({**tables, "gains": gains.assign(seeds=1)}, "vgg16") == []
+    assert answer.gains_over_seeds(tables, "vgg16") == ["As it is."]
+    assert answer.gains_over_seeds(tables, "alone") == []
+    assert answer.gains_over_seeds({**tables, "gains": gains.assign(seeds=1)}, "vgg16") == []
+
+
+def judged(folder: Path, **broken: str) -> str:
+    """The page of a results folder whose verdict has these rules broken."""
+    verdict = pd.read_csv(folder / "verdict.csv")
+    for rule, found in broken.items():
+        at = verdict.rule.str.startswith(rule)
+        verdict.loc[at, "met"], verdict.loc[at, "found"] = False, found
+    verdict.to_csv(folder / "verdict.csv", index=False)
+    return render(folder)
+
+
+def test_it_says_no_where_a_rule_is_broken(copied, page):
+    no = judged(copied(), Every="lowest for ill: 10.0 % of its 20 images")
+    card = re.search(r'<section class="card answer no".*?</section>', no, re.DOTALL).group()
+    assert "<strong>None of these is good enough to ship.</strong>" in card and "Ship " not in card
+    assert "Val chose vgg16_Student_int8.tflite" in card and "It breaks 1 of 5 rules." in card
+    assert card.count("✗ not met") == 1 and "lowest for ill: 10.0 % of its 20 images" in card
+    assert "None of these" not in page and "✗ not met" not in page and page.count("✓ met") >= 4
+
+
+def test_a_folder_of_before_the_verdict_has_no_rules(copied):
+    folder = copied()
+    names = json.loads((folder / "manifest.json").read_text())["outputs"]
+    early = {name: digest for name, digest in names.items() if name not in ("verdict.csv", "top_class.csv")}
+    page = render(copied(outputs=early))
+    assert "Ship vgg16_Student_int8.tflite" in page and "✓ met" not in page
+
+
+def test_the_card_has_the_largest_class_and_chance(page, results):
+    share = pd.read_csv(results / "verdict.csv").limit.iloc[0]
+    assert f"<b>{share:.3f}</b><span>largest class, always named</span>" in page
+    assert "<b>0.333</b><span>chance, 3 classes</span>" in page
+
+
+def test_classes_are_told_by_the_class_named_first_with_those_of_every_split(page, results):
+    section = re.search(r'<h2 id="classes">.*?<h2 ', page, re.DOTALL).group()
+    clean, whole = section.split("<h3>")[1:3]
+    assert clean.startswith("The chosen file on the test images without a copy in train or val</h3>")
+    rows = pd.read_csv(results / "top_class.csv")
+    own = rows[(rows.teacher == "vgg16") & (rows.recipe == "int8") & (rows.seed == 0)]
+    for part, images in ((clean, "clean"), (whole, "all")):
+        for row in own[own.images == images].itertuples():
+            cells = re.search(rf">{row[6]}</td>.*?</tr>", part).group()
+            assert f"{row.sensitivity:.2f} ({row.sensitivity_low:.2f} to {row.sensitivity_high:.2f})" in cells
+            assert ">10 (33%)<" in cells and ">8 (33%)<" in cells  # in train and val
+            assert f">{row.class_images} ({row.class_images / row.of:.0%})<" in cells
+    assert page.index('id="classes"') < page.index('id="thresholds"')
+
+
+def test_the_chosen_file_is_marked_in_every_table_that_has_it(page):
+    for section in ("calibration", "models", "comparisons", "files"):
+        table = re.search(rf'<h2 id="{section}">.*?</table>', page, re.DOTALL).group()
+        (row,) = re.findall(r'<tr class="chosen">.*?</tr>', table, re.DOTALL)
+        assert "◆ chosen" in row and "vgg16" in row and ">int8</abbr>" in row
+
+
+def test_warnings_are_ranked_and_details_stand_below_the_tables(copied):
+    page = render(copied(warnings=["a", "b"], remarks={"first": ["47 copies."], "later": ["int8 loses."]}))
+    assert page.index("47 copies.") < page.index('<nav aria-label="Contents">') < page.index("int8 loses.")
+    assert page.index('<h2 id="later">') < page.index("int8 loses.") < page.index('<h2 id="words">')
+
+
+def test_words_are_explained_where_they_stand_and_in_a_list(page):
+    assert '<abbr title="how the numbers of a network are stored in its file">recipe</abbr>' in page
+    assert "<dt>ECE</dt>" in page and "resample the test images" in page
+
+
+def test_every_section_is_in_the_contents(page):
+    contents = re.search(r'<nav aria-label="Contents">.*?</nav>', page, re.DOTALL).group()
+    links, ids = re.findall(r'href="#(\w+)"', contents), re.findall(r'<h2 id="(\w+)"', page)
+    assert links == [name for name in ids if name != "first"]
 
 
 def earlier_run(folder: Path) -> Path:
@@ -147,12 +221,12 @@ def test_nothing_is_fetched_and_every_picture_has_words(page, results):
 
 def test_every_model_is_a_row(page, results):
     section = re.search(r'<h2 id="models">.*?</table>', page, re.DOTALL).group()
-    heads = re.findall(r'<button type="button">([^<]*)<', section)
+    heads = re.findall(r'<button type="button">(?:<abbr[^>]*>)?([^<]*)<', section)
     assert heads == [
         *("teacher", "model", "recipe", "accuracy", "without copies", "loss", "macro F1", "AUC", "KiB"),
         *("ms/image", "training, s"),
     ]
-    assert section.count("<tr>") == 1 + len(pd.read_csv(results / "summary.csv"))
+    assert section.count("<tr") == 1 + len(pd.read_csv(results / "summary.csv"))
 
 
 def test_the_first_rows_of_a_table_are_of_the_first_seed_and_all_are_behind_a_line(page, results):
@@ -160,7 +234,7 @@ def test_the_first_rows_of_a_table_are_of_the_first_seed_and_all_are_behind_a_li
     first, all_rows = section.split("<details>")
     comparisons = pd.read_csv(results / "comparisons.csv")
     wanted = comparisons[(comparisons.seed == 0) & (comparisons.images == "all")]
-    assert first.count("<tr>") == 1 + len(wanted) < all_rows.count("<tr>") == 1 + len(comparisons)
+    assert first.count("<tr") == 1 + len(wanted) < all_rows.count("<tr") == 1 + len(comparisons)
     assert f"All {len(comparisons)} rows" in all_rows
 
 
@@ -257,3 +331,46 @@ def test_a_browser_draws_it_sorts_it_and_fetches_nothing(finished, browser):
     requests = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
     addresses = {request["params"]["request"]["url"] for request in requests}
     assert {url for url in addresses if not url.startswith(("data:", "chrome"))} == {address}
+
+
+def test_a_click_enlarges_a_picture_and_a_phone_shows_all_of_the_page(finished, browser):
+    """At 390 px nothing is wider than the screen but what scrolls by itself; cells carry their headings."""
+    size = browser.get_window_size()
+    browser.get((finished / "report.html").resolve().as_uri())
+    small = browser.find_element("css selector", ".zoom img")
+    width = small.size["width"]
+    browser.execute_script("document.querySelector('.zoom').click()")
+    large = browser.find_element("css selector", "dialog[open] img")
+    assert large.size["width"] > width and large.get_attribute("alt") == small.get_attribute("alt")
+    browser.execute_script("document.querySelector('dialog button').click()")
+    assert not browser.find_elements("css selector", "dialog[open]")
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+    )
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        label = browser.execute_script(
+            "return getComputedStyle(document.querySelector('#models ~ .scroll td'), '::before').content"
+        )
+        assert label == '"teacher"'
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.set_window_size(size["width"], size["height"])
+
+
+def test_at_1280_px_no_table_hides_a_column(finished, browser):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    try:
+        browser.get((finished / "report.html").resolve().as_uri())
+        hidden = browser.execute_script(
+            "document.querySelectorAll('details').forEach(d => d.open = true);"
+            "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth + 1)"
+            ".map(s => s.getAttribute('aria-label'))"
+        )
+        assert hidden == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

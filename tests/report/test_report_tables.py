@@ -42,8 +42,9 @@ def test_the_files_of_a_run_have_the_names_people_know(results):
     histories = {"alone_student_history.csv", "baseline_student_history.csv", "vgg16_Distiller_history.csv"}
     of_teacher = {"vgg16_teachermodel.csv", "vgg16_models.csv"}
     of_run = {"runs.csv", "summary.csv", "TinyEvalRes_Quant.csv", "audit.csv", "audit_pairs.csv"}
-    of_run |= {"agreement.csv", "frontier.csv"}
+    of_run |= {"agreement.csv", "frontier.csv", "verdict.csv"}
     evidence = {"intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv"}
+    evidence |= {"top_class.csv"}
     evidence |= {"gains.csv"}
     files = by_model | by_student | histories | of_teacher | of_run | evidence
     assert {path.name for path in results.glob("*.csv")} == files
@@ -192,7 +193,9 @@ def test_predictions_name_the_images_and_their_classes():
 def test_pairs_of_copies_name_their_classes(results):
     pairs = read(results, "audit_pairs.csv")
     assert list(pairs) == list(tables.PAIR_COLUMNS)
-    assert pairs.loc[1].tolist() == ["exact", "val", 0, "well", "val", 4, "ill", 1.0, 1]
+    assert pairs.loc[1].tolist()[:9] == ["exact", "val", 0, "well", "val", 4, "ill", 1.0, 1]
+    assert pairs.loc[1, ["source", "row", "other_source", "other_row"]].tolist() == ["val", 0, "val", 4]
+    assert pairs.file.isna().all() and pairs.other_file.isna().all()  # the folder has no files_*.csv
 
 
 @pytest.mark.parametrize("name", EVIDENCE)

@@ -35,6 +35,8 @@ HARMLESS = {
     "fresh": "forgets stages",
     "threads": "as with another machine: the last digits of sums",
     "accept_versions": "in the facts, as versions",
+    "log_dir": "where the course of trainings is written beside",
+    "tracking": "what hears of the results",
 }
 # another value for every setting; where a default hides its effect, the settings that show it
 CHANGES = {
@@ -105,6 +107,11 @@ CHANGES = {
     "budget_kmacs": 9.0,
     "budget_arena_kib": 9.0,
     "min_sensitivity": 0.8,
+    "ship_over_majority": 0.1,
+    "ship_sensitivity": 0.6,
+    "ship_distilled_loss": 0.1,
+    "ship_file_loss": 0.1,
+    "ship_val_images": 9,
     "seed": 3,
     "deterministic": True,
 }
@@ -159,6 +166,7 @@ def test_a_setting_changes_a_key_or_is_harmless(name, section):
 def test_a_harmless_setting_changes_no_key(name):
     other = {"image_size": 64, "val_fraction": 0.2, "strict": True, "results": "x", "fresh": True}
     other |= {"unlabelled": "x", "store_views": "none", "demo": True, "threads": 2, "accept_versions": True}
+    other |= {"log_dir": "x", "tracking": "mlflow"}
     assert keys(Config()) == keys(Config().with_values({name: other[name]}))
 
 

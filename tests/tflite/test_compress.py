@@ -19,10 +19,11 @@ from kdtf.errors import UserError
 from kdtf.models.students import STUDENTS, build_student
 from kdtf.progress import Progress
 from kdtf.records import Rule, Tuning
-from kdtf.tflite import compress
+from kdtf.tflite import compress, tuning_state
 from kdtf.tflite.quantize import float32_file, quantize, representative_images
 from kdtf.tflite.recipes import QAT, RECIPES, TUNING_SETTINGS
 from kdtf.tflite.tensors import gzip_bytes, operators, sparsity
+from kdtf.tflite.tuning_state import TuningState
 
 SHAPE = (16, 16, 1)
 RNG = np.random.default_rng(0)
@@ -57,11 +58,11 @@ def toy(monkeypatch):
     return prepared
 
 
-def tuned(method, model=None, examples=LABELLED, epochs=1, rate=3e-4, batch_size=12, **own):
+def tuned(method, model=None, examples=LABELLED, epochs=1, rate=3e-4, batch_size=12, checkpoint=None, **own):
     """A student fine-tuned by a method, distilled where the examples have a teacher's logits."""
     rule = RULE if examples.logits is not None else None
     tuning = Tuning(method, epochs, rate, batch_size, rule, **own)
-    settings = {"seed": 0, "title": "", "progress": Progress()}
+    settings = {"seed": 0, "title": "", "progress": Progress(), "checkpoint": checkpoint}
     return compress.fine_tune(model or student(), examples, tuning, **settings)
 
 
@@ -208,3 +209,39 @@ def test_of_a_loss_on_features_kd_is_left(toy):
     examples = LABELLED._replace(features=LOGITS, val_features=LOGITS[0])
     histories = [tuned("toy", student("baseline"), own).history for own in (LABELLED, examples)]
     assert histories[0] == histories[1]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("method, own", [("prune", {"sparsity": 0.5}), ("cluster", {"clusters": 8})])
+def test_it_goes_on_where_it_was_killed(method, own, tmp_path, monkeypatch):
+    """Twice, after the first epoch and after the second of four: as if it never had been, bit for bit."""
+    path, pixels = tmp_path / "state.npz", VIEWS[0].astype("float32")
+    undisturbed = tuned(method, epochs=4, **own)
+    monkeypatch.setattr(tuning_state, "SECONDS", -1)
+    write, epochs = TuningState.write, []
+
+    def dying(state):
+        write(state)
+        epochs.append(len(state.rows))
+        if len(epochs) < 3:
+            raise Killed
+
+    monkeypatch.setattr(TuningState, "write", dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            tuned(method, epochs=4, checkpoint=path, **own)
+    resumed = tuned(method, epochs=4, checkpoint=path, **own)
+    assert epochs == [1, 2, 3, 4]  # none was repeated
+    assert resumed.history == undisturbed.history
+    assert np.array_equal(resumed.probs(pixels), undisturbed.probs(pixels))
+
+
+def test_a_state_that_does_not_fit_is_ignored(toy, tmp_path):
+    path = tmp_path / "state.npz"
+    for content in (b"text", b""):
+        path.write_bytes(content)
+        histories = [tuned("toy", student("baseline"), checkpoint=own).history for own in (path, None)]
+        assert histories[0] == histories[1]

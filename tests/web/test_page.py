@@ -240,6 +240,29 @@ def test_limits_stand_under_each_card_as_plain_text(page, bundles, finished):
 
 
 @needs_litert
+def test_only_students_of_the_same_classes_are_compared(page, bundles, tmp_path):
+    """And the phantom's note stands beside those alone that learnt from it."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    choose(page, [tmp_path / "noise.png"])
+    [image] = page.execute_script(READ)
+    tops = [own["top"].removesuffix("\u200b") for own in image]
+    names = [own["student"] for own in image]
+    said = page.find_element("css selector", ".agree").text
+    for some in (slice(0, len(RECIPES)), slice(len(RECIPES), None)):
+        same_class = "agree" if len(set(tops[some])) == 1 else "disagree"
+        assert f"Of the same classes, {', '.join(names[some])}: they {same_class}." in said
+    assert said.count("Of the same classes") == 2 and "The students" not in said
+    assert not page.find_element("id", "synthetic").is_displayed()
+    phantom = "!!one.querySelector('.phantom')"
+    for what in ("details", "article section"):
+        marked = page.execute_script(f"return [...document.querySelectorAll('{what}')].map(one => {phantom})")
+        assert marked == [True] * len(RECIPES) + [False] * (len(bundles) - len(RECIPES))
+    lines = page.execute_script("return [...document.querySelectorAll('.headline')].map(l => l.textContent)")
+    assert all(line.startswith("Accuracy ") for line in lines[: len(RECIPES)])
+
+
+@needs_litert
 def test_a_device_that_answers_otherwise_does_not_get_to_use_a_student(bundles, browser, tmp_path):
     folder = build(bundles[:2], tmp_path / "page", MODULES)
     listed = json.loads((folder / "students.json").read_text())

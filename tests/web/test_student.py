@@ -7,7 +7,7 @@ import numpy as np
 
 from kdtf.predictor import Predictor, open_interpreter
 from kdtf.tflite.card import read_card
-from kdtf.web.student import facts, fixed_batch, student
+from kdtf.web.student import facts, fixed_batch, headline, student
 
 
 def test_a_finished_students_entry_holds_its_card_in_words(finished):
@@ -21,17 +21,43 @@ def test_a_finished_students_entry_holds_its_card_in_words(finished):
     assert words["sha256"] == card.sha256 and words["Made by"] == f"kdtf {card.kdtf}"
     accuracy, low, high = card.test["accuracy"]
     assert words["Accuracy on test"] == f"{accuracy:.3f} (95 % interval {low:.3f} to {high:.3f})"
-    assert words["Test images"] == str(card.test_images) and "Accuracy on clean test images" not in words
+    assert words["Test images"] == str(card.test_images) and "Without a copy" not in words
     assert set(entry["card"]["usual"]) == {"brightness", "contrast", "colour", "layout"}
     assert words == facts(card) and json.loads(json.dumps(entry)) == entry
 
 
-def test_the_accuracy_without_copies_is_told_where_there_are_copies(finished):
+def test_scores_without_copies_come_first_where_there_are_copies(finished):
     card = read_card(finished / "alone_Student_int8.json")
-    leaky = replace(card, clean={"accuracy": [0.5, 0.25, 0.75]}, clean_images=9)
-    expected = "0.500 (95 % interval 0.250 to 0.750), 9 images without a copy in train or val"
-    assert facts(leaky) == {**facts(card), "Accuracy on clean test images": expected}
+    scores = {"accuracy": [0.5, 0.25, 0.75], "auc": [0.6, 0.5, 0.7], "ece": [0.1, 0.0, 0.2]}
+    leaky = replace(card, clean=scores, clean_images=9)
+    words = facts(leaky)
+    assert words["Without a copy"] == "9" and "Without a copy" not in facts(card)
+    terms = [term for term in words if " test" in term]
+    assert terms == [
+        *("Accuracy on the 9 test images without a copy", "Accuracy on all 24 test images"),
+        *("AUC on the 9 test images without a copy", "AUC on all 24 test images"),
+        "ECE on the 9 test images without a copy, before the temperature",
+        "ECE on all 24 test images, before the temperature",
+    ]
+    assert [words[term] for term in terms[::2]] == [
+        f"{value:.3f} (95 % interval {low:.3f} to {high:.3f})" for value, low, high in scores.values()
+    ]
+    raw = card.test["accuracy"][0]
+    clean = "Accuracy 0.500 (95 % interval 0.250 to 0.750) on 9 test images without a copy in train or val"
+    assert headline(leaky) == f"{clean}; {raw:.3f} on all 24."
     assert facts(replace(leaky, clean_images=card.test_images)) == facts(card)
+    assert headline(card).startswith(f"Accuracy {raw:.3f} (95 % ") and headline(card).endswith(
+        "24 test images."
+    )
+
+
+def test_where_every_test_image_has_a_copy_the_accuracy_says_nothing(finished):
+    card = read_card(finished / "alone_Student_int8.json")
+    copied = replace(card, clean={}, clean_images=0)
+    assert headline(copied).endswith(
+        "on 24 test images that all have a copy in train or val: it says nothing."
+    )
+    assert headline(replace(copied, test={})) == "" and "Accuracy on all 24 test images" in facts(copied)
 
 
 def test_a_card_that_tells_little_is_told_in_few_words(colour):

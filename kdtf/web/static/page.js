@@ -5,6 +5,7 @@ import { decode, pixelsOf } from "./picture.js";
 import { judge, load, start, warnings } from "./student.js";
 
 const PREVIEW = 352; // pixels of the longer side
+const PHANTOM = "Learnt from a synthetic phantom: knows nothing about patients.";
 const id = (name) => document.getElementById(name);
 const say = (text) => (id("status").textContent = text);
 
@@ -26,7 +27,7 @@ const problem = (text, list = "problems") => id(list).append(element("li", {}, t
 
 async function begin() {
   const { students: listed } = await (await fetch("students.json")).json();
-  id("synthetic").hidden = !listed.some(({ card }) => card.synthetic);
+  id("synthetic").hidden = !listed.every(({ card }) => card.synthetic); // else each says so of itself
   id("cards").append(...listed.map(described));
   await start();
   const students = [];
@@ -51,7 +52,9 @@ function described({ name, card }) {
   ]);
   const limits = card.limits.map((sentence) => element("li", {}, sentence));
   const limited = limits.length ? [element("h3", {}, "Limits"), element("ul", { className: "limits" }, ...limits)] : [];
-  return element("details", {}, element("summary", {}, name), element("dl", {}, ...facts), ...limited);
+  const summary = element("summary", {}, name, element("span", { className: "soft headline" }, card.headline));
+  if (card.synthetic) summary.append(element("span", { className: "soft phantom" }, PHANTOM));
+  return element("details", {}, summary, ...limited, element("dl", {}, ...facts));
 }
 
 /** Classify files one after another: files that come meanwhile wait their turn. */
@@ -113,11 +116,24 @@ function inWords({ student, probs, top, threshold, uncertain }) {
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
+/** Whether students agree: only those that know the same classes can. */
 function agreement(judged) {
-  const found = new Set(judged.map(({ student, top }) => student.card.classes[top]));
+  const groups = new Map();
+  for (const one of judged) {
+    const classes = JSON.stringify([...one.student.card.classes].sort());
+    groups.set(classes, [...(groups.get(classes) ?? []), one]);
+  }
   const unsure = judged.filter((one) => one.uncertain).length;
   const doubt = unsure ? ` ${unsure} of ${judged.length} uncertain.` : "";
-  return (found.size === 1 ? "The students agree." : "The students disagree.") + doubt;
+  return [...groups.values()].map((own) => agreementOf(own, groups.size > 1)).join(" ") + doubt;
+}
+
+/** Of students that know the same classes; by their names where others know other ones. */
+function agreementOf(judged, named) {
+  const names = judged.map(({ student }) => student.name).join(", ");
+  if (judged.length === 1) return `${names} knows other classes and is compared with none.`;
+  const same = new Set(judged.map(({ student, top }) => student.card.classes[top])).size === 1;
+  return `${named ? `Of the same classes, ${names}: they` : "The students"} ${same ? "agree" : "disagree"}.`;
 }
 
 function verdict(one) {
@@ -128,6 +144,7 @@ function verdict(one) {
     "section",
     { ariaLabel: student.name },
     element("h4", {}, student.name),
+    ...(student.card.synthetic ? [element("p", { className: "phantom soft" }, PHANTOM)] : []),
     element("p", { className: uncertain ? "verdict uncertain" : "verdict" }, inWords(one)),
     element("ul", { className: "warn" }, ...doubts),
     table(one),

@@ -1,0 +1,103 @@
+"""Series and multi-frame files, slice by slice: the same answers as of single files, and what is refused."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="no pydicom: pip install '.[dicom]'")
+from dicom_files import PATIENT, enhanced_file, slice_file
+from pydicom import dcmread
+
+from kdtf.dicom.slices import slices
+from kdtf.dicom.study import BY_STUDY, groups
+from kdtf.predictor import Predictor
+
+COUNT = 3
+
+
+@pytest.fixture
+def predictor(bundle):
+    return Predictor(bundle("float32", thresholds={"a": 0.99, "b": 0.99, "c": 0.99}))
+
+
+@pytest.fixture
+def series(tmp_path):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    return [slice_file(folder, number) for number in range(1, COUNT + 1)]
+
+
+def test_a_series_has_the_answers_of_its_files(predictor, series):
+    answers = list(slices(predictor, [series[0].parent]))
+    expected = list(predictor.rows(series))
+    assert [own.row.file for own in answers] == list(map(str, series))
+    for own, row in zip(answers, expected, strict=True):
+        assert own.frame is None and own.row.label == row.label
+        assert np.allclose(own.row.probs, row.probs, atol=1e-6)  # alone, and in a batch
+        assert "PixelData" not in own.header and own.header.PatientName == PATIENT
+
+
+def test_a_frame_has_the_answer_of_the_same_slice_with_its_own_window(predictor, series, tmp_path):
+    path = enhanced_file(tmp_path, COUNT)
+    answers = list(slices(predictor, [path]))
+    alone = [next(iter(predictor.rows(file))) for file in series]
+    assert [own.frame for own in answers] == [1, 2, 3] and [own.row.index for own in answers] == [0, 1, 2]
+    assert len({row.probs.tobytes() for row in alone}) == COUNT
+    assert [own.row.probs.tobytes() for own in answers] == [row.probs.tobytes() for row in alone]
+    assert {own.row.file for own in answers} == {str(path)}
+
+
+def test_what_cannot_be_read_has_a_reason_that_quotes_no_header(predictor, series, tmp_path):
+    broken = tmp_path / "broken.dcm"
+    data = dcmread(series[0])
+    del data.PixelData
+    data.save_as(broken)
+    short = enhanced_file(tmp_path, COUNT)
+    data = dcmread(short)
+    data.PixelData = data.PixelData[: 24 * 24 * 2]
+    data.save_as(short)
+    (tmp_path / "text.png").write_text("no DICOM")
+    sources = [broken, short, tmp_path / "text.png", tmp_path / "missing.dcm"]
+    answers = list(slices(predictor, sources))
+    reasons = [own.row.error for own in answers]
+    assert all(reasons) and reasons[-2:] == [
+        "not a DICOM file: no report can refer to it",
+        "No such file or directory",
+    ]
+    assert not any("Doe" in reason for reason in reasons) and groups(predictor, answers, "max") == []
+
+
+@pytest.mark.parametrize(
+    "changes, words", [({"NumberOfFrames": -1}, "-1 frames"), ({"Rows": 60000, "Columns": 60000}, "bomb")]
+)
+def test_sizes_that_cannot_be_are_refused(changes, words, predictor, series, tmp_path):
+    data = dcmread(series[0])
+    for name, value in changes.items():
+        setattr(data, name, value)
+    data.save_as(tmp_path / "x.dcm")
+    (own,) = slices(predictor, [tmp_path / "x.dcm"])
+    assert words in own.row.error
+
+
+def test_groups_by_series_and_by_study(predictor, series, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    files = [*series, slice_file(other, 9, series=2), enhanced_file(tmp_path, 2)]
+    answers = list(slices(predictor, files))
+    assert [len(group.slices) for group in groups(predictor, answers, None)] == [3, 1, 2]
+    assert [group.verdict for group in groups(predictor, answers, None)] == [None] * 3
+    assert [len(group.slices) for group in groups(predictor, answers, "mean")] == [4, 2]
+
+
+def test_verdicts_by_hand():
+    probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], np.float32)
+    assert np.allclose(BY_STUDY["mean"](probs), [0.3, 0.55, 0.15])
+    assert np.allclose(BY_STUDY["max"](probs), [0.5, 0.8, 0.2])
+
+
+@pytest.mark.parametrize("rule", BY_STUDY)
+def test_a_verdict_is_that_of_the_rule_and_of_the_thresholds(rule, predictor, series):
+    (group,) = groups(predictor, list(slices(predictor, series)), rule)
+    probs = BY_STUDY[rule](np.stack([own.row.probs for own in group.slices]))
+    assert group.verdict.label == predictor.classes[probs.argmax()]
+    assert group.verdict.probability == pytest.approx(float(probs.max()))
+    assert group.verdict.uncertain == (probs.max() < 0.99)
