@@ -8,6 +8,7 @@ where it was stopped: a run that goes on, and a server, is sent SIGTERM after so
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import re
@@ -326,6 +327,7 @@ def _child(argv: list[str], folder: Path, log: Path, *, trains: bool) -> NoRetur
     code = 99
     try:
         os.setsid()
+        gc.callbacks.clear()  # Hypothesis has one: a SIGTERM that comes while it runs would be lost
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for number, path in ((0, os.devnull), (1, os.devnull), (2, log)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
