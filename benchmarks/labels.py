@@ -24,6 +24,7 @@ import argparse
 import sys
 import tomllib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class Lessons:
         self.config, self.data, self.store, self.progress = config, data, store, Terminal()
         self.folds = folds
 
+    @cache  # noqa: B019  one object, as long as the command
     def fitted(self) -> tuple[np.ndarray, np.ndarray]:
         """Logits (V, N, K) of the teacher of all images, and its logits of val (n, K)."""
         teacher = self.teacher_of(self.data)
@@ -89,6 +91,7 @@ class Lessons:
         current = planned(self.config, data, self.store, self.progress)
         return next(group.teachers[0] for group in current.groups if group.teachers)
 
+    @cache  # noqa: B019
     def of_folds(self) -> tuple[list[np.ndarray], np.ndarray]:
         """([logits (V, N, K) of the teacher of each fold], the fold (N,) that an image was left out of).
 
@@ -111,6 +114,7 @@ class Lessons:
             logits.append(said)
         return logits, fold_of
 
+    @cache  # noqa: B019
     def stronger(self) -> tuple[Any, np.ndarray]:
         """(the policy of stronger views, logits (V, N, K) of the teacher of all images over them)."""
         own = over_train(self.data, np.arange(len(self.data.train.labels)), "all")

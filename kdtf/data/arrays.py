@@ -4,7 +4,6 @@ Nothing here looks at what the numbers mean, unpickles anything, or holds more t
 """
 
 import errno
-import hashlib
 import shutil
 import tokenize
 import zipfile
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from ..errors import UserError, require
-from ..files import written_aside
+from ..files import file_digest, written_aside
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
 # What numpy and zipfile raise, between them, on damaged or hostile files.
@@ -81,16 +80,27 @@ def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) 
 
 
 @contextmanager
+def removed_on_failure() -> Iterator[list[Path]]:
+    """A list for the files that the block writes: they are removed again if it fails."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for file in written:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def unpacked(path: Path, work: Path) -> Iterator[Files]:
     """Unpack the arrays `path` is read for into `work`; yields {(kind, split): (name, file)}.
 
     The files are named by the archive's sha256, so a second run finds them. If the block fails, those
     written by this call are removed again. Raises `UserError` for what is no such archive.
     """
-    written = []
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    with removed_on_failure() as written:
+        digest = file_digest(path)[:16]
         with _opened(path) as archive:
             members = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
             files: Files = {}
@@ -101,11 +111,6 @@ def unpacked(path: Path, work: Path) -> Iterator[Files]:
                     written.append(target)
                     _unpack(archive, key, target, path.name)
         yield files
-    except BaseException:
-        for target in written:
-            with suppress(OSError):
-                target.unlink(missing_ok=True)
-        raise
 
 
 def _archive_keys(members: list[str], path: Path) -> dict[At, str]:

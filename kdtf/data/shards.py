@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import UserError, require
 from ..extras import require_extras
 from ..files import file_digest, written_aside
-from .arrays import FILE_NAMES, UNREADABLE, Files, map_npy
+from .arrays import FILE_NAMES, UNREADABLE, Files, map_npy, removed_on_failure
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
 CHUNK_BYTES = 16 << 20
@@ -37,8 +37,7 @@ def gathered(folder: Path, work: Path) -> Iterator[Files]:
     If the block fails, the copies written by this call are removed again. Raises `UserError` where a shard
     is missing, shards do not fit together, one array is there in two forms, or zarr is not installed.
     """
-    written: list[Path] = []
-    try:
+    with removed_on_failure() as written:
         files: Files = {}
         for kind, pattern in FILE_NAMES.items():
             for split in (*SPLITS, UNLABELLED_SPLIT):
@@ -46,11 +45,6 @@ def gathered(folder: Path, work: Path) -> Iterator[Files]:
                 if own:
                     files[kind, split] = own
         yield files
-    except BaseException:
-        for copy in written:
-            with suppress(OSError):
-                copy.unlink(missing_ok=True)
-        raise
 
 
 def _gather(plain: Path, stem: str, work: Path, written: list[Path]) -> tuple[str, Path] | None:
@@ -108,10 +102,11 @@ def _open_shards(shards: list[Path]) -> tuple[tuple[int, ...], np.dtype, Read]:
         require(array.ndim > 0, path.name, "an array with rows", array.shape)
         got, expected = (array.dtype.str, *array.shape[1:]), (first.dtype.str, *first.shape[1:])
         require(got == expected, path.name, f"of the type and shape of {shards[0].name}, {expected}", got)
-    ends = np.cumsum([len(array) for array in arrays])
+    counts = [len(array) for array in arrays]
+    ends = np.cumsum(counts)
+    starts = ends - counts
 
     def read(start: int, stop: int) -> np.ndarray:
-        starts = ends - [len(array) for array in arrays]
         touched = [i for i in range(len(arrays)) if starts[i] < stop and ends[i] > start]
         return np.concatenate([arrays[i][max(0, start - starts[i]) : stop - starts[i]] for i in touched])
 

@@ -62,7 +62,8 @@ class Forecast:
         if facts != self._facts:
             self._facts = facts
             self._tasks = list(plan(self.config, guessed(self.config, facts)).tasks())
-        later = {own.folder: own for own in self._tasks if own.folder not in {*finished, task.folder}}
+        begun = {*finished, task.folder}
+        later = {own.folder: own for own in self._tasks if own.folder not in begun}
         number = len(finished) + 1
         if not any(kind in self.seconds for kind in TELLING):
             return Place(number, number + len(later))

@@ -1,6 +1,8 @@
 """Sources to import, and what came of them: shared by the tests of `prepare`."""
 
+import io
 import re
+import tarfile
 
 import numpy as np
 import pytest
@@ -44,6 +46,16 @@ def tree(root, splits=("train", "val", "test"), classes=("a", "b"), each=3):
     for i, (split, name, n) in enumerate((s, c, n) for s in splits for c in classes for n in range(each)):
         save(root / split / name / f"{n}.png", noise(i))
     return root
+
+
+def packed(path, files):
+    """A .tgz of {name: bytes}; returns its path."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
 
 
 def run(source, out, progress=None, **settings):

@@ -1,13 +1,13 @@
 """Downloads from a server of our own: whole, interrupted, wrong, and none at all."""
 
 import hashlib
-import io
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from sources import packed
 
 from kdtf.errors import UserError
 from kdtf.prepare import fetch as module
@@ -106,15 +106,6 @@ def test_unknown_names_and_sets_behind_an_account(tmp_path):
     assert all(row.page.startswith("https://www.kaggle.com/datasets/") for row in INSTRUCTIONS.values())
 
 
-def tar(path, members):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
 def test_cifar10_is_read_without_unpickling(tmp_path):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
@@ -123,7 +114,7 @@ def test_cifar10_is_read_without_unpickling(tmp_path):
     names = [
         f"cifar-10-batches-bin/{n}.bin" for n in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
     ]
-    archive = tar(tmp_path / "c.tgz", {n: rows[2 * i : 2 * i + 2].tobytes() for i, n in enumerate(names)})
+    archive = packed(tmp_path / "c.tgz", {n: rows[2 * i : 2 * i + 2].tobytes() for i, n in enumerate(names)})
     with np.load(module._cifar10(archive, tmp_path), allow_pickle=False) as arrays:
         assert np.array_equal(arrays["x_train"], images[:10]) and np.array_equal(
             arrays["y_test"], labels[10:]
@@ -133,10 +124,10 @@ def test_cifar10_is_read_without_unpickling(tmp_path):
 def test_an_archive_cannot_write_outside(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    good = tar(tmp_path / "g.tgz", {"woof/train/a/1.jpeg": b"1", "woof/val/a/2.jpeg": b"2"})
+    good = packed(tmp_path / "g.tgz", {"woof/train/a/1.jpeg": b"1", "woof/val/a/2.jpeg": b"2"})
     assert module._untar(good, out) == out / "woof" and (out / "woof/val/a/2.jpeg").read_bytes() == b"2"
     with pytest.raises(tarfile.FilterError):
-        module._untar(tar(tmp_path / "b.tgz", {"woof/x": b"", "../evil": b"no"}), out)
+        module._untar(packed(tmp_path / "b.tgz", {"woof/x": b"", "../evil": b"no"}), out)
     assert not (tmp_path / "evil").exists()
 
 

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tarfile
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sources import noise, save
+from sources import noise, packed, save
 
 from kdtf.cli.arguments import PRESETS
 from kdtf.cli.entry import main
@@ -32,15 +31,6 @@ def medmnist(path):
         arrays[f"{split}_images"] = noise(i, (count, 28, 28))
         arrays[f"{split}_labels"] = np.arange(count)[:, None] % 2
     np.savez(path, **arrays)
-
-
-def packed(path, files):
-    """A .tgz of {name: bytes}."""
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
 
 
 def cifar10(path):
