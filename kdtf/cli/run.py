@@ -37,7 +37,11 @@ def run_all(argv: list[str]) -> None:
         from ..runs.session import run_config
 
         result = run_config(config, terminal)
-    print_summary(result.summary, Path(config.run.results), synthetic=result.synthetic)
+    from ..evidence.verdict import in_words
+    from ..report.gallery import tflite_name
+
+    verdict = in_words(result.verdict, tflite_name(result.ship["teacher"], result.ship["recipe"]))
+    print_summary(result.summary, verdict, Path(config.run.results), synthetic=result.synthetic)
 
 
 def run_audit(argv: list[str]) -> None:

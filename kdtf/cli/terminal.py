@@ -110,8 +110,8 @@ def wrapped(text: str, stream: TextIO, indent: str = "") -> str:
     return words.fill(text)
 
 
-def print_summary(rows: list[dict], results: Path, *, synthetic: bool) -> None:
-    """The closing table, on stdout: a line for each row of `summary.csv`.
+def print_summary(rows: list[dict], verdict: str, results: Path, *, synthetic: bool) -> None:
+    """The closing table, on stdout: a line for each row of `summary.csv`; below it whether to ship a file.
 
     Where test images have copies in train or val, accuracy has a second column, on the others.
     """
@@ -133,6 +133,7 @@ def print_summary(rows: list[dict], results: Path, *, synthetic: bool) -> None:
         table.add_row(*(row[name] for name in names), *cells, end_section=last)
     console.print(table)
     print(wrapped("clean: accuracy on the test images that have no copy in train or val.", sys.stdout))
+    print(wrapped(one_line(verdict), sys.stdout))
     print(wrapped(one_line(f"Everything is in {results}: start with report.html."), sys.stdout))
 
 

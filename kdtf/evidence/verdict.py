@@ -69,7 +69,7 @@ def good_enough(rows: Iterable[Requirement]) -> bool:
     return all(row.met is not False for row in rows)
 
 
-def in_words(rows: list[Requirement], file: str) -> str:
+def in_words(rows: Iterable[Requirement], file: str) -> str:
     """One sentence for a console: whether to ship the file of this name, and which rules it breaks."""
     broken = [row for row in rows if row.met is False]
     if not broken:

@@ -14,6 +14,7 @@ from ..config import Config
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..data.provenance import prepared
+from ..evidence.verdict import Requirement
 from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
 from ..records import FileResult, StudentResult, TeacherResult
@@ -53,7 +54,8 @@ OTHER_VERSIONS = (
 class RunResult:
     """A finished run: its folder, all models of all seeds, the rows of `summary.csv`, the file to ship.
 
-    `ship` is the row of the `.tflite` chosen on val; `tables()` reads every CSV file of the folder.
+    `ship` is the row of the `.tflite` chosen on val, `verdict` what it must meet and whether it does, and
+    `tables()` reads every CSV file of the folder.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class RunResult:
     models: tuple[TeacherResult | StudentResult | FileResult, ...]
     summary: list[dict[str, Any]]
     ship: dict[str, Any]
+    verdict: tuple[Requirement, ...]
     warnings: tuple[str, ...]
 
     def tables(self) -> "dict[str, pandas.DataFrame]":
@@ -118,8 +121,8 @@ def run_tasks(
     with tracked(config, progress) as log_results, event_files(config.run.log_dir, progress):
         models = _perform_all(config, data, closing, facts)
         log_results(closing.rows, store)
-    warnings = tuple(progress.warnings)
-    return RunResult(store.root, data.synthetic, models, closing.rows, closing.ship, warnings)
+    verdict, warnings = tuple(closing.verdict), tuple(progress.warnings)
+    return RunResult(store.root, data.synthetic, models, closing.rows, closing.ship, verdict, warnings)
 
 
 def _perform_all(

@@ -64,15 +64,15 @@ def lines_of(shown):
 
 
 def test_the_summary_has_the_headline_metrics_with_dashes_for_what_is_not_known(capsys):
-    print_summary([ROW, OTHER], Path("R"), synthetic=True)
+    print_summary([ROW, OTHER], "None is good.", Path("R"), synthetic=True)
     text = capsys.readouterr().out
     assert "Test scores on a synthetic phantom: not patient data" in text
     header = "teacher model recipe accuracy clean macro F1 AUC KiB ms/image"
     assert header.split() in words(text)
     assert ["alone", "alone", "keras", "0.750", "0.463", "0.500", "-", "2,048", "-"] in words(text)
     assert ["vgg16", "distilled", "int8", "0.750", "-", "0.500", "0.913", "2,048", "0.26"] in words(text)
-    assert text.splitlines()[-2].startswith("clean: accuracy on the test images that have no copy")
-    assert text.endswith("Everything is in R: start with report.html.\n")
+    assert text.splitlines()[-3].startswith("clean: accuracy on the test images that have no copy")
+    assert text.endswith("\nNone is good.\nEverything is in R: start with report.html.\n")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -83,7 +83,7 @@ from pathlib import Path
 from kdtf.cli.terminal import print_summary
 row = {OTHER!r}
 rows = [row | {{"teacher": name}} for name in ("cnn5-unlabelled", "efficientnetlite0-unlabelled")]
-print_summary(rows, Path("R"), synthetic=False)
+print_summary(rows, "It is good.", Path("R"), synthetic=False)
 """
     lines = lines_of(in_a_terminal(code, columns))
     assert max(map(len, lines)) <= columns
@@ -95,7 +95,7 @@ print_summary(rows, Path("R"), synthetic=False)
 def test_a_new_headline_metric_is_a_row_of_the_table_of_metrics(capsys, monkeypatch):
     kappa = replace(metrics.METRICS["accuracy"], label="kappa", format=".1f")
     monkeypatch.setitem(metrics.METRICS, "kappa", kappa)
-    print_summary([{**ROW, "kappa": 0.25}], Path("R"), synthetic=False)
+    print_summary([{**ROW, "kappa": 0.25}], "It is good.", Path("R"), synthetic=False)
     text = capsys.readouterr().out
     assert words(text)[1][3:9] == ["accuracy", "clean", "macro", "F1", "AUC", "kappa"]
     assert ["0.750", "0.463", "0.500", "-", "0.2", "2,048"] in [row[3:9] for row in words(text)]
