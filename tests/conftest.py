@@ -37,6 +37,11 @@ LONG = (
 )  # packages of tests that take longest: begun first, to end together
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than cores: some tests wait, for a server's time limit or for a run that another makes."""
+    return 1 + (os.cpu_count() or 1)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONG)}

@@ -97,3 +97,17 @@ def table(results: Path, name: str) -> pd.DataFrame:
 def stages(results: Path) -> dict[str, int]:
     """{finished stage: when it was made}, to see whether one was made again."""
     return {note.parent.name: note.stat().st_mtime_ns for note in (results / "work").glob("*/stage.json")}
+
+
+def events(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """{stage: {tag: [(step, value)]}} of all event files, as TensorBoard reads them."""
+    import tensorflow as tf
+
+    scalars = {}
+    for path in sorted(folder.rglob("events*")):
+        tags = scalars.setdefault(path.parent.name, {})
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                tags.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+    return scalars

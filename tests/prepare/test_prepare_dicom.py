@@ -29,7 +29,7 @@ def write(path, values=VALUES, kind="MONOCHROME2", bits=12, syntax=ExplicitVRLit
     slice_ = Dataset()
     slice_.file_meta = FileMetaDataset()
     slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    slice_.SOPClassUID, slice_.PatientName, slice_.PatientID = CTImageStorage, PATIENT, "4711"
+    slice_.SOPClassUID, slice_.PatientName, slice_.PatientID = CTImageStorage, PATIENT, "J-4711"
     set_pixel_data(slice_, values, kind, bits)
     for name, value in elements.items():
         setattr(slice_, name, value)
@@ -201,7 +201,7 @@ def test_files_are_known_by_ending_or_magic_and_keep_their_patient_to_themselves
     prepare(root, PrepareConfig(out=str(out), size=8, window=(40, 400), workers=1), progress)
     assert np.load(out / "X_train.npy")[0, -1, 0].tolist() == [128] * 3
     for path in out.iterdir():
-        assert b"Jane" not in path.read_bytes() and b"4711" not in path.read_bytes()
+        assert b"Jane" not in path.read_bytes() and b"J-4711" not in path.read_bytes()
 
 
 def test_without_pydicom(tmp_path, monkeypatch):

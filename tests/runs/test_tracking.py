@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from small_run import events
 
 from kdtf.cli.entry import main
 from kdtf.config import Config
@@ -20,20 +21,6 @@ ROWS = [
 ]  # fmt: skip
 
 
-def events(folder):
-    """{stage: {tag: [(step, value)]}} of all event files, as TensorBoard reads them."""
-    import tensorflow as tf
-
-    found = {}
-    for path in sorted(folder.rglob("events*")):
-        tags = found.setdefault(path.parent.name, {})
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                assert value.metadata.plugin_data.plugin_name == "scalars"
-                tags.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
-    return found
-
-
 def test_every_epoch_of_every_training_is_a_scalar(tmp_path):
     progress = Progress()
     with event_files(str(tmp_path / "a/b"), progress):
@@ -46,23 +33,6 @@ def test_every_epoch_of_every_training_is_a_scalar(tmp_path):
     expected = {name: [(row["epoch"], pytest.approx(row[name])) for row in ROWS] for name in ROWS[0]}
     del expected["epoch"], expected["phase"]
     assert events(tmp_path) == {"vgg16-student": expected, "alone-student": expected}
-
-
-def test_a_run_leaves_the_histories_of_its_trainings(small, capfd, tiny):
-    from small_run import SMALL
-
-    argv = ["--data", str(tiny), "--results", "r", *SMALL, "--epochs", "3", "--log-dir", "tb"]
-    assert main(argv) == 0
-    found = events(small.resolve().parent / "tb")
-    assert set(found) == {"alone-student", "cnn5-student"}  # the teacher stands
-    history = (small / "alone_student_history.csv").read_text().splitlines()
-    names = [name for name in history[0].split(",") if name in found["alone-student"]]
-    assert {"loss", "val_loss", "val_accuracy", "learning_rate"} <= set(names)
-    for row, line in enumerate(history[1:]):
-        values = dict(zip(history[0].split(","), line.split(","), strict=True))
-        for name in names:
-            step, value = found["alone-student"][name][row]
-            assert step == row + 1 and value == pytest.approx(float(values[name]), rel=1e-4, abs=1e-6)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

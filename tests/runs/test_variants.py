@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_run import SMALL, pictures_without_drawings, table
+from small_run import SMALL, events, pictures_without_drawings, table
 
 from kdtf.cli import main
 from kdtf.stage_folders import read_note
@@ -28,7 +28,8 @@ def data(tiny, tmp_path_factory):
 def results(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("variants")
     with pictures_without_drawings():
-        assert main(["--data", str(data), "--results", str(folder), *COMMAND]) == 0
+        argv = ["--data", str(data), "--results", str(folder), *COMMAND, "--log-dir", str(folder / "tb")]
+        assert main(argv) == 0
     return folder
 
 
@@ -56,6 +57,18 @@ def test_frozen_features_take_the_short_way(results, data):
     teacher.load_weights(head / "teacher.weights.h5")
     logits = inference_of(teacher)(np.load(data / "teacher" / "X_train.npy"))
     assert np.allclose(np.load(labels / "logits.npy")[0], logits, atol=1e-4)
+
+
+def test_a_run_leaves_the_histories_of_its_trainings_for_tensorboard(results):
+    scalars = events(results / "tb")
+    assert set(scalars) == {"cnn5-head", "alone-student", "cnn5-student"}
+    for stage, name in (("alone-student", "alone_student"), ("cnn5-student", "cnn5_Distiller")):
+        rows = table(results, f"{name}_history.csv")
+        names = [name for name in rows if name in scalars[stage]]
+        assert {"loss", "val_loss", "val_accuracy", "learning_rate"} <= set(names)
+        for name in names:
+            steps, values = zip(*scalars[stage][name], strict=True)
+            assert steps == tuple(rows.epoch) and values == pytest.approx(rows[name], rel=1e-4, abs=1e-6)
 
 
 def trained(results):
