@@ -337,31 +337,35 @@ def _verdict(rows: list[dict], has_copy: dict[str, np.ndarray], notes: list[str]
                 f"{count} of the {size} {name} images {plural(count, 'has', 'have')} an exact or near copy "
                 f"in {earlier}: raw scores are too good; {clean}."
             )
-    sentences += [*filter(None, map(_sentence, rows)), *notes]
+    findings = filter(None, map(_finding, rows))
+    sentences += [*(text for _, text in sorted(findings, key=lambda finding: finding[0])), *notes]
     return sentences or [CLEAN]
 
 
-def _sentence(row: dict) -> str:
-    """What a line of audit.csv means for a score, or nothing where it is as it should be."""
+def _finding(row: dict) -> tuple[int, str] | None:
+    """What a line of audit.csv means for a score, after how much it misleads; None if it is as it should be."""
     check, split, count, of, value = (row[key] for key in ("check", "split", "count", "of", "value"))
     if check == "groups across splits" and count:
-        return (
+        text = (
             f"{count} of the {of} groups (patients) of {split} {plural(count, 'is', 'are')} also in "
             f"{row['other']}: scores do not speak for new patients."
         )
+        return 0, text
     if check.endswith("under two labels") and count:
-        return f"Pairs of {check.split()[0]} copies under two different labels: {count}."
+        return 1, f"Pairs of {check.split()[0]} copies under two different labels: {count}."
     if check.startswith("prevalence shift") and value < SHIFTED:
-        return (
+        text = (
             f"The classes are mixed differently in {split} than in train (chi-square p {value:.2g}): "
             "accuracy and predictive values shift with them."
         )
+        return 3, text
     if check == "shortcut probe" and value > of + SHORTCUT:
-        return (
+        text = (
             f"Brightness, contrast and size alone reach a balanced accuracy of {value:.2f} "
             f"(chance {of:.2f}): a model may go by them instead of by what the images show."
         )
+        return 2, text
     if check == "exact copies within a split" and count:
         images = f"{count} of the {of} {split} images {plural(count, 'has', 'have')}"
-        return f"{images} an exact copy in {split} itself."
-    return ""
+        return 4, f"{images} an exact copy in {split} itself."
+    return None

@@ -47,7 +47,7 @@ KINDS = {
     # 2: with unlabelled images; 3: short names of classes
     "phantom": Kind("data.draw_phantom", DRAWN, version=3),
     # 2: and of unlabelled images; 3: of pairs that are counted and not listed
-    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=3, reads_data=True),
+    "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=4, reads_data=True),
     "datasheet": Kind("data.describe", DRAWN, reads_data=True),
     "views": Kind("data.draw_train_views", DRAWN, version=2, reads_data=True),  # 2: or computed
     "unlabelled-views": Kind("data.draw_unlabelled_views", DRAWN, reads_data=True),
