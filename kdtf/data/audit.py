@@ -343,7 +343,7 @@ def _verdict(rows: list[dict], has_copy: dict[str, np.ndarray], notes: list[str]
 
 
 def _finding(row: dict) -> tuple[int, str] | None:
-    """What a line of audit.csv means for a score, after how much it misleads; None if it is as it should be."""
+    """What a line of audit.csv means for a score, after its rank of harm; None where all is well."""
     check, split, count, of, value = (row[key] for key in ("check", "split", "count", "of", "value"))
     if check == "groups across splits" and count:
         text = (

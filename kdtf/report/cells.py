@@ -37,6 +37,9 @@ STYLES: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(
         ("KiB", "KiB, gzip", "training, s", "signal to noise, dB", "its weights alone, dB"), "{:,.1f}".format
     ),
+    **dict.fromkeys(("multiplications", "cycles", "images/s"), "{:,.0f}".format),
+    **dict.fromkeys(("LiteRT's memory, KiB", "TFLite Micro's, KiB", "SRAM, KiB"), "{:,.1f}".format),
+    "operators on it, %": "{:.0f}".format,
     "temperature": "{:.2f}".format,
     "weights that are 0": "{:.1%}".format,
 }

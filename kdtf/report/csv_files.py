@@ -13,7 +13,7 @@ from ..predictor import text_of
 NAMES = (
     *("class", "true", "predicted", "other_class", "name"),  # of classes
     *("teacher", "network", "model", "recipe", "layer", "tensor"),
-    *("data", "teacher_weights", "file", "other_file", "word"),
+    *("data", "teacher_weights", "file", "other_file", "word", "sha256"),
 )
 
 

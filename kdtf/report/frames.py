@@ -1,6 +1,6 @@
 """The CSV files of a results folder as people read them on the page. Computes no score."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -273,6 +273,50 @@ def worst_layers(results: Path, names: Collection[str], chosen: pd.Series) -> pd
     }
     table = pd.concat(frames) if frames else pd.DataFrame(columns=list(columns))
     return marked(table[list(columns)].rename(columns=columns), table, chosen)
+
+
+COSTS = {  # columns of `bench.csv`, as the page shows them
+    "file": "file",
+    "macs": "multiplications",
+    "median_ms": "ms, one thread",
+    "p95_ms": "ms, 95th percentile",
+    "arena_kib": "LiteRT's memory, KiB",
+    "micro_arena_kib": "TFLite Micro's, KiB",
+}
+NPU_COSTS = {
+    "file": "file",
+    "npu": "NPU",
+    "npu_percent": "operators on it, %",
+    "npu_left": "left to the CPU",
+    "npu_sram_kib": "SRAM, KiB",
+    "npu_cycles": "cycles",
+    "npu_inferences_per_second": "images/s",
+}
+
+
+def costs(results: Path, digests: Mapping[str, str], ship: str) -> list[pd.DataFrame]:
+    """What `bench` measured of a run's files, told by their `digests` {name: sha256}; then of an NPU, if any.
+
+    `ship` is the name of the chosen file. None where the folder has no `bench.csv` with digests.
+    """
+    if not (results / "bench.csv").is_file():
+        return []
+    table = read_csv(results / "bench.csv")
+    if "sha256" not in table:  # of kdtf 0.1.0
+        return []
+    table["file"] = [Path(file).name for file in table.file]
+    table = table[[digests.get(file) == own for file, own in zip(table.file, table.sha256, strict=True)]]
+    sizes = {name: name.replace("_bytes", "_kib") for name in table if name.endswith("arena_bytes")}
+    sizes |= {"npu_sram_bytes": "npu_sram_kib"} if "npu_sram_bytes" in table else {}
+    table = table.assign(**{kib: table[size] / 1024 for size, kib in sizes.items()})
+    if "npu" in table:
+        table["npu_left"] = table.npu_left.where(table.npu_percent > 0, "all")
+    frames = []
+    for words in (COSTS, NPU_COSTS):
+        named = table[[name for name in words if name in table]].dropna(axis=1, how="all")
+        if len(named.columns) > 1:
+            frames.append(named.rename(columns=words).assign(**{CHOSEN: (table.file == ship).to_numpy()}))
+    return frames
 
 
 def audit(tables: Tables) -> pd.DataFrame:

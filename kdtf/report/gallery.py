@@ -238,7 +238,7 @@ COURSES = "accuracy and cross entropy over the epochs"
 MISTAKES = "test images, its surest mistakes first."
 RELIABILITY = (
     "how often the top class is right, by how sure the model is; the diagonal is honest. Below: the images "
-    "of each bin; where they are few the interval is long."
+    "of each bin; where they are few the interval is long. It counts images as independent."
 )
 GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
     Picture("frontier.png", RUN, "frontier",

@@ -24,7 +24,7 @@ from .answer import answer, chosen_file
 from .cells import CHOSEN, html_table, html_tables
 from .frames import Tables
 from .frontier import frontier_in_words
-from .gallery import PictureFile, picture_files
+from .gallery import PictureFile, picture_files, tflite_name
 from .glossary import UNITS, WORDS, explained
 
 INTERVALS = "Brackets hold 95 % intervals."
@@ -140,7 +140,7 @@ def _of_all(
          html_tables(frames.comparisons(tables, chosen), seed=seed, images="all")),
         ("files", "What small files cost", "Every file of the first seed, and its worst layer: the output "
          "furthest from the float file's on val, errors of earlier layers included; 20 dB is an error of a "
-         "tenth.", [html_table(frames.files(tables, chosen)),
+         "tenth.", [html_table(frames.files(tables, chosen)), *_measured_costs(results, chosen, manifest),
                     html_table(frames.worst_layers(results, names, chosen), folded="The worst layers")]),
         ("gradcam", "Where they look", "Grad-CAM of the networks that files are made of: bright is what "
          "spoke for the class named below. A model that looks beside the lung is right for the wrong "
@@ -149,6 +149,14 @@ def _of_all(
         ("audit", "The data", "What the audit looked for, and how often it found it.",
          [html_table(frames.audit(tables), folded="All findings")]),
     ]  # fmt: skip
+
+
+def _measured_costs(results: Path, chosen: pd.Series, manifest: dict) -> list[dict]:
+    """The table of what `bench` measured of this run's files, where it was asked; NPUs by Vela's estimate."""
+    ship = tflite_name(chosen.teacher, chosen.recipe)
+    costs = frames.costs(results, manifest.get("outputs", {}), ship)
+    titles = ("What bench measured", "On an NPU, by Vela's estimate")
+    return [html_table(frame, title=title) for frame, title in zip(costs, titles, strict=False)]
 
 
 def _temperatures_at_an_end(tables: Tables, chosen: pd.Series) -> list[str]:

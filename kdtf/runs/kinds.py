@@ -80,6 +80,6 @@ KINDS = {
     # scores by the class named, pictures of the file itself, pairs of copies by file and row
     "student-report": Kind("", REPORTED, version=3, reads_data=True),
     "teacher-report": Kind("", REPORTED, version=3, reads_data=True),
-    "run-report": Kind("", REPORTED, version=3, reads_data=True),
+    "run-report": Kind("", REPORTED, version=4, reads_data=True),
 }
 PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))

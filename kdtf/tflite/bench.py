@@ -16,6 +16,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from ..errors import require
+from ..files import file_digest
 from ..native_log import native_lines
 from ..predictor import open_interpreter
 from .tensors import constants_of, gzip_bytes, is_learned, plain_interpreter
@@ -44,6 +45,7 @@ class Cost(NamedTuple):
     arena_bytes: int  # LiteRT's memory planner, built-in kernels, without XNNPACK
     micro_arena_bytes: int | None  # TensorFlow Lite Micro's recorded arena, where it can run the file
     micro: str  # why it could not, or ""
+    sha256: str  # of the file
 
 
 def cost(path: Path, *, threads: int, runs: int) -> Cost:
@@ -67,6 +69,7 @@ def cost(path: Path, *, threads: int, runs: int) -> Cost:
         graph.arena_bytes,
         arena,
         reason,
+        file_digest(path),
     )
 
 

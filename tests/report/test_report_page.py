@@ -17,6 +17,7 @@ from kdtf.report import answer, frames
 from kdtf.report import page as pages
 from kdtf.report.page import render
 from kdtf.runs.kinds import PACKAGES
+from kdtf.store import Store
 from kdtf.versions import versions
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +167,31 @@ def test_warnings_are_ranked_and_details_stand_below_the_tables(copied):
     page = render(copied(warnings=["a", "b"], remarks={"first": ["47 copies."], "later": ["int8 loses."]}))
     assert page.index("47 copies.") < page.index('<nav aria-label="Contents">') < page.index("int8 loses.")
     assert page.index('<h2 id="later">') < page.index("int8 loses.") < page.index('<h2 id="words">')
+
+
+def test_what_bench_measured_of_the_files_of_the_run_is_shown(copied):
+    names = ["alone_Student_int8.tflite", "alone_Student_float32.tflite"]
+    row = {"macs": 1234567, "median_ms": 0.25, "arena_bytes": 2048, "micro_arena_bytes": None}
+    npu = {
+        "npu": "ethos-u55-128",
+        "npu_percent": 100.0,
+        "npu_left": None,
+        "npu_sram_bytes": 10240,
+        "npu_cycles": 54321,
+    }
+    outputs = json.loads((copied() / "manifest.json").read_text())["outputs"]
+    folder = copied(outputs=outputs | dict.fromkeys(names, 64 * "1"))
+    digests = [64 * "1", 64 * "0"]  # the second is of another run's file
+    rows = [{"file": f"d/{name}", "sha256": own, **row} for name, own in zip(names, digests, strict=True)]
+    Store(folder).write_csv("bench.csv", [own | npu for own in rows])
+    page = " ".join(render(folder).split())
+    table = page.partition("What bench measured")[2].partition("</table>")[0]
+    assert ">1,234,567</td>" in table and ">2.0</td>" in table and "Micro" not in table
+    npus = page.partition("On an NPU")[2].partition("</table>")[0]
+    assert ">54,321</td>" in npus and ">10.0</td>" in npus and ">100</td>" in npus
+    assert all(own.count("<tr") == 2 and names[1] not in own for own in (table, npus))
+    pd.DataFrame(rows).drop(columns="sha256").to_csv(folder / "bench.csv")
+    assert "What bench measured" not in render(folder)
 
 
 def test_words_are_explained_where_they_stand_and_in_a_list(page):

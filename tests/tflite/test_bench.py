@@ -1,6 +1,7 @@
 """What a file costs: counts by hand, memory between bounds, times that are times."""
 
 import gzip
+import hashlib
 import sys
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_the_command_prints_and_writes(files, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "r" / "bench.csv")
     assert tuple(table.columns) == Cost._fields and table.file.tolist() == paths
     assert table.bytes.tolist() == [len(content) for content in files.values()]
+    assert table.sha256.tolist() == [hashlib.sha256(content).hexdigest() for content in files.values()]
 
 
 @pytest.mark.parametrize(
