@@ -18,6 +18,7 @@ MOST_VIEWS = 10_000  # a training sees one view of an image an epoch, and no mor
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 TRACKERS = ("mlflow",)
 STORE_VIEWS = ("auto", "all", "student", "none")
+SETS = ("threshold", "adaptive")  # of `predictor`, which stands alone and would bring NumPy
 DEMO = Path(__file__).with_name("demo.toml")
 DEFAULT_TEACHERS = ("vgg16", "vgg19", "resnet", "densenet", "efficientnet", "nasnetmobile", "xception")
 
@@ -245,6 +246,10 @@ class EvidenceConfig(Section):
     seeds: int = option(1, "students trained alone and distilled from as many seeds", "N")
     teacher_seeds: bool = option(False, "train the teachers anew for every seed too")
     min_sensitivity: float | None = option(None, "sensitivity a threshold must reach on val [Youden]", "S")
+    coverage: float = option(
+        0.9, "part of the images of every class that shall have it in their prediction set", "F"
+    )
+    sets: str = option("adaptive", "how prediction sets are made: threshold or adaptive", "HOW")
     ship_over_majority: float = option(
         0.0, "the report says no where accuracy is not so far above the share of the largest class", "F"
     )
@@ -259,6 +264,8 @@ class EvidenceConfig(Section):
         for name in ("ship_over_majority", "ship_sensitivity", "ship_distilled_loss", "ship_file_loss"):
             least, value = -1 if name == "ship_over_majority" else 0, getattr(self, name)
             require(least <= value <= 1, flag(name), f"between {least} and 1", value)
+        require(0 < self.coverage < 1, flag("coverage"), "above 0, below 1", self.coverage)
+        require_known(flag("sets"), self.sets, SETS)
         wanted = self.min_sensitivity
         require(wanted is None or 0 < wanted <= 1, flag("min_sensitivity"), "above 0, at most 1", wanted)
 

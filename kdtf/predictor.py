@@ -49,6 +49,7 @@ MOST_SIDE = 8192  # px: what a card may ask images to be prepared to
 FULL_16_BIT = (0, 65535)
 BITS_12 = 4096
 TEMPERATURES = (0.001, 1000.0)  # from and to, of a card; kdtf fits them between 0.05 and 20
+SETS = ("threshold", "adaptive")  # how prediction sets are made: see `fits`
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # how text begins that spreadsheets run
 LEAST_PATH = 16  # characters of a path that are left on the narrowest screen
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
@@ -120,11 +121,24 @@ def _describes_a_student(card: Any) -> bool:
             and len(prepared.get("window", ())) in (0, 2)
             and 0 <= prepared.get("side", 0) <= MOST_SIDE
             and isinstance(card.get("output_tensor", {}), dict)
+            and _has_set_rule(card.get("prediction_sets"))
             and patterns_of(card).shape[1] == THUMBNAIL**2
             and card.get("temperature", 1.0) > 0
         )
     except (TypeError, KeyError, AttributeError, OverflowError, ValueError):
         return False
+
+
+def _has_set_rule(sets: Any) -> bool:
+    """Can prediction sets be made by this part of a card? Cards of kdtf before 0.2.0 have none."""
+    if not sets and isinstance(sets, dict | None):
+        return True
+    numbers = [sets["coverage"], *sets["quantiles"].values()]
+    return (
+        sets["method"] in SETS
+        and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        and 0 < sets["coverage"] < 1
+    )
 
 
 def open_interpreter(model: bytes, name: str | Path, threads: int = 1) -> Any:
@@ -156,16 +170,19 @@ class Row(NamedTuple):
     warning: str  # in what the image is unlike the training images, or ""
     error: str  # why the image could not be read, or ""
     probs: np.ndarray  # (K,) calibrated; empty where the image could not be read
+    prediction_set: tuple[str, ...] | None = None  # the classes it may be; None where the card has no rule
 
     def record(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """The row as a line of a table; what is not known is empty."""
-        read = not self.error
+        read, names = not self.error, self.prediction_set
         return {
             "file": self.file,
             "index": self.index,
             "class": self.label,
             "probability": f"{self.probability:.6g}" if read else "",
             "uncertain": int(self.uncertain) if read else "",
+            "set": "" if names is None else set_in_words(names, classes),
+            "set_size": "" if names is None else len(names),
             "warning": self.warning if read else f"not read: {self.error}",
             **{f"p {name}": f"{p:.6g}" for name, p in zip(classes, self.probs, strict=False)},
         }
@@ -250,6 +267,17 @@ class Predictor:
         cuts = np.array([thresholds.get(name, 0.0) for name in self.classes])
         return probs.max(axis=1) < cuts[probs.argmax(axis=1)]
 
+    def prediction_sets(self, probs: np.ndarray) -> list[tuple[str, ...] | None]:
+        """For each of calibrated probabilities (N, K): the classes that the image may be of, by `members`.
+
+        None of a card without quantiles.
+        """
+        rule = self.card.get("prediction_sets")
+        if not rule:
+            return [None] * len(probs)
+        inside = members(probs, self.classes, rule)
+        return [tuple(name for name, own in zip(self.classes, row, strict=True) if own) for row in inside]
+
     def rows(self, sources: str | Path | Iterable[str | Path]) -> Iterator[Row]:
         """A `Row` per image of files and folders, in order, `BATCH` images in memory at a time.
 
@@ -277,15 +305,17 @@ class Predictor:
         if there:
             pixels = np.stack(there)  # (N, H, W, C)
             probs = self.calibrated(self(pixels))
-            found = zip(probs, self.uncertain(probs), self.unlike(pixels), strict=True)
+            sets = self.prediction_sets(probs)
+            found = zip(probs, self.uncertain(probs), self.unlike(pixels), sets, strict=True)
         for image in images:
             if image.pixels is None:
                 yield Row(image.file, image.index, "", np.nan, False, "", image.error, np.zeros(0))
                 continue
-            p, uncertain, unlike = next(found)
+            p, uncertain, unlike, own_set = next(found)
             said = "; ".join(filter(None, (image.warning, unlike)))
-            top = int(p.argmax())
-            yield Row(image.file, image.index, self.classes[top], float(p[top]), bool(uncertain), said, "", p)
+            top, file, index = int(p.argmax()), image.file, image.index
+            label, probability = self.classes[top], float(p[top])
+            yield Row(file, index, label, probability, bool(uncertain), said, "", p, own_set)
 
     def unlike(self, pixels: np.ndarray) -> list[str]:
         """For each of pixels (N, H, W, C): in what it lies far outside the training images, or ""."""
@@ -367,7 +397,7 @@ def saved(rows: Iterable[Row], classes: tuple[str, ...], path: str | Path) -> It
     try:
         # file names may hold bytes that are no UTF-8
         with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            columns = ["file", "index", "class", "probability", "uncertain", "warning"]
+            columns = ["file", "index", "class", "probability", "uncertain", "set", "set_size", "warning"]
             table = csv.DictWriter(file, columns + [f"p {name}" for name in classes], lineterminator="\n")
             table.writeheader()
             for row in rows:
@@ -383,25 +413,35 @@ def printed(rows: Iterable[Row], classes: tuple[str, ...], width: int = 0) -> It
 
     A warning stands below its image. No line is longer than `width` characters, 0 for lines of any length:
     warnings are broken, of a path the end is left. What could steer a terminal is escaped: the names of
-    files and classes are anybody's.
+    files and classes are anybody's. Of a prediction set its size is a column, and its classes stand below
+    where they are not just the class that is named.
     """
     names = [escaped(name) for name in classes]
     side = max(len(name) for name in ("class", *names))
-    header = f"{'class':<{side}}  probability  uncertain  file\n"
+    started = False
     for row in rows:
         if row.error:
             yield row, f"Not read: {place_of(row)}: {escaped(row.error)}."
             continue
         unsure = "yes" if row.uncertain else "no"
-        place, room = place_of(row), max(LEAST_PATH, width - side - 26)
+        size = "" if row.prediction_set is None else f"{len(row.prediction_set)} of {len(names)}  "
+        place, room = place_of(row), max(LEAST_PATH, width - side - 26 - len(size))
         if width and len(place) > room:
             place = "\u2026" + place[1 - room :]
-        text = f"{escaped(row.label):<{side}}  {row.probability:11.3f}  {unsure:<9}  {place}"
-        if row.warning:
-            warning = f"  Warning: {escaped(row.warning)}."
-            text += "\n" + (textwrap.fill(warning, width, subsequent_indent="    ") if width else warning)
-        yield row, header + text
-        header = ""
+        text = f"{escaped(row.label):<{side}}  {row.probability:11.3f}  {unsure:<9}  {size}{place}"
+        for remark in _remarks(row, classes):
+            text += "\n" + (textwrap.fill(remark, width, subsequent_indent="    ") if width else remark)
+        heading = f"{'class':<{side}}  probability  uncertain  {'set' if size else '':<{len(size)}}file\n"
+        yield row, text if started else heading + text
+        started = True
+
+
+def _remarks(row: Row, classes: tuple[str, ...]) -> Iterator[str]:
+    """What stands below a row on a screen: its set where that is more or less than its class, its warning."""
+    if row.prediction_set is not None and row.prediction_set != (row.label,):
+        yield f"  Set: {escaped(set_in_words(row.prediction_set, classes, why=True))}."
+    if row.warning:
+        yield f"  Warning: {escaped(row.warning)}."
 
 
 def place_of(row: Row) -> str:
@@ -429,6 +469,48 @@ def tempered(probs: np.ndarray, t: float) -> np.ndarray:
     z = np.log(np.clip(probs, 1e-7, 1)) / t
     z = np.exp(z - z.max(axis=1, keepdims=True))
     return z / z.sum(axis=1, keepdims=True)
+
+
+# Prediction sets
+
+
+def fits(probs: np.ndarray, method: str) -> np.ndarray:
+    """How well an image fits each class, (N, K) float64 of probabilities (N, K), by one of `SETS`.
+
+    By "threshold" it is the probability of the class (LAC: Sadinle et al. 2019; Angelopoulos and Bates
+    2021). By "adaptive" those of all classes that are no likelier are added, so that the likeliest class
+    fits by 1: it is 1 less the score of Romano et al. 2020 without its random part (u = 1). Sums are taken
+    in float64, in the order of the classes: whoever does so has the same bits.
+    """
+    probs = np.asarray(probs, np.float64)
+    if method == "threshold":
+        return probs
+    sums = np.zeros_like(probs)
+    for own in probs.T[..., None]:  # (N, 1) of each class
+        sums += np.where(own <= probs, own, 0)
+    return sums
+
+
+def members(probs: np.ndarray, classes: tuple[str, ...], rule: dict[str, Any]) -> np.ndarray:
+    """Which classes are in the sets of images of calibrated probabilities (N, K), by a card's `rule`: (N, K).
+
+    Those whose fit is at least their quantile, compared in float64, and those that have none.
+    """
+    quantiles = np.array([rule["quantiles"].get(name, -np.inf) for name in classes])
+    return fits(probs, rule["method"]) >= quantiles
+
+
+def set_in_words(names: tuple[str, ...], classes: tuple[str, ...], *, why: bool = False) -> str:
+    """A set of `names` of `classes` as people read it: "a", "a or b", "no class", "any class".
+
+    The last two say `why`, where asked to.
+    """
+    if not names:
+        return "no class" + ": most images of every class fit better" * why
+    if len(names) == len(classes) > 1:
+        return "any class" + ": none can be ruled out" * why
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 # What images look like, in four numbers

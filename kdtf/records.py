@@ -324,6 +324,20 @@ class FrontierFile:
 
 
 @dataclass(frozen=True)
+class SetRule:
+    """By what the prediction sets of a `.tflite` are made, as its card tells it: see `evidence.conformal`.
+
+    A class that val has too few images of has no quantile, and is in every set.
+    """
+
+    method: str  # one of `predictor.SETS`
+    coverage: float  # the part of the images of every class that shall have it in their set
+    quantiles: dict[str, float]  # by class: the least `predictor.fits` that is in the set
+    val_images: dict[str, int]  # by class: what the quantiles are taken from
+    rule: str  # the same in words
+
+
+@dataclass(frozen=True)
 class FileEvidence:
     """What test and val say of a `.tflite`, as its card tells it.
 
@@ -334,6 +348,7 @@ class FileEvidence:
     temperature: float  # divides log p; chosen on val
     thresholds: dict[str, float]  # by class, of the probabilities at that temperature
     threshold_rule: str  # how they were chosen, in words
+    prediction_sets: SetRule
     test: dict[str, list[float]]
     test_images: int
     clean: dict[str, list[float]]

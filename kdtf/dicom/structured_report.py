@@ -1,8 +1,9 @@
 """Answers as a DICOM structured report (Comprehensive SR, TID 1500), by highdicom.
 
-One measurement group a slice: its class, the calibrated probability of every class, the image or frame it
-speaks of, and the student by name and sha256. It is preliminary, not verified, and says that it is for
-research use only. Classes have no codes of a standard: they are coded under `SCHEME`, a private one.
+One measurement group a slice: its class, its prediction set, the calibrated probability of every class, the
+image or frame it speaks of, and the student by name and sha256. It is preliminary, not verified, and says
+that it is for research use only. Classes have no codes of a standard: they are coded under `SCHEME`, a
+private one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import UserError, require
+from ..predictor import set_in_words
 from .slices import Slice
 from .study import Group, Verdict
 
@@ -32,6 +34,7 @@ class Student:
 
     def __init__(self, name: str, card: dict[str, Any]):
         self.name, self.digest, self.classes = name, str(card["sha256"]), tuple(card["classes"])
+        self.coverage: float = card.get("prediction_sets", {}).get("coverage", 0.0)  # 0 of one without sets
 
 
 def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR":
@@ -110,7 +113,7 @@ def _measurements(
         yield _measurement(group.verdict, student, f"study, {words}", group.slices, words)
     for number, own in enumerate(group.slices, 1):
         row = own.row
-        verdict = Verdict(row.label, row.probability, row.uncertain, row.probs)
+        verdict = Verdict(row.label, row.probability, row.uncertain, row.probs, row.prediction_set)
         yield _measurement(verdict, student, f"slice {number}", [own], row.warning)
 
 
@@ -131,13 +134,23 @@ def _measurement(
             _code("certainty", "Beside the threshold of the class"), _code(certain, certain.capitalize())
         ),
     ]
+    members, remarks = verdict.prediction_set, [remark] if remark else []
+    if members is not None:
+        meaning = "May be of this class, by its prediction set"
+        evaluations += [
+            hd.sr.QualitativeEvaluation(_code("may be", meaning), own)
+            for own, name in zip(classes, student.classes, strict=True)
+            if name in members
+        ]
+        words = set_in_words(members, student.classes, why=True)
+        remarks.append(f"prediction set of {100 * student.coverage:g} % coverage: {words}")
     probabilities = [
         hd.sr.Measurement(
             _code(f"p {own}", f"Probability of {own}"), float(np.float64(p)), codes.UCUM.NoUnits
         )
         for own, p in zip(student.classes, verdict.probs, strict=True)
     ]
-    parameters = [f"sha256 {student.digest}", USE, *([remark] if remark else [])]
+    parameters = [f"sha256 {student.digest}", USE, *remarks]
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name),
         algorithm_id=hd.sr.AlgorithmIdentification(student.name, f"kdtf {__version__}", parameters),

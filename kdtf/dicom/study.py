@@ -25,6 +25,7 @@ class Verdict(NamedTuple):
     probability: float
     uncertain: bool
     probs: np.ndarray  # (K,)
+    prediction_set: tuple[str, ...] | None = None  # none of several slices: quantiles are of single images
 
 
 class Group(NamedTuple):

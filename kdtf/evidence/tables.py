@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import EvidenceConfig
 from ..predictor import tempered
 from ..records import KERAS, FileEvidence, GroundTruth, Predictions
 from .bootstrap import Draws, compare, draw, holm, in_words, interval, proportion_interval
@@ -22,8 +23,11 @@ from .calibration import (
     temperature,
     threshold_rule,
 )
+from .conformal import FileSets, set_rule
 from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
 from .metrics import Sample, accuracy, is_right, ranked, scores, weighted_auc
+
+DEFAULT_RULES = EvidenceConfig()
 
 
 class Subset(NamedTuple):
@@ -61,6 +65,7 @@ class TestedModels(NamedTuple):
     truth: GroundTruth
     subsets: list[Subset]
     min_sensitivity: float | None  # that thresholds have to reach on val
+    rules: EvidenceConfig  # how prediction sets are made
 
 
 class EvidenceTable(NamedTuple):
@@ -72,10 +77,14 @@ class EvidenceTable(NamedTuple):
 
 
 def all_tables(
-    models: list[Predictions], truth: GroundTruth, subsets: list[Subset], min_sensitivity: float | None = None
+    models: list[Predictions],
+    truth: GroundTruth,
+    subsets: list[Subset],
+    min_sensitivity: float | None = None,
+    rules: EvidenceConfig = DEFAULT_RULES,
 ) -> dict[str, list[dict[str, Any]]]:
-    """{name: rows} of every one of `TABLES`. Thresholds and temperatures are fitted on val."""
-    data = TestedModels(models, truth, subsets, min_sensitivity)
+    """{name: rows} of every one of `TABLES`. Thresholds, temperatures and quantiles are fitted on val."""
+    data = TestedModels(models, truth, subsets, min_sensitivity, rules)
     return {name: list(table.rows(data)) for name, table in TABLES.items()}
 
 
@@ -238,10 +247,29 @@ def _calibration(data: TestedModels) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def _sets(data: TestedModels) -> Iterator[dict[str, Any]]:
+    """Prediction sets of every file: how often they hold the true class and how large they are, by class."""
+    for model in data.models:
+        if model.recipe == KERAS:
+            continue
+        t = temperature(model.val_probs, data.truth.val)
+        sets = FileSets(model, data.truth, t, data.rules)
+        how = {"method": sets.rule.method, "promised": sets.rule.coverage}
+        for subset in data.subsets:
+            for row in sets.rows(subset.rows, subset.draws):
+                yield {**model.name, "images": subset.name, **how, **row}
+
+
 CLASS_METRICS = ("sensitivity", "specificity", "ppv", "npv", "auc")
 CLASS_COLUMNS = (
     *("teacher", "model", "recipe", "seed", "class", "threshold", "test_images"),
     *(f"{metric}{end}" for metric in CLASS_METRICS for end in ("", "_low", "_high")),
+)
+SET_COLUMNS = (
+    *("teacher", "model", "recipe", "seed", "images", "method", "promised", "class", "val_images"),
+    *("quantile", "likely_low", "likely_high", "test_images", "covered_images"),
+    *(f"{measure}{end}" for measure in ("coverage", "mean_size") for end in ("", "_low", "_high")),
+    *("single_sets", "empty_sets", "full_sets"),
 )
 TABLES = {
     "intervals": EvidenceTable("intervals.csv", _intervals),
@@ -251,15 +279,20 @@ TABLES = {
     "top_classes": EvidenceTable("top_class.csv", _top_classes),
     "classes": EvidenceTable("per_class.csv", _classes, CLASS_COLUMNS),
     "calibration": EvidenceTable("calibration.csv", _calibration),
+    "sets": EvidenceTable("sets.csv", _sets, SET_COLUMNS),
 }
 
 
 def file_evidence(
-    model: Predictions, truth: GroundTruth, subsets: list[Subset], min_sensitivity: float | None = None
+    model: Predictions,
+    truth: GroundTruth,
+    subsets: list[Subset],
+    min_sensitivity: float | None = None,
+    rules: EvidenceConfig = DEFAULT_RULES,
 ) -> FileEvidence:
-    """What the card of a file says of its calibration, its thresholds and its scores on test.
+    """What the card of a file says of its calibration, its thresholds, its sets and its scores on test.
 
-    The thresholds are of the probabilities at the temperature, which a device compares them with; those
+    Thresholds and sets are of the probabilities at the temperature, which a device compares them with; those
     of `per_class.csv` are of the probabilities as they come.
     """
     t = temperature(model.val_probs, truth.val)
@@ -270,6 +303,7 @@ def file_evidence(
         thresholds={truth.classes[k]: cut for k, cut in cuts.items()},
         threshold_rule=f"Each class against the rest on val, {threshold_rule(min_sensitivity)}, of "
         "softmax(log p / temperature). An image whose top class is below its threshold is uncertain.",
+        prediction_sets=set_rule(model, truth, t, rules),
         test=_test_scores(model, whole),
         test_images=len(whole.rows),
         clean=_test_scores(model, clean) if clean else {},

@@ -11,7 +11,7 @@ from ..predictor import text_of
 
 # columns that hold names of the user's own; all others are the product's words, or numbers
 NAMES = (
-    *("class", "true", "predicted", "other_class", "name"),  # of classes
+    *("class", "true", "predicted", "other_class", "name", "set"),  # of classes
     *("teacher", "network", "model", "recipe", "layer", "tensor"),
     *("data", "teacher_weights", "file", "other_file", "word", "sha256"),
 )

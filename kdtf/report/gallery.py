@@ -25,6 +25,7 @@ from ..words import plural
 from . import figures, images, probability_figures
 from .frontier import frontier_record
 from .gains import draw_gains, gains_record
+from .sets import draw_sets, set_record
 from .subjects import AuditSubject, RunSubject, StudentSubject, Study, TeacherSubject
 from .tables import quantization_error_rows
 
@@ -261,6 +262,9 @@ GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
     Picture("{teacher}_roc_pr.png", TEACHER, "thresholds",
             "{teacher}: ROC and precision-recall curves of every class against the rest, on test.",
             _ranking, probability_figures.draw_ranking, folded=True),
+    Picture("chosen_sets.png", RUN, "sets",
+            "The chosen file's prediction sets on test, by the true class: how often they hold it, and how "
+            "many classes they have.", set_record, draw_sets),
     Picture("chosen_reliability.png", RUN, "calibration",
             f"The chosen file: {RELIABILITY}", _chosen_reliability, probability_figures.draw_reliability),
     Picture("{teacher}_reliability.png", TEACHER, "calibration", f"{{teacher}}: {RELIABILITY}",

@@ -32,6 +32,10 @@ WORDS = {
     "classes",
     "macro F1": "the mean over classes of F1, which is between sensitivity and PPV",
     "threshold": "the probability from which on an image counts as of a class, chosen on val",
+    "prediction set": "all classes that an image may be of; the true one is among them as often as promised",
+    "coverage": "of the images of a class, the part whose prediction set has that class",
+    "empty sets": "sets without a class: the image fits none as well as that class's own images do",
+    "full sets": "sets of all classes, which tell nothing",
     "ECE": "expected calibration error: how far the stated probability is from the part that is right, on "
     "average",
     "Brier": "mean squared error of the probabilities: 0 is perfect, lower is better",

@@ -26,6 +26,7 @@ from .frames import Tables
 from .frontier import frontier_in_words
 from .gallery import PictureFile, picture_files, tflite_name
 from .glossary import UNITS, WORDS, explained
+from .sets import set_section
 
 INTERVALS = "Brackets hold 95 % intervals."
 TEMPLATES = Path(__file__).parent / "templates"
@@ -108,6 +109,7 @@ def _of_the_file(tables: Tables, chosen: pd.Series, manifest: dict) -> list[tupl
          "So these figures differ from those by the class named, and a threshold may be low where others "
          f"share most of the probability. Thresholds are chosen on {val} val {plural(val, 'image')}; "
          f"scores are on all of test. {INTERVALS}", frames.class_tables(tables, chosen)),
+        ("sets", "Which classes it may be: prediction sets", *set_section(tables, chosen)),
         ("calibration", "Can its probabilities be believed", "Calibration error (ECE) and Brier score on all "
          "of test, before and after the temperature fitted on val; agreement with the teacher.",
          html_tables(frames.calibration(tables, chosen), seed=chosen.seed, recipe=KERAS),

@@ -52,7 +52,7 @@ class Study:
     seed: int
     min_sensitivity: float | None
     timings: bool
-    rules: EvidenceConfig = field(default_factory=EvidenceConfig)  # what a file has to meet to be shipped
+    rules: EvidenceConfig = field(default_factory=EvidenceConfig)  # what a file has to meet, its sets
 
     @property
     def part(self) -> tables.Subset:
@@ -233,7 +233,7 @@ class RunSubject(_StudySubject):
         """{table: rows} of all evidence: see `evidence.tables.all_tables`."""
         study = self.study
         predictions = [result.predictions for result in self.models]
-        return tables.all_tables(predictions, study.truth, study.subsets, study.min_sensitivity)
+        return tables.all_tables(predictions, study.truth, study.subsets, study.min_sensitivity, study.rules)
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,9 @@ class Closing:
     def _evidence(self, file: FileResult) -> FileEvidence:
         """What val and test say of a file; without any copy elsewhere all test images are clean."""
         study = self.study
-        evidence = file_evidence(file.predictions, study.truth, study.subsets, study.min_sensitivity)
+        evidence = file_evidence(
+            file.predictions, study.truth, study.subsets, study.min_sensitivity, study.rules
+        )
         if self.has_copies:
             return evidence
         return replace(evidence, clean=evidence.test, clean_images=evidence.test_images)

@@ -77,9 +77,10 @@ KINDS = {
     "file-evaluation": Kind("files.evaluate", ("ai-edge-litert", "numpy"), reads_data=True),
     # these write into the results folder itself
     # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas; 3: the verdict,
-    # scores by the class named, pictures of the file itself, pairs of copies by file and row
-    "student-report": Kind("", REPORTED, version=3, reads_data=True),
-    "teacher-report": Kind("", REPORTED, version=3, reads_data=True),
+    # scores by the class named, pictures of the file itself, pairs of copies by file and row; 4: prediction
+    # sets
+    "student-report": Kind("", REPORTED, version=4, reads_data=True),
+    "teacher-report": Kind("", REPORTED, version=4, reads_data=True),
     "run-report": Kind("", REPORTED, version=4, reads_data=True),
 }
 PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))

@@ -167,6 +167,8 @@ class GroupPlanner(Planner):
         settings = {
             "version": __version__,
             "min_sensitivity": self.config.evidence.min_sensitivity,
+            "coverage": self.config.evidence.coverage,
+            "sets": self.config.evidence.sets,
             **{name: getattr(self.config.evidence, name) for name in SHIP_RULES},
             "seed": self.first_seed,
             "data": self.facts.data_name,

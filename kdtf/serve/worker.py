@@ -15,7 +15,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ..native_log import native_noise
-from ..predictor import DICOM_MAGIC, DICOM_MAGIC_AT, NPY_MAGIC, Predictor, Row
+from ..predictor import DICOM_MAGIC, DICOM_MAGIC_AT, NPY_MAGIC, Predictor, Row, set_in_words
 
 DICOM = bytes(DICOM_MAGIC_AT) + DICOM_MAGIC
 ARRAYS = "a .npy file: send one image"
@@ -63,6 +63,8 @@ def answer_of(row: Row, classes: tuple[str, ...]) -> dict[str, Any]:
         "class": row.label,
         "probability": row.probability,
         "uncertain": row.uncertain,
+        "prediction_set": None if row.prediction_set is None else list(row.prediction_set),
+        "set": None if row.prediction_set is None else set_in_words(row.prediction_set, classes),
         "warning": row.warning,
         "probabilities": {name: float(p) for name, p in zip(classes, row.probs, strict=True)},
     }

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .. import __version__
 from ..errors import UserError
+from ..evidence.conformal import too_few
 from ..predictor import TEMPERATURES
 from ..records import DataSheet, FileEvidence, FileFacts, FileResult, Rule
 from ..words import plural
@@ -70,6 +71,7 @@ class Card:
 
     `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
     train or val, empty where every one has a copy; `training_images` {statistic: [low, median, high]}.
+    `prediction_sets` is a `SetRule`, empty on cards of before there were sets.
     """
 
     format: int
@@ -94,6 +96,7 @@ class Card:
     temperature: float
     thresholds: dict[str, float]
     threshold_rule: str
+    prediction_sets: dict[str, Any]
     test: dict[str, list[float]]
     test_images: int
     clean: dict[str, list[float]]
@@ -133,6 +136,7 @@ _DEFAULTS: dict[str, Any] = {
     **{name: "" for name in ("kdtf", "recipe", "scheme", "weights", "activations", "threshold_rule")},
     **{name: 0 for name in ("quantized_tensors", "weight_tensors", "bytes", "gzip_bytes")},
     **{name: {} for name in ("output_tensor", "thresholds", "test", "clean", "training_images", "images")},
+    "prediction_sets": {},
     **{name: 0 for name in ("test_images", "clean_images")},
     "format": 1,
     "output": "probabilities",
@@ -229,7 +233,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         training_images=sheet.training_images,
         training_layout=sheet.training_layout,
         images=sheet.images,
-        limits=[*sheet.limits, *_copies(evidence)],
+        limits=[*sheet.limits, *_copies(evidence), *too_few(evidence.prediction_sets)],
     )
 
 

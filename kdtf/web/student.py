@@ -91,6 +91,7 @@ def browser_card(path: Path, value: dict[str, Any], pixels: dict[str, Any]) -> d
         "classes": card.classes,
         "temperature": card.temperature,
         "thresholds": card.thresholds,
+        "sets": _sets(card),
         "usual": _usual(card.training_images),
         "patterns": patterns_of(value).round(6).tolist(),
         "synthetic": card.synthetic_data,
@@ -98,6 +99,15 @@ def browser_card(path: Path, value: dict[str, Any], pixels: dict[str, Any]) -> d
         "facts": facts(card),
         "limits": card.limits,
     }
+
+
+def _sets(card: Card) -> dict[str, Any] | None:
+    """How the page makes prediction sets, quantiles in the order of the classes; None of an older card."""
+    rule = card.prediction_sets
+    if not rule:
+        return None
+    quantiles = [rule["quantiles"].get(name) for name in card.classes]
+    return {"method": rule["method"], "coverage": rule["coverage"], "quantiles": quantiles}
 
 
 def _usual(training_images: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -121,6 +131,7 @@ def facts(card: Card) -> dict[str, str]:
         "Without a copy": card.clean_images if _has_copies(card) else None,
         **_scores(card),
         "Temperature": f"{card.temperature:.3f}",
+        "Prediction sets": card.prediction_sets.get("rule"),
         "Data": making.data_digest,
         "Size": f"{card.bytes / 1024:.0f} KiB" if card.bytes else None,
         "sha256": card.sha256,

@@ -44,6 +44,38 @@ def test_a_line_an_image_under_a_header(bundle, images, capfd):
     assert lines[-1].endswith("z.npy[1]")
 
 
+@pytest.mark.parametrize(
+    "quantiles, size, below",
+    [
+        ({"a": 2, "b": 2, "c": 2}, "0 of 3", "no class: most images of every class fit better"),
+        ({}, "3 of 3", "any class: none can be ruled out"),
+        ({"a": 2}, "2 of 3", "b or c"),
+    ],
+)
+def test_the_size_of_a_set_is_a_column_and_its_classes_stand_below(
+    quantiles, size, below, bundle, images, tmp_path, capfd
+):
+    rule = {"method": "threshold", "coverage": 0.9, "quantiles": quantiles}
+    path = bundle(training_images={}, prediction_sets=rule)
+    assert predict(path, images / "a.png", images / "b.jpg") == 0
+    header, *lines = capfd.readouterr().out.splitlines()
+    assert header == "class  probability  uncertain  set     file" and len(lines) == 4
+    assert [line[header.index("set") :] for line in lines[::2]] == [
+        f"{size}  {images / name}" for name in ("a.png", "b.jpg")
+    ]
+    assert lines[1::2] == [f"  Set: {below}."] * 2
+    assert predict(path, images / "a.png", "--csv", tmp_path / "out.csv") == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert (table["set"][0], table.set_size[0]) == (below.partition(":")[0], int(size[0]))
+
+
+def test_a_set_of_the_class_named_alone_takes_no_line(bundle, images, capfd):
+    rule = {"method": "adaptive", "coverage": 0.9, "quantiles": dict.fromkeys("abc", 0.999)}
+    assert predict(bundle(training_images={}, prediction_sets=rule), images / "a.png") == 0
+    header, line = capfd.readouterr().out.splitlines()
+    assert line[header.index("set") :] == f"1 of 3  {images / 'a.png'}"
+
+
 def test_a_warning_stands_below_its_image(bundle, images, capfd):
     path = bundle(training_images={"colour": [0, 0, 0]})
     assert predict(path, images / "a.png", images / "b.jpg") == 0

@@ -74,6 +74,27 @@ def test_a_report_is_of_its_patient_preliminary_and_not_verified(path, tmp_path)
     assert evidence.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == group.slices[0].header.SOPInstanceUID
 
 
+@pytest.mark.parametrize(
+    "quantiles, size, words",
+    [
+        ({name: 2 for name in NAMES[1:]}, 1, "normal"),
+        ({name: 2 for name in NAMES}, 0, "no class: most images of every class fit better"),
+        ({}, 3, "any class: none can be ruled out"),
+    ],
+)
+def test_the_set_of_a_slice_is_told_class_by_class_and_in_words(quantiles, size, words, bundle, tmp_path):
+    sets = {"method": "threshold", "coverage": 0.9, "quantiles": quantiles}
+    path = bundle("float32", classes=NAMES, thresholds={}, prediction_sets=sets)
+    (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 2)], "mean")
+    study, *slices = _groups(made)
+    assert group.verdict.prediction_set is None and len(study.get_qualitative_evaluations()) == 2
+    for own in slices:
+        members = [item.value.meaning for item in own.get_qualitative_evaluations()[2:]]
+        assert members == [name[:64] for name in NAMES[:size]]
+    texts = [item.TextValue for item in text_items(made)]
+    assert texts.count(f"prediction set of 90 % coverage: {words}") == 2
+
+
 @pytest.mark.parametrize("rule", ["max", "mean"])
 def test_a_study_has_its_verdict_first_and_states_the_rule(rule, path, tmp_path):
     (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 3)], rule)

@@ -4,7 +4,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from kdtf.evidence.calibration import threshold
+from kdtf.config import EvidenceConfig
+from kdtf.evidence import tables
+from kdtf.evidence.calibration import temperature, threshold
 from kdtf.evidence.metrics import METRICS, Metric, score
 from kdtf.evidence.tables import (
     TABLES,
@@ -18,7 +20,7 @@ from kdtf.evidence.tables import (
     reliability_diagram,
     subsets,
 )
-from kdtf.predictor import tempered
+from kdtf.predictor import members, tempered
 from kdtf.records import GroundTruth, Predictions
 
 CLASSES = ("a", "b", "c")
@@ -139,6 +141,27 @@ def test_calibration_and_agreement():
     assert "top1_agreement" not in rows("calibration", model="alone", recipe="keras", seed=0)[0]
 
 
+def test_every_file_has_the_coverage_of_its_sets_on_all_and_on_clean_images():
+    files = [m for m in MODELS if m.recipe != "keras"]
+    assert len(STUDY["sets"]) == len(files) * 2 * 4
+    for m in (files[0], files[-1]):
+        rule = file_evidence(m, TRUTH, SUBSETS).prediction_sets
+        probs = tempered(m.test_probs, temperature(m.val_probs, TRUTH.val))
+        inside = members(probs, CLASSES, asdict(rule))
+        for name, part in (("all", np.ones(150, bool)), ("clean", CLEAN)):
+            for k, row in enumerate(rows("sets", **m.name, images=name)):
+                own = part & (TRUTH.test == k) if k < 3 else part
+                assert (row["method"], row["promised"]) == ("adaptive", 0.9)
+                held = inside[np.arange(150), TRUTH.test][own]
+                assert (row["test_images"], row["coverage"]) == (own.sum(), pytest.approx(held.mean()))
+                assert row["mean_size"] == pytest.approx(inside[own].sum(axis=1).mean())
+                assert row["coverage_low"] < row["coverage"] <= row["coverage_high"]
+    rules = EvidenceConfig(coverage=0.5, sets="threshold")
+    wanted = list(TABLES["sets"].rows(tables.TestedModels(MODELS[1:2], TRUTH, SUBSETS, None, rules)))
+    assert [(row["method"], row["promised"]) for row in wanted] == [("threshold", 0.5)] * 8
+    assert wanted[3]["mean_size"] < rows("sets", **MODELS[1].name, images="all")[3]["mean_size"]
+
+
 def test_patients_are_drawn_whole():
     grouped = TRUTH._replace(groups=np.repeat(np.arange(50), 3).astype(str))
     assert [s.draws.units for s in subsets(grouped, np.ones(150, bool), 0)] == [50]
@@ -231,6 +254,7 @@ def test_the_tables_and_their_files():
         "top_classes": "top_class.csv",
         "classes": "per_class.csv",
         "calibration": "calibration.csv",
+        "sets": "sets.csv",
     }
     assert list(STUDY) == list(TABLES)
 

@@ -24,6 +24,7 @@ from kdtf.predictor import (
     read_bundle,
     read_image,
     saved,
+    set_in_words,
     statistics,
     tempered,
     to_pixels,
@@ -279,6 +280,44 @@ def test_calibration_and_thresholds_known_values(bundle):
     assert predictor.uncertain(probs).tolist() == [True, False, False, False]  # c has no threshold
 
 
+def set_rule(method, **quantiles):
+    return {"method": method, "coverage": 0.9, "quantiles": quantiles}
+
+
+def test_prediction_sets_known_values(bundle):
+    """At 0.3 an image is inside for a; b has no quantile, as a class that val has too few images of."""
+    probs = np.array([[0.3, 0.1, 0.6], [0.29, 0.01, 0.7], [0.5, 0.2, 0.3]])
+    sets = Predictor(bundle(prediction_sets=set_rule("threshold", a=0.3, c=0.65))).prediction_sets(probs)
+    assert sets == [("a", "b"), ("b", "c"), ("a", "b")]
+    sets = Predictor(bundle(prediction_sets=set_rule("adaptive", a=0.9, c=0.5))).prediction_sets(probs)
+    assert sets == [("b", "c"), ("b", "c"), ("a", "b", "c")]  # c and b are no likelier than c: 0.5
+    for card in ({}, {"prediction_sets": {}}, {"prediction_sets": None}):
+        assert Predictor(bundle(**card)).prediction_sets(probs) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "names, words",
+    [((), "no class"), (("b",), "b"), (("a", "c"), "a or c"), (("a", "b", "c"), "any class")],
+)
+def test_a_set_in_words(names, words):
+    assert set_in_words(names, ("a", "b", "c")) == words
+    assert set_in_words(names, ("a", "b", "c"), why=True).partition(":")[0] == words
+    assert set_in_words(("a", "b", "c"), tuple("abcd")) == "a, b or c"
+    assert set_in_words(("a",), ("a",)) == "a"  # not "any class"
+
+
+def test_a_row_has_the_set_of_its_probabilities(tmp_path, bundle):
+    np.save(tmp_path / "x.npy", noise(70, *SHAPE))  # more than a batch
+    (tmp_path / "y.png").write_text("no image")
+    predictor = Predictor(bundle("int8", prediction_sets=set_rule("adaptive", a=0.9, b=0.6, c=0.3)))
+    *rows, unread = predictor.rows([tmp_path / "x.npy", tmp_path / "y.png"])
+    sets = predictor.prediction_sets(np.array([row.probs for row in rows]))
+    assert [row.prediction_set for row in rows] == sets and len(set(sets)) > 1
+    assert unread.error and unread.prediction_set is None
+    record = rows[0].record(predictor.classes)
+    assert (record["set"], record["set_size"]) == (set_in_words(sets[0], predictor.classes), len(sets[0]))
+
+
 def test_statistics_known_values():
     pixels = np.zeros((2, 2, 2, 3), np.uint8)
     pixels[0, 0] = 200  # half white-ish, grey
@@ -338,8 +377,10 @@ def test_rows_become_csv_whole_or_not_at_all(tmp_path, bundle):
     import pandas as pd
 
     table = pd.read_csv(tmp_path / "out.csv")
-    columns = ["file", "index", "class", "probability", "uncertain", "warning", "p a", "p b", "p c"]
+    columns = ["file", "index", "class", "probability", "uncertain", "set", "set_size", "warning"]
+    columns += ["p a", "p b", "p c"]
     assert list(table.columns) == columns and len(table) == len(rows) == 3
+    assert table[["set", "set_size"]].isna().all(axis=None)  # a card of before there were sets
     assert table.warning[1] == "not read: not a PNG, JPEG, TIFF or BMP image" and np.isnan(table["p a"][1])
     assert table.loc[0, ["p a", "p b", "p c"]].astype(float).tolist() == pytest.approx(rows[0].probs, 1e-5)
     for _ in saved(predictor.rows([tmp_path / "in"]), predictor.classes, tmp_path / "cut.csv"):
@@ -361,6 +402,12 @@ def test_rows_become_csv_whole_or_not_at_all(tmp_path, bundle):
         {"temperature": "hot"},
         {"thresholds": [0.5]},
         {"thresholds": {"a": None}},
+        {"prediction_sets": [0.9]},
+        {"prediction_sets": {"method": "threshold"}},
+        {"prediction_sets": {"method": "random", "coverage": 0.9, "quantiles": {}}},
+        {"prediction_sets": {"method": "adaptive", "coverage": 1, "quantiles": {}}},
+        {"prediction_sets": {"method": "adaptive", "coverage": 0.9, "quantiles": {"a": None}}},
+        {"prediction_sets": {"method": "adaptive", "coverage": 0.9, "quantiles": [0.5]}},
         {"training_images": {"brightness": [1, 2]}},
         {"training_layout": "AAAA"},
         {"training_layout": "not base64!"},

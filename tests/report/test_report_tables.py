@@ -45,7 +45,7 @@ def test_the_files_of_a_run_have_the_names_people_know(results):
     of_run |= {"agreement.csv", "frontier.csv", "verdict.csv"}
     evidence = {"intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv"}
     evidence |= {"top_class.csv"}
-    evidence |= {"gains.csv"}
+    evidence |= {"gains.csv", "sets.csv"}
     files = by_model | by_student | histories | of_teacher | of_run | evidence
     assert {path.name for path in results.glob("*.csv")} == files
     assert (results / "labels.txt").read_text() == "well\nill\nworse\n"

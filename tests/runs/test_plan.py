@@ -107,6 +107,8 @@ CHANGES = {
     "budget_kmacs": 9.0,
     "budget_arena_kib": 9.0,
     "min_sensitivity": 0.8,
+    "coverage": 0.8,
+    "sets": "threshold",
     "ship_over_majority": 0.1,
     "ship_sensitivity": 0.6,
     "ship_distilled_loss": 0.1,

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from kdtf.cli.entry import main
-from kdtf.predictor import Predictor
+from kdtf.predictor import Predictor, Row, set_in_words
+from kdtf.serve.worker import answer_of
 
 pytest.importorskip("fastapi", reason="no FastAPI: pip install '.[serve]'")
 pytest.importorskip("uvicorn", reason="no uvicorn: pip install '.[serve]'")
@@ -93,6 +94,8 @@ def student(files, tmp_path_factory):
     card = runnable_card(file_facts(files["int8"], "int8"), len(CLASSES), SHAPE)
     card |= {"classes": list(CLASSES), "temperature": 1.7, "training_images": {"colour": [0, 0, 0]}}
     card["thresholds"] = {name: 0.5 for name in CLASSES}
+    quantiles = {CLASSES[0]: 0.5, CLASSES[1]: 0.9}
+    card["prediction_sets"] = {"method": "adaptive", "coverage": 0.9, "quantiles": quantiles}
     (folder / "s.tflite").write_bytes(files["int8"])
     (folder / "s.json").write_text(json.dumps(card))
     return folder / "s.tflite"
@@ -124,9 +127,19 @@ def test_the_answers_are_those_of_predictor_byte_for_byte(name, server, student,
     assert status == 200 and not row.error
     said = [answer[part] for part in ("class", "probability", "uncertain", "warning")]
     assert said == [row.label, row.probability, bool(row.uncertain), row.warning]
+    assert answer["prediction_set"] == list(row.prediction_set) != []
+    assert answer["set"] == set_in_words(row.prediction_set, predictor.classes)
     assert list(answer["probabilities"]) == list(predictor.classes)
     assert np.array(list(answer["probabilities"].values()), row.probs.dtype).tobytes() == row.probs.tobytes()
     assert answer["model"]["sha256"] == predictor.card["sha256"] and "Research use only" in answer["use"]
+
+
+def test_a_student_without_sets_answers_without_one():
+    row = Row("x", 0, "a", 0.5, False, "", "", np.array([0.5, 0.5]))
+    answer = answer_of(row, ("a", "b"))
+    assert answer["prediction_set"] is None and answer["set"] is None
+    empty = answer_of(row._replace(prediction_set=()), ("a", "b"))
+    assert empty["prediction_set"] == [] and empty["set"] == "no class"
 
 
 def test_dicom_is_read_and_no_header_comes_back(server, student, tmp_path):

@@ -18,6 +18,7 @@ from kdtf.records import (
     Predictions,
     RepresentativeViews,
     Rule,
+    SetRule,
     StudentResult,
     Training,
     Tuning,
@@ -43,6 +44,9 @@ EVIDENCE = FileEvidence(
     temperature=1.7,
     thresholds={"a": 0.4, "b": 0.5, "c": 0.9},
     threshold_rule="Each class against the rest on val, of the largest Youden index.",
+    prediction_sets=SetRule(
+        "adaptive", 0.9, dict.fromkeys("abc", 0.3), dict.fromkeys("abc", 10), "As it is."
+    ),
     test={"accuracy": [0.9, 0.8, 0.95], "auc": [0.97, 0.9, 0.99]},
     test_images=40,
     clean={"accuracy": [0.75, 0.6, 0.85]},
@@ -193,6 +197,17 @@ def test_copies_in_test_are_told_with_the_score_without_them(file):
     assert limits[:-1] == SHEET.limits
 
 
+def test_a_class_that_val_has_too_few_images_of_is_told(file):
+    rule = replace(
+        EVIDENCE.prediction_sets, val_images={"a": 9, "b": 8, "c": 30}, quantiles={"a": 0.3, "c": 0.2}
+    )
+    limits = build_card(file, SHEET, replace(EVIDENCE, prediction_sets=rule)).limits
+    assert (
+        limits[-1] == "Val has 8 images of b, and a coverage of 90 % takes 9: b is in every prediction set."
+    )
+    assert limits[:-1] == build_card(file, SHEET, EVIDENCE).limits
+
+
 def test_without_copies_nothing_is_said_of_them(file):
     evidence = replace(EVIDENCE, clean=EVIDENCE.test, clean_images=40)
     card = build_card(file, SHEET, evidence)
@@ -246,7 +261,7 @@ def test_a_card_of_format_1_is_read_without_the_settings_of_its_run():
     assert card.made_by.network is None and card.made_by.distillation is None
     assert card.made_by.versions == FORMAT_1["made_by"]["versions"]
     assert (card.clean, card.clean_images) == ({}, 0)
-    assert card.input.prepared == {} and card.input.width == 32
+    assert card.input.prepared == {} and card.input.width == 32 and card.prediction_sets == {}
     for name in FORMAT_1.keys() - {"made_by", "input"}:
         assert value[name] == FORMAT_1[name], name
     assert Card.from_json(value) == card

@@ -24,6 +24,8 @@ def colour(tmp_path_factory):
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     model.fit(views[0].astype("float32"), np.arange(40) % 3, epochs=2, verbose=0)
     known = {"brightness": [60, 80, 90], "contrast": [40, 50, 60], "colour": [0, 0, 0], "layout": [0, 10, 50]}
+    quantiles = {"int8": {"b": 0.54, "c": 0.158}, "float32": {"a": 0.45, "b": 0.37, "c": 0.15}}
+    methods = {"int8": "adaptive", "float32": "threshold"}
     ways = {"int8": {}, "float32": {"side": 57, "keep_aspect": True, "window": [300.0, 600.0]}}
     for recipe, prepared in ways.items():
         content = convert(exported(model), recipe, representative_images(views, 40, 0))
@@ -33,7 +35,8 @@ def colour(tmp_path_factory):
         }
         card |= {"temperature": 1.7, "thresholds": {"a": 0.4, "b": 0.5, "c": 0.99}, "training_images": known}
         card |= {"training_layout": layout(views[0], views[0])[0], "limits": LIMITS}
-        card["input"]["prepared"] = prepared
+        sets = {"method": methods[recipe], "coverage": 0.95, "quantiles": quantiles[recipe]}
+        card["input"]["prepared"], card["prediction_sets"] = prepared, sets
         (folder / f"rgb_{recipe}.tflite").write_bytes(content)
         (folder / f"rgb_{recipe}.json").write_text(json.dumps(card))
     return folder

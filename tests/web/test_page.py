@@ -16,7 +16,7 @@ import pytest
 from page_parts import LIMITS, MODULES, RECIPES, needs_litert
 from PIL import Image, ImageOps
 
-from kdtf.predictor import Predictor
+from kdtf.predictor import Predictor, fits, set_in_words
 from kdtf.tflite.card import read_card
 from kdtf.web.build import build
 
@@ -76,6 +76,7 @@ const all = (inside, found) => [...inside.querySelectorAll(found)];
 return all(document, "article").map(image => all(image, "section").map(one => ({
   student: one.querySelector("h4").textContent,
   verdict: one.querySelector(".verdict").textContent,
+  set: one.querySelector(".set").textContent,
   warnings: all(one, ".warn li").map(line => line.textContent),
   top: one.querySelector(".top th").textContent,
   probs: all(one, "tbody tr").map(row => row.cells[1].textContent),
@@ -101,8 +102,8 @@ def requests(browser):
 def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundles, shared_data):
     """50 real CT images, every recipe, grey and RGB, prepared or not.
 
-    The same class, the same warnings, probabilities within 0.02, and the same verdict unless that is a tie:
-    engines differ in the last bits of a probability.
+    The same class, the same warnings, probabilities within 0.02, and the same verdict and set unless that is
+    a tie: engines differ in the last bits of a probability.
     """
     files = sorted((shared_data / "chest_ct" / "test").glob("*/*"))[::6][:50]
     asked = requests(page)
@@ -113,7 +114,8 @@ def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundle
     assert len(shown) == 50 and {len(image) for image in shown} == {len(bundles)}
     for k, path in enumerate(bundles):
         predict = Predictor(path)
-        limits = predict.card["thresholds"]
+        limits, rule = predict.card["thresholds"], predict.card["prediction_sets"]
+        promised = f"Set ({100 * rule['coverage']:g}\u00a0%): "
         rows = list(predict.rows(files))
         for image, row in zip(shown, rows, strict=True):
             got = [float(p.strip("<>% \u00a0")) / 100 for p in image[k]["probs"]]
@@ -121,12 +123,17 @@ def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundle
             assert np.abs(got - row.probs).max() < 0.02
             tie = abs(row.probability - limits[row.label]) < 1e-4
             assert tie or image[k]["verdict"].startswith("Uncertain") == row.uncertain
+            own = fits(row.probs[None], rule["method"])[0]
+            ends = [rule["quantiles"].get(name, -1) for name in predict.classes]
+            words = set_in_words(row.prediction_set, predict.classes, why=True)
+            assert np.abs(own - ends).min() < 1e-3 or image[k]["set"] == f"{promised}{words}."
             assert [same(text) for text in image[k]["warnings"]] == list(
                 map(same, filter(None, row.warning.split("; ")))
             )
         if path.stem.startswith("rgb"):
             assert {bool(row.warning) for row in rows} == {True, False}
             assert {"layout" in row.warning for row in rows} == {True, False}
+    assert len({own["set"] for image in shown for own in image}) > 1
     heard = [e for e in page.get_log("browser") if "litert" not in e["message"]]  # it logs to the console
     assert not [e for e in heard if "Content Security" in e["message"] or "javascript" in e["source"]]
 

@@ -11,6 +11,7 @@ import pytest
 from page_parts import WEB
 from PIL import Image
 
+from kdtf.predictor import SETS, fits, members, set_in_words
 from kdtf.web.build import SOURCES
 
 NODE = shutil.which("node")
@@ -64,3 +65,38 @@ def test_the_page_resizes_as_pillow_does():
     ):
         got = np.frombuffer(base64.b64decode(made), np.uint8).astype(int)
         assert np.abs(got - wanted).max() <= (height / to[0] > width / to[1])
+
+
+SET_CASES = """
+import {fits, predictionSet, setInWords} from "./sets.js";
+const cases = JSON.parse((await import("node:fs")).readFileSync(0, "utf8"));
+console.log(JSON.stringify(cases.map(({probs, sets, names}) => {
+  const inside = predictionSet(probs, sets);
+  return [fits(probs, sets.method), inside, setInWords(inside, names)];
+})));
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node on this machine")
+def test_the_page_makes_the_predictors_sets_to_the_last_bit():
+    """Of floats and of steps of 1/256, with quantiles at a fit itself and a bit above it, or none."""
+    rng, cases, expected = np.random.default_rng(0), [], []
+    for i in range(600):
+        names = tuple(f"n{k}" for k in range(rng.integers(1, 13)))
+        probs = rng.dirichlet(np.full(len(names), 0.4), 1)
+        probs = np.rint(256 * probs) / 256 if i % 3 else probs.astype(np.float32)
+        method = SETS[i % 2]
+        own = fits(probs, method)[0]
+        at = np.nextafter(rng.permutation(own), rng.integers(0, 3, len(names)))  # some towards 0, some up
+        quantiles = {name: float(q) for name, q in zip(names, at, strict=True) if rng.random() < 0.8}
+        inside = np.flatnonzero(members(probs, names, {"method": method, "quantiles": quantiles})[0])
+        sets = {"method": method, "quantiles": [quantiles.get(name) for name in names]}
+        cases.append({"probs": [float(p) for p in probs[0]], "sets": sets, "names": names})
+        words = set_in_words(tuple(names[k] for k in inside), names, why=True)
+        expected.append([own.tolist(), inside.tolist(), words])
+    done = subprocess.run(
+        [NODE, "--input-type=module", "-e", SET_CASES],
+        input=json.dumps(cases), cwd=SOURCES, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == expected
+    assert len({len(inside) for _, inside, _ in expected}) > 5

@@ -22,6 +22,9 @@ def test_a_finished_students_entry_holds_its_card_in_words(finished):
     accuracy, low, high = card.test["accuracy"]
     assert words["Accuracy on test"] == f"{accuracy:.3f} (95 % interval {low:.3f} to {high:.3f})"
     assert words["Test images"] == str(card.test_images) and "Without a copy" not in words
+    assert words["Prediction sets"] == card.prediction_sets["rule"]
+    sets = {"method": "adaptive", "coverage": 0.9, "quantiles": [None] * len(card.classes)}
+    assert entry["card"]["sets"] == sets  # val has too few images of every class
     assert set(entry["card"]["usual"]) == {"brightness", "contrast", "colour", "layout"}
     assert words == facts(card) and json.loads(json.dumps(entry)) == entry
 
@@ -58,6 +61,12 @@ def test_where_every_test_image_has_a_copy_the_accuracy_says_nothing(finished):
         "on 24 test images that all have a copy in train or val: it says nothing."
     )
     assert headline(replace(copied, test={})) == "" and "Accuracy on all 24 test images" in facts(copied)
+
+
+def test_quantiles_stand_in_the_order_of_the_classes_and_older_cards_have_none(colour, bundle):
+    sets = student(colour / "rgb_int8.tflite", 1)[1]["card"]["sets"]
+    assert sets == {"method": "adaptive", "coverage": 0.95, "quantiles": [None, 0.54, 0.158]}
+    assert student(bundle("int8"), 1)[1]["card"]["sets"] is None
 
 
 def test_a_card_that_tells_little_is_told_in_few_words(colour):

@@ -2,6 +2,7 @@
 
 import { Unusable } from "./formats.js";
 import { decode, pixelsOf } from "./picture.js";
+import { setInWords } from "./sets.js";
 import { judge, load, start, warnings } from "./student.js";
 
 const PREVIEW = 352; // pixels of the longer side
@@ -103,7 +104,8 @@ async function show(students, file) {
     made.append(preview(picture, file.name), element("div", { className: "verdicts" }, ...judged.map(verdict)));
     id("list").append(made);
     id("found").hidden = false;
-    return judged.flatMap((one) => [`${one.student.name}: ${inWords(one)}`, ...one.unlike.map(sentence)]).join(" ");
+    const told = (one) => [`${one.student.name}: ${inWords(one)}`, ...setOf(one), ...one.unlike.map(sentence)];
+    return judged.flatMap(told).join(" ");
   } finally {
     picture.close();
   }
@@ -112,6 +114,13 @@ async function show(students, file) {
 function inWords({ student, probs, top, threshold, uncertain }) {
   const nearest = `${student.card.classes[top]}, ${percent(probs[top])}`;
   return uncertain ? `Uncertain. Likeliest: ${nearest}, below its threshold of ${percent(threshold)}.` : `${nearest}.`;
+}
+
+/** [the prediction set in words]; [] of a student without sets. */
+function setOf({ student, members }) {
+  if (members === null) return [];
+  const { classes, sets } = student.card;
+  return [`Set (${+(100 * sets.coverage).toPrecision(6)}\u00a0%): ${setInWords(members, classes)}.`];
 }
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
@@ -146,6 +155,7 @@ function verdict(one) {
     element("h4", {}, student.name),
     ...(student.card.synthetic ? [element("p", { className: "phantom soft" }, PHANTOM)] : []),
     element("p", { className: uncertain ? "verdict uncertain" : "verdict" }, inWords(one)),
+    ...setOf(one).map((text) => element("p", { className: "set" }, text)),
     element("ul", { className: "warn" }, ...doubts),
     table(one),
     element("p", { className: "seen soft" }, seen(pixels, student.card.input), `What it sees: ${width} × ${height} px`),

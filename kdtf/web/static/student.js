@@ -2,6 +2,7 @@
 
 import { loadAndCompile, loadLiteRt, Tensor } from "./litert/core.js";
 import { painted, pixelsOf } from "./picture.js";
+import { predictionSet } from "./sets.js";
 
 const TOLERANCE = 0.02; // a probability on this device against the predictor's
 const THUMBNAIL = 8; // a side
@@ -114,10 +115,11 @@ export function warnings({ card }, pixels, picture) {
   return said;
 }
 
-/** {probs, top, threshold, uncertain} of pixels: the top class's calibrated probability under its threshold. */
+/** {probs, top, threshold, uncertain, members} of pixels: the top class's calibrated probability under its threshold. */
 export async function judge(student, pixels) {
   const probs = tempered(await probabilities(student, pixels), student.card.temperature);
   const top = probs.indexOf(Math.max(...probs));
   const threshold = student.card.thresholds[student.card.classes[top]] ?? null;
-  return { probs, top, threshold, uncertain: threshold !== null && probs[top] < threshold };
+  const members = predictionSet(probs, student.card.sets);
+  return { probs, top, threshold, uncertain: threshold !== null && probs[top] < threshold, members };
 }
