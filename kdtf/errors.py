@@ -19,6 +19,10 @@ class Leakage(UserError):
     """Splits share images or patients, and the user asked to stop then."""
 
 
+class Drift(UserError):
+    """Images or answers of a student changed, and the user asked for an exit code then."""
+
+
 def require(ok: Any, name: str, rule: str, got: Any, hint: str = "") -> None:
     """Raise `UserError` unless `ok`.
 

@@ -170,6 +170,7 @@ class Row(NamedTuple):
     warning: str  # in what the image is unlike the training images, or ""
     error: str  # why the image could not be read, or ""
     probs: np.ndarray  # (K,) calibrated; empty where the image could not be read
+    statistics: dict[str, float] | None = None  # of `STATISTICS`; None where the image could not be read
     prediction_set: tuple[str, ...] | None = None  # the classes it may be; None where the card has no rule
 
     def record(self, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -305,29 +306,32 @@ class Predictor:
         if there:
             pixels = np.stack(there)  # (N, H, W, C)
             probs = self.calibrated(self(pixels))
-            sets = self.prediction_sets(probs)
-            found = zip(probs, self.uncertain(probs), self.unlike(pixels), sets, strict=True)
+            values = statistics(pixels, patterns_of(self.card))
+            sets, unlike_words = self.prediction_sets(probs), self._unlike(values)
+            found = zip(probs, self.uncertain(probs), unlike_words, _by_image(values), sets, strict=True)
         for image in images:
             if image.pixels is None:
                 yield Row(image.file, image.index, "", np.nan, False, "", image.error, np.zeros(0))
                 continue
-            p, uncertain, unlike, own_set = next(found)
+            p, uncertain, unlike, numbers, own_set = next(found)
             said = "; ".join(filter(None, (image.warning, unlike)))
-            top, file, index = int(p.argmax()), image.file, image.index
-            label, probability = self.classes[top], float(p[top])
-            yield Row(file, index, label, probability, bool(uncertain), said, "", p, own_set)
+            top = int(p.argmax())
+            row = Row(image.file, image.index, self.classes[top], float(p[top]), bool(uncertain), said, "", p)
+            yield row._replace(statistics=numbers, prediction_set=own_set)
 
     def unlike(self, pixels: np.ndarray) -> list[str]:
         """For each of pixels (N, H, W, C): in what it lies far outside the training images, or ""."""
+        return self._unlike(statistics(pixels, patterns_of(self.card)))
+
+    def _unlike(self, values: dict[str, np.ndarray]) -> list[str]:
         known = self.card.get("training_images", {})
-        found = statistics(pixels, patterns_of(self.card))
-        said: list[list[str]] = [[] for _ in pixels]
+        said: list[list[str]] = [[] for _ in values["brightness"]]
         for name, (least, most) in likeness(known).items():
             low, _, high = known[name]
-            for i, value in enumerate(found[name]):
+            for i, value in enumerate(values[name]):
                 if not least <= value <= most:
                     said[i].append(f"{name} {value:.0f} (theirs {low:.0f} to {high:.0f})")
-        return [f"unlike the training images: {', '.join(parts)}" if parts else "" for parts in said]
+        return [f"{UNLIKE}: {', '.join(parts)}" if parts else "" for parts in said]
 
     def _images(self, file: Path) -> Iterator[Waiting]:
         """The image of a file, or all images of a `.npy` file, one at a time."""
@@ -516,6 +520,7 @@ def set_in_words(names: tuple[str, ...], classes: tuple[str, ...], *, why: bool 
 # What images look like, in four numbers
 
 STATISTICS = ("brightness", "contrast", "colour", "layout")
+UNLIKE = "unlike the training images"  # begins the warning of an image that lies outside their range
 THUMBNAIL = 8  # a side: what an image shows is gone, where it is bright and dark is left
 SPREAD, LEVELS = 0.1, 2  # an image is unlike the others beyond their range by a tenth of it and two levels
 
@@ -531,6 +536,12 @@ def statistics(pixels: np.ndarray, patterns: np.ndarray | None = None) -> dict[s
     colour = (values.max(axis=3) - values.min(axis=3)).mean(axis=(1, 2))
     found = {"brightness": grey.mean(axis=(1, 2)), "contrast": grey.std(axis=(1, 2)), "colour": colour}
     return found if patterns is None else found | {"layout": unexplained(thumbnails(grey), patterns)}
+
+
+def _by_image(values: dict[str, np.ndarray]) -> list[dict[str, float]]:
+    """`statistics` as a table an image."""
+    rows = zip(*(own.tolist() for own in values.values()), strict=True)
+    return [dict(zip(values, row, strict=True)) for row in rows]
 
 
 def thumbnails(grey: np.ndarray) -> np.ndarray:

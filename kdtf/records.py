@@ -252,6 +252,8 @@ class DataSheet:
     training_layout: str
     images: dict[str, int]  # by split
     limits: list[str]  # a sentence each
+    # of train, val and test, what later images are compared with: see `data.typical.reference`
+    reference: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -343,6 +345,7 @@ class FileEvidence:
 
     `test` and `clean` are {metric: [value, low, high]}, ends of the 95 % interval; what is undefined is left
     out. `clean` is of the test images without a copy in train or val, empty where that is all of them.
+    `answers` is, of val and test, {"classes": how often each class is named (K,), "uncertain": how often}.
     """
 
     temperature: float  # divides log p; chosen on val
@@ -353,6 +356,7 @@ class FileEvidence:
     test_images: int
     clean: dict[str, list[float]]
     clean_images: int
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Attention(NamedTuple):

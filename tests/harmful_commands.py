@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import gc
 import io
+import json
 import os
 import re
 import resource
@@ -51,6 +52,7 @@ WORKING = {  # a line of each command that works, in the folder of `lay_out`
     "npu": "s_int8.tflite --out out",
     "export": "s_float32.tflite --to onnx --out out",
     "serve": "s_int8.tflite --port 0 --workers 1",
+    "drift": "log --bundle s_int8.tflite --out out",
 }
 NUMBERS = (
     *("0", "1", "2", "3", "-1", "0.5", "1.5", "1e-3", "1e-300", "1e30", "1e308", "1e999", "nan", "inf"),
@@ -81,7 +83,16 @@ WORDS = (
 )
 PLACES = (
     *("d", "d.npz", "r", "images", "image.png", "image.dcm", "image.npy", "reports.csv", "settings.toml"),
-    *("s_int8.tflite", "s_int8.json", "s_float32.tflite", "broken.tflite", "groups.csv", "empty", "none"),
+    *(
+        "log",
+        "s_int8.tflite",
+        "s_int8.json",
+        "s_float32.tflite",
+        "broken.tflite",
+        "groups.csv",
+        "empty",
+        "none",
+    ),
     *(".", "out", "link", "loop", "pipe"),
 )
 RUNS = (pictures_without_drawings, teachers_of_one_convolution, eagerly)  # what makes runs short
@@ -261,11 +272,26 @@ def lay_out(folder: Path, results: Path) -> None:
         for own in sorted(results.glob(f"*_Student_{recipe}.*"))[:2]:
             shutil.copy(own, folder / f"s_{recipe}{own.suffix}")
     (folder / "broken.tflite").write_bytes((folder / "s_int8.tflite").read_bytes()[:999])
+    _log_answers(folder / "log", folder / "s_int8.json")
     shutil.copytree(results, folder / "r", ignore=shutil.ignore_patterns("*.h5", "*.keras", "*.npy", "*.png"))
     (folder / "empty").mkdir()
     (folder / "link").symlink_to("d")
     (folder / "loop").symlink_to("loop")
     os.mkfifo(folder / "pipe")
+
+
+def _log_answers(log: Path, card: Path) -> None:
+    """A log of 40 grey images that a student answered."""
+    from kdtf.drift.log import PredictionLog
+    from kdtf.predictor import STATISTICS, Row
+
+    known = json.loads(card.read_text())
+    classes = tuple(known["classes"])
+    probs = np.full(len(classes), 1 / len(classes))
+    numbers = dict.fromkeys(STATISTICS, 50.0)
+    for i in range(40):
+        row = Row("grey.png", i, classes[0], float(probs[0]), False, "", "", probs, numbers)
+        PredictionLog(log, known["sha256"], classes)(row)
 
 
 def give(

@@ -25,7 +25,7 @@ RUN_HELP = (
     "of images, 'fetch' downloads open data, 'reports' classifies report texts; 'predict' runs a "
     "finished student on images, 'bench' measures what it costs, 'c-array' makes C source of it, 'page' "
     "a web page that runs it, 'npu' compiles it for an Ethos-U, 'export' writes it as ONNX, 'serve' answers "
-    "over HTTP with it."
+    "over HTTP with it, 'drift' compares what it met with its training images."
 )
 
 

@@ -15,6 +15,7 @@ from ..words import plural
 from .arguments import Parser, add_section, command_line, new_parser, print_list
 from .bundles import bundle_errors, require_bundle
 from .deploy_commands import DEPLOY_COMMANDS
+from .drift import recorder_of, require_logged
 from .streams import new_terminal
 from .studies import run_studies
 from .terminal import Terminal, columns_of, one_line, print_costs, print_outline, print_texts, wrapped
@@ -133,6 +134,7 @@ def run_predict(argv: list[str]) -> None:
     require_bundle(arguments.bundle, "FILE.tflite")
     for image in arguments.images:
         require_file(image, "IMAGE")
+    require(not arguments.log_paths or "log" in arguments, "--log-paths", "given with --log", "no --log")
     if {"dicom_sr", "by_study"} & vars(arguments).keys():
         return run_studies(arguments)
     terminal = new_terminal()
@@ -141,7 +143,9 @@ def run_predict(argv: list[str]) -> None:
             predictor = Predictor(arguments.bundle, arguments.threads)
         if "training_images" not in predictor.card:
             terminal.say("This .json knows nothing of the training images: unlike images are not noticed.")
+        recorder = recorder_of(arguments, predictor)
         rows = predictor.rows(arguments.images)
+        rows = recorder(rows) if recorder else rows
         rows = saved(rows, predictor.classes, out) if out else rows
         with terminal.working() if out else nullcontext():
             counts, doubts, unread = _print_rows(rows, predictor.classes, terminal, print_lines=out is None)
@@ -151,6 +155,7 @@ def run_predict(argv: list[str]) -> None:
         summary = ", ".join(f"{n} {what}" for what, n in (counts.most_common() + list(doubts.items())))
         line = f"{out}: {counts.total()} {plural(counts.total(), 'image')}: {summary}."
         print(wrapped(one_line(line), sys.stdout))
+    require_logged(recorder)
     if unread:
         raise UserError(f"{unread} of the images could not be read: see above.")
 
@@ -167,6 +172,10 @@ def _predict_parser() -> Parser:
     text = "say what the slices of a DICOM study say together: 'mean' of probabilities, or 'max' by class"
     parser.add_argument("--by-study", metavar="RULE", help=text)
     parser.add_argument("--threads", metavar="N", type=int, help="CPU threads [1]", default=1)
+    text = "append a line an image to the log there, for `drift`: numbers and classes, no pixels, no names"
+    parser.add_argument("--log", metavar="DIR", help=text)
+    text = "name the files of the images in the log"
+    parser.add_argument("--log-paths", action="store_true", help=text, default=False)
     return parser
 
 

@@ -9,6 +9,7 @@ from ..errors import require
 from ..files import disk_errors, require_file, written_aside
 from .arguments import Parser, new_parser
 from .bundles import bundle_errors, require_bundle
+from .drift import log_of, run_drift
 from .streams import new_terminal
 from .terminal import one_line
 
@@ -76,7 +77,7 @@ def run_serve(argv: list[str]) -> None:
     arguments = _serve_parser().parse_args(argv)
     values = vars(arguments)
     bundle = values.pop("bundle")
-    token = _token(values.pop("token_file", None))
+    token, folder = _token(values.pop("token_file", None)), values.pop("log", None)
     settings = ServerSettings(token=token, **values)
     require_extras("serve", "fastapi", "uvicorn")
     require_bundle(bundle, "FILE.tflite")
@@ -93,7 +94,7 @@ def run_serve(argv: list[str]) -> None:
         terminal.say(f"{one_line(bundle)} answers {who} at {url}/predict until Ctrl-C.")
 
     with bundle_errors():
-        serve(Path(bundle), settings, log, started)
+        serve(Path(bundle), settings, log, started, log_of(folder, bundle) if folder else None)
 
 
 def _serve_parser() -> Parser:
@@ -125,6 +126,8 @@ def _serve_parser() -> Parser:
     parser.add_argument("--queue", metavar="N", type=int, help=text, default=usual.queue)
     text = f"most connections that are open [{usual.connections}]"
     parser.add_argument("--connections", metavar="N", type=int, help=text, default=usual.connections)
+    text = "append a line an image to the log there, for `drift`: numbers and classes, no pixels, no names"
+    parser.add_argument("--log", metavar="DIR", help=text)
     return parser
 
 
@@ -142,4 +145,4 @@ def _token(path: str | None) -> str:
     return token
 
 
-DEPLOY_COMMANDS = {"npu": run_npu, "export": run_export, "serve": run_serve}
+DEPLOY_COMMANDS = {"npu": run_npu, "export": run_export, "serve": run_serve, "drift": run_drift}

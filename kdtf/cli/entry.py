@@ -1,14 +1,14 @@
 """The command line: arguments to config, commands, exit codes. The only place that exits.
 
 Exit codes: 0 done, 2 bad input (one line on stderr; with `predict` also where an image could not be
-read, after all others), 3 leakage with --strict, 130 and 143 interrupted.
+read, after all others), 3 leakage or drift with --strict, 130 and 143 interrupted.
 TensorFlow is imported only after the arguments and the data have been found good.
 """
 
 import os
 import sys
 
-from ..errors import Leakage, UserError
+from ..errors import Drift, Leakage, UserError
 from .commands import COMMANDS
 from .run import RUN_COMMANDS, run_all
 from .streams import silence, standard_streams
@@ -36,7 +36,7 @@ def _exit_code(argv: list[str]) -> int:
         commands.get(name, run_all)(rest)
         sys.stdout.flush()
         return 0
-    except Leakage as error:
+    except (Leakage, Drift) as error:
         return _stopped(f"Stopped: {error}", 3)
     except UserError as error:
         return _stopped(f"Error: {error}")

@@ -10,6 +10,7 @@ from ..files import disk_errors, written_aside
 from ..native_log import native_noise
 from ..words import plural
 from .bundles import bundle_errors
+from .drift import recorder_of, require_logged
 from .streams import new_terminal
 from .terminal import one_line
 
@@ -37,6 +38,10 @@ def run_studies(arguments: Namespace) -> None:
         with native_noise():
             predictor = Predictor(arguments.bundle, arguments.threads)
         answers = list(slices(predictor, arguments.images))
+    recorder = recorder_of(arguments, predictor)
+    if recorder:
+        for _ in recorder(own.row for own in answers):
+            pass
     require(answers, "IMAGE", "a DICOM file, or a folder that holds any", " ".join(arguments.images))
     terminal, found = new_terminal(), groups(predictor, answers, rule)
     for row, text in printed((own.row for own in answers), predictor.classes):
@@ -47,6 +52,7 @@ def run_studies(arguments: Namespace) -> None:
         with disk_errors(out, "--dicom-sr", ""):
             _write(found, out, Path(arguments.bundle).name, predictor, rule)
         print(f"Written: {len(found)} structured {plural(len(found), 'report')} in {one_line(str(out))}.")
+    require_logged(recorder)
     unread = sum(bool(own.row.error) for own in answers)
     if unread:
         raise UserError(f"{unread} of the images could not be read: see above.")

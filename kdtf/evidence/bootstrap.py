@@ -122,9 +122,11 @@ def mean_interval(draws: Draws, values: np.ndarray) -> Interval:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """P values adjusted for their number (Holm 1979), in the order of `p_values`."""
-    from statsmodels.stats.multitest import multipletests
-
-    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
+    p = np.asarray(p_values, np.float64)
+    order = p.argsort(kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted.tolist()
 
 
 def p_in_words(p: float) -> str:

@@ -3,7 +3,8 @@
 Takes probabilities and labels, gives plain values.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +60,17 @@ def threshold_rule(min_sensitivity: float | None = None) -> str:
     if min_sensitivity is None:
         return "of the largest Youden index, the lowest where several have it"
     return f"the highest that reaches a sensitivity of {min_sensitivity}"
+
+
+def answers(probs: np.ndarray, cuts: Mapping[int, float]) -> dict[str, Any]:
+    """How often each class is named, and how often the answer is uncertain, of probabilities (N, K).
+
+    `cuts` are `class_thresholds`; an answer below that of its class is uncertain, as on a device.
+    """
+    named, classes = probs.argmax(axis=1), probs.shape[1]
+    least = np.array([cuts.get(k, 0.0) for k in range(classes)])
+    uncertain = int((probs.max(axis=1) < least[named]).sum())
+    return {"classes": np.bincount(named, minlength=classes).tolist(), "uncertain": uncertain}
 
 
 def operating_point(

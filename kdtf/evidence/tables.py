@@ -17,6 +17,7 @@ from .bootstrap import Draws, compare, draw, holm, in_words, interval, proportio
 from .calibration import (
     Reliability,
     agreement,
+    answers,
     class_thresholds,
     operating_point,
     reliability,
@@ -308,6 +309,10 @@ def file_evidence(
         test_images=len(whole.rows),
         clean=_test_scores(model, clean) if clean else {},
         clean_images=len(clean.rows) if clean else 0,
+        answers={
+            "val": answers(tempered(model.val_probs, t), cuts),
+            "test": answers(tempered(model.test_probs, t), cuts),
+        },
     )
 
 

@@ -56,8 +56,8 @@ def describe(
     if prepared and student_shape(data.train, side) != data.train.pixels.shape[1:]:
         # a device reduces an image in the same steps: to the larger copy's side, then to the student's
         prepared = {**prepared, "side": data.train.teacher_pixels.shape[1]}
-    train, val = (replace(own, pixels=pixels_at(own, side)) for own in (data.train, data.val))
-    data = replace(data, classes=tuple(classes), synthetic=synthetic, train=train, val=val)
+    train, val, test = (replace(own, pixels=pixels_at(own, side)) for own in data.splits.values())
+    data = replace(data, classes=tuple(classes), synthetic=synthetic, train=train, val=val, test=test)
     (space.folder / SHEET).write_text(json.dumps(asdict(describe_data(data, prepared))))
 
 

@@ -46,9 +46,11 @@ class Kind:
 KINDS = {
     # 2: with unlabelled images; 3: short names of classes
     "phantom": Kind("data.draw_phantom", DRAWN, version=3),
-    # 2: and of unlabelled images; 3: of pairs that are counted and not listed
+    # 2: and of unlabelled images; 3: of pairs that are counted and not listed; 4: worst
+    # findings first
     "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=4, reads_data=True),
-    "datasheet": Kind("data.describe", DRAWN, reads_data=True),
+    # 2: what later images are compared with
+    "datasheet": Kind("data.describe", DRAWN, version=2, reads_data=True),
     "views": Kind("data.draw_train_views", DRAWN, version=2, reads_data=True),  # 2: or computed
     "unlabelled-views": Kind("data.draw_unlabelled_views", DRAWN, reads_data=True),
     "origin": Kind("teacher.find_origin", TRAINED, reads_data=True),

@@ -20,6 +20,7 @@ from .guard import Guard
 from .metrics import CONTENT_TYPE, Metrics
 from .pool import Busy, Late, Pool
 from .settings import ServerSettings
+from .worker import UNLOGGED
 
 Log = Callable[[dict[str, Any]], None]
 Message = MutableMapping[str, Any]
@@ -67,6 +68,7 @@ def new_app(pool: Pool, settings: ServerSettings, log: Log) -> Callable[..., Awa
         deadline = request.scope["kdtf.deadline"]
         content = await _body(request, settings.max_bytes, deadline)
         answer = await pool.ask(content, deadline)
+        request.scope["kdtf.unlogged"] = answer.pop(UNLOGGED, "")
         if "error" in answer:
             raise Refused(422, answer["error"])
         metrics.count_answer(answer)
@@ -155,4 +157,6 @@ class Gate:
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
         record = {"request": uuid.uuid4().hex[:12], "method": method, "route": route, "status": status}
         record |= {"bytes": received, "ms": round(1000 * seconds, 1)}
+        unlogged = scope.get("kdtf.unlogged")
+        record |= {"unlogged": unlogged} if unlogged else {}
         self._log(record | ({"error": error} if error else {}))

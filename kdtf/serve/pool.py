@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import require
 from ..predictor import read_bundle
-from .worker import work
+from .worker import Record, work
 
 GRACE = 0.05  # seconds between a worker's deadline and the answer: its replacement is not waited for
 LOADING = 120.0  # seconds that a worker may take to load the student
@@ -32,11 +32,11 @@ class Busy(Exception):
 class Worker:
     """A process and this end of its pipe."""
 
-    def __init__(self, bundle: Path):
+    def __init__(self, bundle: Path, record: Record | None):
         spawn = multiprocessing.get_context("spawn")
         self._end: Connection
         self._end, other = spawn.Pipe()
-        self.process = spawn.Process(target=work, args=(other, str(bundle)), daemon=True)
+        self.process = spawn.Process(target=work, args=(other, str(bundle), record), daemon=True)
         self.process.start()
         other.close()
 
@@ -64,10 +64,11 @@ class Worker:
 class Pool:
     """Workers of one bundle, which is copied first: a file that is replaced later changes no answer.
 
-    Raises `UserError` where the student cannot be loaded, and `BundleError` where the bundle is none.
+    `record`, which is carried to the workers, takes every answer. Raises `UserError` where the student
+    cannot be loaded, and `BundleError` where the bundle is none.
     """
 
-    def __init__(self, bundle: Path, *, workers: int, queue: int):
+    def __init__(self, bundle: Path, *, workers: int, queue: int, record: Record | None = None):
         _, self.card = read_bundle(bundle)
         self._folder = TemporaryDirectory(prefix="kdtf-serve-")
         self._bundle = Path(self._folder.name, "student.tflite")
@@ -75,7 +76,8 @@ class Pool:
             shutil.copyfile(bundle.with_suffix(suffix), self._bundle.with_suffix(suffix))
         self.waiting, self.replaced, self._queue = 0, 0, queue
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
-        self._workers = [Worker(self._bundle) for _ in range(workers)]
+        self._record = record
+        self._workers = [Worker(self._bundle, record) for _ in range(workers)]
         self._free: list[Worker] = []
         self._turn = asyncio.Semaphore(workers)
         for worker in self._workers:
@@ -137,7 +139,7 @@ class Pool:
 
     def _replace(self, worker: Worker) -> Worker:
         worker.end()
-        new = Worker(self._bundle)
+        new = Worker(self._bundle, self._record)
         self._workers[self._workers.index(worker)] = new
         self.replaced += 1
         with suppress(EOFError, OSError):

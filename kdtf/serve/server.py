@@ -15,6 +15,7 @@ from ..errors import UserError
 from .app import Log, new_app
 from .pool import Pool
 from .settings import ServerSettings
+from .worker import Record
 
 KEEP_ALIVE = 5  # seconds that a connection without a request stays open
 HEADERS = 10.0  # seconds in which the headers of a request must have come
@@ -65,13 +66,19 @@ def listening(settings: ServerSettings) -> socket.socket:
         raise UserError(f"--host and --port must be free to listen at. Got {place}: {reason}.") from None
 
 
-def serve(bundle: Path, settings: ServerSettings, log: Log, started: Callable[[str], None]) -> None:
-    """Answer requests until SIGINT or SIGTERM; `started` is told the URL.
+def serve(
+    bundle: Path,
+    settings: ServerSettings,
+    log: Log,
+    started: Callable[[str], None],
+    record: Record | None = None,
+) -> None:
+    """Answer requests until SIGINT or SIGTERM; `started` is told the URL, `record` takes every answer.
 
     Raises `UserError`, and `BundleError` where the bundle cannot be used.
     """
     with listening(settings) as place:
-        pool = Pool(bundle, workers=settings.workers, queue=settings.queue)
+        pool = Pool(bundle, workers=settings.workers, queue=settings.queue, record=record)
         try:
             server = Server(_configuration(new_app(pool, settings, log), settings))
             host, port = place.getsockname()[:2]

@@ -7,7 +7,7 @@ temporary file while it is read. Nothing of it is kept.
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,10 +19,15 @@ from ..predictor import DICOM_MAGIC, DICOM_MAGIC_AT, NPY_MAGIC, Predictor, Row, 
 
 DICOM = bytes(DICOM_MAGIC_AT) + DICOM_MAGIC
 ARRAYS = "a .npy file: send one image"
+UNLOGGED = "unlogged"  # in an answer that could not be logged: why; the client is not told
+Record = Callable[[Row], None]  # logs an answer; may raise `OSError`
 
 
-def work(connection: Connection, bundle: str) -> None:
-    """Answer images until the other end is closed; the first message says that the student is loaded."""
+def work(connection: Connection, bundle: str, record: Record | None = None) -> None:
+    """Answer images until the other end is closed; the first message says that the student is loaded.
+
+    `record` takes every answer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the server ends its own
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with native_noise():
@@ -36,7 +41,7 @@ def work(connection: Connection, bundle: str) -> None:
             content = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        connection.send_bytes(json.dumps(answer(predictor, content), allow_nan=False).encode())
+        connection.send_bytes(json.dumps(answer(predictor, content, record), allow_nan=False).encode())
 
 
 def _silence() -> None:
@@ -46,13 +51,19 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def answer(predictor: Predictor, content: bytes) -> dict[str, Any]:
+def answer(predictor: Predictor, content: bytes, record: Record | None = None) -> dict[str, Any]:
     """What a student says of the bytes of an image file: `answer_of` its row, as a value of JSON."""
     if content.startswith(NPY_MAGIC):
         return {"error": ARRAYS}
     with named(content) as path:
         (row,) = predictor.rows(path)
-    return answer_of(row, predictor.classes)
+    said = answer_of(row, predictor.classes)
+    if record:
+        try:
+            record(row)
+        except OSError as error:  # the client is answered all the same
+            said[UNLOGGED] = error.strerror or type(error).__name__
+    return said
 
 
 def answer_of(row: Row, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Card:
     `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
     train or val, empty where every one has a copy; `training_images` {statistic: [low, median, high]}.
     `prediction_sets` is a `SetRule`, empty on cards of before there were sets.
+    `reference` and `answers` are what images and answers of a device are compared with, by split.
     """
 
     format: int
@@ -105,6 +106,8 @@ class Card:
     training_layout: str
     images: dict[str, int]
     limits: list[str]
+    answers: dict[str, dict[str, Any]]
+    reference: dict[str, dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON values; numbers that are not known (NaN) are null, which browsers read too."""
@@ -136,7 +139,7 @@ _DEFAULTS: dict[str, Any] = {
     **{name: "" for name in ("kdtf", "recipe", "scheme", "weights", "activations", "threshold_rule")},
     **{name: 0 for name in ("quantized_tensors", "weight_tensors", "bytes", "gzip_bytes")},
     **{name: {} for name in ("output_tensor", "thresholds", "test", "clean", "training_images", "images")},
-    "prediction_sets": {},
+    **{name: {} for name in ("prediction_sets", "answers", "reference")},
     **{name: 0 for name in ("test_images", "clean_images")},
     "format": 1,
     "output": "probabilities",
@@ -234,6 +237,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         training_layout=sheet.training_layout,
         images=sheet.images,
         limits=[*sheet.limits, *_copies(evidence), *too_few(evidence.prediction_sets)],
+        reference=sheet.reference,
     )
 
 

@@ -4,23 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.dataset import Dataset
-from ..data.typical import layout, typical
+from ..data.typical import layout, reference, typical
 from ..records import DataSheet
 
 
 def describe_data(data: Dataset, prepared: Mapping[str, Any]) -> DataSheet:
     """The classes, the images in numbers, how they were prepared, and what a student of them cannot do."""
     patterns, unexplained = layout(data.train.pixels, data.val.pixels)
+    known = {**typical(data.train.pixels), "layout": unexplained}
+    splits = {name: split.pixels for name, split in data.splits.items()}
     return DataSheet(
         classes=tuple(data.classes),
         digest=data.digest,
         shape=tuple(data.train.pixels.shape[1:]),
         synthetic=data.synthetic,
         prepared=dict(prepared),
-        training_images={**typical(data.train.pixels), "layout": unexplained},
+        training_images=known,
         training_layout=patterns,
         images={name: len(split.labels) for name, split in data.splits.items()},
         limits=limits(data),
+        reference=reference(splits, known, patterns),
     )
 
 

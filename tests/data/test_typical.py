@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdtf.data.typical import layout, typical
+from kdtf.data.typical import layout, percentiles, typical
 from kdtf.predictor import likeness, patterns_of, statistics, thumbnails
 
 
@@ -12,6 +12,12 @@ def test_typical_images_are_quantiles_over_all_batches():
     pixels = np.broadcast_to(levels[:, None, None, None], (201, 4, 4, 3)).astype(np.uint8)
     known = typical(pixels)
     assert known == {"brightness": [1, 100, 199], "contrast": [0, 0, 0], "colour": [0, 0, 0]}
+
+
+def test_percentiles_are_values_and_all_of_few():
+    assert percentiles(np.array([3.0, 1.0, 2.004, 1.0])) == "1.00 1.00 2.00 3.00"
+    values = np.random.default_rng(0).permutation(np.arange(1000.0))
+    assert percentiles(values) == " ".join(f"{max(0, 10 * k - 1)}.00" for k in range(101))
 
 
 def faces(count, seed):

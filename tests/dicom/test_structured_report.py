@@ -129,13 +129,16 @@ def test_the_command_writes_a_report_a_series_or_a_study_and_tells_no_patient(pa
         (["--by-study", "max"], 1, "max of 2 slices: "),
     ):
         shutil.rmtree(out, ignore_errors=True)
-        assert main(["predict", str(path), str(folder), "--dicom-sr", str(out), *more]) == 0
+        command = ["predict", str(path), str(folder), "--dicom-sr", str(out), "--log", str(tmp_path / "log")]
+        assert main([*command, *more]) == 0
         told = capsys.readouterr()
         assert words in told.out and "Doe" not in told.out + told.err
         reports = [dcmread(file) for file in out.iterdir()]
         assert len(reports) == count and {f"{made.SOPInstanceUID}.dcm" for made in reports} == {
             file.name for file in out.iterdir()
         }
+    text = (tmp_path / "log/predictions.jsonl").read_text()
+    assert text.count("\n") == 4 and "Doe" not in text and ".dcm" not in text
 
 
 def test_bad_input_is_told_in_a_line(path, tmp_path, capsys):

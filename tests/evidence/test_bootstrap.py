@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from kdtf.evidence.bootstrap import Interval, compare, draw, gain_in_words, holm, in_words, interval
 
@@ -50,6 +51,13 @@ def test_holm_by_hand():
     """Sorted 0.01, 0.02, 0.04 times 3, 2, 1, never falling: 0.03, 0.04, 0.04."""
     assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([]) == []
+
+
+def test_holm_is_that_of_statsmodels():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7, 60):
+        p = rng.choice(rng.random(count) ** 3, count)  # some are equal
+        assert holm(p) == multipletests(p, method="holm")[1].tolist()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 from kdtf.evidence.bootstrap import Draws
 from kdtf.evidence.calibration import (
     agreement,
+    answers,
     class_agreement,
     class_thresholds,
     operating_point,
@@ -14,6 +15,14 @@ from kdtf.evidence.calibration import (
 )
 from kdtf.evidence.metrics import score
 from kdtf.predictor import tempered
+
+
+def test_answers_are_counted_as_a_device_gives_them():
+    """Three of class 0, one of class 2; class 1 has no threshold, and below that of its class are two."""
+    probs = np.array([[0.6, 0.3, 0.1], [0.5, 0.3, 0.2], [0.7, 0.1, 0.2], [0.2, 0.3, 0.5]])
+    assert answers(probs, {0: 0.6, 2: 0.9}) == {"classes": [3, 0, 1], "uncertain": 2}
+    assert answers(probs, {}) == {"classes": [3, 0, 1], "uncertain": 0}
+
 
 VALUES = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 0.9])
 POSITIVE = np.array([0, 0, 1, 0, 1, 1, 1], bool)

@@ -104,7 +104,8 @@ def student(files, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(student, tmp_path_factory):
     settings = ("--workers", "1", "--rate", "0", "--max-mib", "0.5", "--timeout", "3")
-    server = Server(student, *settings, log=tmp_path_factory.mktemp("log") / "log")
+    folder = tmp_path_factory.mktemp("log")
+    server = Server(student, *settings, "--log", str(folder / "answers"), log=folder / "log")
     yield server
     assert server.end() == "" and server.process.returncode == 0
 
@@ -268,6 +269,29 @@ def test_no_image_is_kept(server):
         assert all({p.suffix for p in folder.iterdir()} <= {".tflite", ".json"} for folder in folders)
 
 
+def test_answers_are_logged_without_a_name_and_a_log_that_fails_costs_no_answer(server, student):
+    from kdtf.drift.log import CURRENT
+
+    folder = server.log.with_name("answers")
+    before = (folder / CURRENT).read_text()
+    status, answer, _ = server.ask(PICTURES["grey.png"])
+    text = (folder / CURRENT).read_text().removeprefix(before)
+    logged = json.loads(text)
+    assert logged["class"] == answer["class"] and logged["model"] == answer["model"]["sha256"]
+    assert logged["probabilities"] == pytest.approx(answer["probabilities"], rel=1e-5)
+    assert logged["statistics"]["brightness"] == pytest.approx(noise(16).mean(), rel=0.2)
+    assert not {"file", "index"} & logged.keys() and "fd/" not in text
+    kept = folder.rename(folder.with_name("kept"))
+    folder.write_text("a file where the folder was")
+    assert server.ask(PICTURES["grey.png"])[:2] == (status, answer)
+    folder.unlink()
+    kept.rename(folder)
+    deadline = time.monotonic() + 10
+    while '"unlogged": ' not in server.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert '"unlogged": "File exists"' in server.log.read_text()
+
+
 def test_a_worker_that_dies_or_hangs_is_replaced(server):
     good = server.ask(PICTURES["grey.png"])[1]
     (worker,) = server.workers()
@@ -329,6 +353,7 @@ def test_bad_input_is_answered_in_a_line(student, tmp_path, capsys, monkeypatch)
     (tmp_path / "empty").write_text("\n")
     assert "first line is a token" in refused(capsys, student, "--token-file", tmp_path / "empty")
     assert "--token-file must be" in refused(capsys, student, "--token-file", tmp_path / "missing")
+    assert "--log must be a folder." in refused(capsys, student, "--port", "0", "--log", tmp_path / "empty")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"Got 127.0.0.1 port {port}: Address" in refused(capsys, student, "--port", port)

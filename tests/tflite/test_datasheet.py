@@ -10,6 +10,7 @@ from kdtf.data.dataset import Dataset, Split
 from kdtf.data.provenance import MADE_BY, PROVENANCE, prepared
 from kdtf.data.typical import layout, typical
 from kdtf.files import file_digest
+from kdtf.predictor import patterns_of, statistics
 from kdtf.tflite.datasheet import describe_data, limits
 
 RNG = np.random.default_rng(0)
@@ -31,6 +32,20 @@ def test_it_is_of_the_students_images():
     patterns, unexplained = layout(DATA.train.pixels, DATA.val.pixels)
     assert sheet.training_images == {**typical(DATA.train.pixels), "layout": unexplained}
     assert sheet.training_layout == patterns and sheet.prepared == {}
+
+
+def test_what_later_images_are_compared_with():
+    """Percentiles of train and val; of val and test how many a device would warn of."""
+    bright = replace(DATA.test, pixels=np.full((11, 16, 12, 3), 250, np.uint8))
+    sheet = describe_data(replace(DATA, test=bright), {})
+    assert {name: part["images"] for name, part in sheet.reference.items()} == sheet.images
+    assert sheet.reference["test"] == {"images": 11, "unlike": 11}
+    values = [float(text) for text in sheet.reference["val"]["quantiles"]["brightness"].split()]
+    assert values == sorted(DATA.val.pixels.mean(axis=(1, 2, 3)).round(2))
+    patterns = patterns_of({"training_layout": sheet.training_layout})
+    own = statistics(DATA.train.pixels, patterns)["layout"]
+    layout_of_train = [float(text) for text in sheet.reference["train"]["quantiles"]["layout"].split()]
+    assert np.median(layout_of_train) > np.median(own) + 5  # measured where the patterns were not found
 
 
 def test_how_prepare_made_the_images_is_told(tmp_path):
