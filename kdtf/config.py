@@ -236,6 +236,7 @@ SHIP_RULES = (
     "ship_distilled_loss",
     "ship_file_loss",
     "ship_val_images",
+    "ship_group_accuracy",
 )
 
 
@@ -257,11 +258,15 @@ class EvidenceConfig(Section):
     ship_distilled_loss: float = option(0.0, "... where distilling lost more accuracy than this", "F")
     ship_file_loss: float = option(0.01, "... where the file lost more on val against its network", "F")
     ship_val_images: int = option(100, "... where val, by which files are chosen, is smaller", "N")
+    ship_group_accuracy: float = option(
+        0.5, "... where less of a large enough group of subgroups_test.csv is right; 0 asks nothing", "F"
+    )
+    card_subgroups: bool = option(False, "write the scores by group of subgroups_test.csv into the cards")
 
     def check(self) -> None:
         self._at_least(1, "seeds")
         self._at_least(0, "ship_val_images")
-        for name in ("ship_over_majority", "ship_sensitivity", "ship_distilled_loss", "ship_file_loss"):
+        for name in [name for name in SHIP_RULES if name != "ship_val_images"]:
             least, value = -1 if name == "ship_over_majority" else 0, getattr(self, name)
             require(least <= value <= 1, flag(name), f"between {least} and 1", value)
         require(0 < self.coverage < 1, flag("coverage"), "above 0, below 1", self.coverage)

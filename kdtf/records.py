@@ -14,6 +14,7 @@ import numpy as np
 OUTSIDE_KEYS = {"key": False}  # of a field that decides no result
 KERAS = "keras"  # the recipe of what is no `.tflite`
 ENSEMBLE = "ensemble"  # the teacher that is the mean of all others
+UNKNOWN = "unknown"  # the group of an image of which that is not known
 WITH_UNLABELLED = "-unlabelled"  # ends the name of students that learn from unlabelled images too
 
 
@@ -34,13 +35,35 @@ class Predictions(NamedTuple):
         return {"teacher": self.teacher, "model": self.model, "recipe": self.recipe, "seed": self.seed}
 
 
+class Subgroups(NamedTuple):
+    """One way of telling images apart, by sex, age or scanner: which of its groups each image is in.
+
+    `member` (N,) int64 are indices into `groups`, which are the same for all splits.
+    """
+
+    column: str
+    groups: tuple[str, ...]
+    member: np.ndarray
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Images of each group."""
+        return tuple(np.bincount(self.member, minlength=len(self.groups)).tolist())
+
+
 class GroundTruth(NamedTuple):
-    """What is known of the val and test images: class names, labels (n,) and (N,), groups of test (N,)."""
+    """What is known of the val and test images: class names, labels (n,) and (N,), groups of test (N,).
+
+    `groups` are patients; `subgroups` those of test by which scores are told apart, `in_train` the training
+    images of each, where that is known.
+    """
 
     classes: tuple[str, ...]
     val: np.ndarray
     test: np.ndarray
     groups: np.ndarray | None = None
+    subgroups: tuple[Subgroups, ...] = ()
+    in_train: tuple[tuple[int, ...], ...] = ()
 
 
 class Agreement(NamedTuple):
@@ -346,6 +369,7 @@ class FileEvidence:
     `test` and `clean` are {metric: [value, low, high]}, ends of the 95 % interval; what is undefined is left
     out. `clean` is of the test images without a copy in train or val, empty where that is all of them.
     `answers` is, of val and test, {"classes": how often each class is named (K,), "uncertain": how often}.
+    `subgroups` are scores by group, empty unless they are asked for.
     """
 
     temperature: float  # divides log p; chosen on val
@@ -357,6 +381,7 @@ class FileEvidence:
     clean: dict[str, list[float]]
     clean_images: int
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Attention(NamedTuple):

@@ -4,13 +4,15 @@ Frozen records that compute nothing. Whoever holds a `Dataset` may trust it: its
 only `load` makes one of a user's files.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..records import GroundTruth
+from ..records import GroundTruth, Subgroups
 
 SPLITS = ("train", "val", "test")
 UNLABELLED_SPLIT = "unlabelled"  # the name of the images without labels, beside those of `SPLITS`
@@ -40,6 +42,7 @@ class Split:
     groups: np.ndarray | None  # (N,) str: patient or study, where known
     teacher_pixels: np.ndarray  # (N, H', W', C) uint8; is `pixels` without a larger copy
     rows: np.ndarray | None = None  # (N,) of the user's train, where val was split off it
+    subgroups: tuple[Subgroups, ...] = ()  # by which scores are told apart, where known
 
 
 @dataclass(frozen=True)
@@ -71,4 +74,15 @@ class Dataset:
     @property
     def ground_truth(self) -> GroundTruth:
         """The class names, the labels of val and test and the groups of test, without any pixel."""
-        return GroundTruth(self.classes, self.val.labels, self.test.labels, self.test.groups)
+        own, in_train = self.test.subgroups, tuple(own.counts for own in self.train.subgroups)
+        return GroundTruth(self.classes, self.val.labels, self.test.labels, self.test.groups, own, in_train)
+
+    @property
+    def subgroups_digest(self) -> str:
+        """16 hex digits over the subgroups of all splits, which `digest` does not cover; "" without any."""
+        parts = [
+            [name, own.column, own.groups, own.member.tolist()]
+            for name, split in self.splits.items()
+            for own in split.subgroups
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16] if parts else ""

@@ -15,12 +15,14 @@ import numpy as np
 from ..config import DataConfig
 from ..errors import UserError, require
 from ..files import require_file
+from ..records import Subgroups
 from .arrays import FILE_NAMES, Arrays, Files, NamedArray, map_npy, unpacked
 from .dataset import SPLITS, UNLABELLED, UNLABELLED_SPLIT, Dataset, DataSource, OnProgress, Split
 from .labels import label_notes, read_groups, read_labels, split_off
 from .pixels import PixelRange, PixelStore, float_scale, measure_range, sha256_of
 from .provenance import PROVENANCE
 from .shards import gathered
+from .subgroups import files_beside, read_tables, subgroup_notes, subgroups_of
 from .unlabelled import as_copies, choose_files, folder_files, unlabelled_note
 
 CLASSES = "classes.txt"  # of a data folder: a name a line
@@ -41,9 +43,10 @@ def load(
 
     `class_names` go before those of classes.txt. With `image_size` the student's pixels are resized to that
     side, and the teacher keeps the originals. Without validation files, `val_fraction` of train is split off
-    by `seed`: by class, and by group where groups are known. Images without labels are X_unlabelled.npy of
-    the folder, or what `unlabelled` names: a folder with such a file, or a .npy file. `progress` hears of
-    images checked. Raises `UserError`, having written nothing.
+    by `seed`: by class, and by group where groups are known. Groups that scores are told apart by are in
+    subgroups_{split}.csv beside the arrays. Images without labels are X_unlabelled.npy of the folder, or what
+    `unlabelled` names: a folder with such a file, or a .npy file. `progress` hears of images checked. Raises
+    `UserError`, having written nothing.
     """
     source = DataSource(path, class_names, image_size, val_fraction, seed, unlabelled)
     return open_source(source, Path(work), progress)
@@ -85,6 +88,7 @@ class _Loader:
         arrays = {at: NamedArray(name, map_npy(file, name)) for at, (name, file) in files.items()}
         arrays, copy_notes = _checked(arrays)
         splits = [split for split in SPLITS if ("X", split) in arrays]
+        subgroups = self._read_subgroups(arrays)
         labels, classes = read_labels({s: arrays["y", s] for s in splits}, names)
         groups = {at[1]: read_groups(source) for at, source in arrays.items() if at[0] == "groups"}
         pixels = {at: a.with_channels() for at, a in arrays.items() if at[0] in ("X", "teacher")}
@@ -102,8 +106,8 @@ class _Loader:
         )
         notes = ["The folder says that its images are synthetic (SYNTHETIC.txt)."] if synthetic else []
         notes += store.notes() + self._split_note(arrays["X", "train"].name, rows, "train" in groups)
-        notes += label_notes(labels, classes, names)
-        parts = {split: _split(store, split, labels, groups) for split in SPLITS}
+        notes += label_notes(labels, classes, names) + subgroup_notes(subgroups)
+        parts = {split: _split(store, split, labels, groups, subgroups) for split in SPLITS}
         unlabelled = _unlabelled(store, groups)
         notes += [*file_notes, *copy_notes, *([unlabelled_note(unlabelled)] if unlabelled else [])]
         taken = [[split, rows.tolist()] for split, rows in rows.items()]
@@ -120,6 +124,11 @@ class _Loader:
             unlabelled,
             _digest([store.scale], store, {UNLABELLED_SPLIT: unlabelled}) if unlabelled else "",
         )
+
+    def _read_subgroups(self, arrays: Arrays) -> dict[str, tuple[Subgroups, ...]]:
+        """{split: columns} of the tables beside the arrays, which are told by their file alone."""
+        images = {at[1]: len(array.array) for at, array in arrays.items() if at[0] == "X"}
+        return subgroups_of(read_tables(files_beside(Path(self.source.path), SPLITS), images))
 
     def _split_note(self, name: str, rows: dict[str, np.ndarray], by_group: bool) -> list[str]:
         if not rows:
@@ -222,14 +231,19 @@ def _check_fits(at: tuple[str, str], source: NamedArray, arrays: Arrays) -> None
 
 
 def _split(
-    store: PixelStore, split: str, labels: dict[str, np.ndarray], groups: dict[str, np.ndarray]
+    store: PixelStore,
+    split: str,
+    labels: dict[str, np.ndarray],
+    groups: dict[str, np.ndarray],
+    subgroups: dict[str, tuple[Subgroups, ...]],
 ) -> Split:
     """The images of `split`, and their rows of the source's labels and groups."""
     origin, taken = store.origin(split), store.rows.get(split)
     rows = slice(None) if taken is None else taken
     student, teacher = store.split(split)
     own_groups = _frozen(groups[origin][rows]) if origin in groups else None
-    return Split(student, _frozen(labels[origin][rows]), own_groups, teacher, taken)
+    columns = tuple(own._replace(member=_frozen(own.member[rows])) for own in subgroups.get(origin, ()))
+    return Split(student, _frozen(labels[origin][rows]), own_groups, teacher, taken, columns)
 
 
 def _unlabelled(store: PixelStore, groups: dict[str, np.ndarray]) -> Split | None:
@@ -238,7 +252,7 @@ def _unlabelled(store: PixelStore, groups: dict[str, np.ndarray]) -> Split | Non
     if source is None:
         return None
     labels = np.full(len(source.array), UNLABELLED, np.int64)
-    return _split(store, UNLABELLED_SPLIT, {UNLABELLED_SPLIT: labels}, groups)
+    return _split(store, UNLABELLED_SPLIT, {UNLABELLED_SPLIT: labels}, groups, {})
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ Test may refuse the file, and never chooses another one. What the rules ask is s
 rule is a new row of `RULES`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..words import plural
 from .bootstrap import mean_interval, paired_difference
 from .choose import val_accuracy
 from .metrics import Sample, is_right
+from .subgroups import ACCURACY, LEAST, GroupScores, units_in_words
 from .tables import Subset
 
 NONE_IS_GOOD = "None of these is good enough to ship."
@@ -42,7 +43,8 @@ class Case(NamedTuple):
 
     `student` is the network it was made of and `alone` that trained without a teacher, both in float;
     `part` the images of test that count, those without a copy in train or val where there are any;
-    `tied` says how many of how many files val could not tell apart from it.
+    `tied` says how many of how many files val could not tell apart from it; `groups` what the file scores
+    in each group of these images, where groups are known.
     """
 
     file: Predictions
@@ -52,6 +54,7 @@ class Case(NamedTuple):
     part: Subset
     tied: tuple[int, int]
     rules: EvidenceConfig
+    groups: Sequence[GroupScores] = ()
 
 
 def chance(classes: int) -> float:
@@ -149,12 +152,32 @@ def _enough_val(case: Case) -> Requirement:
     return Requirement("Val is large enough", asked, found, count >= least, count, limit=least)
 
 
+def _good_in_every_group(case: Case) -> Requirement:
+    """What was measured against the floor, as for classes: interval ends would judge the size of a group.
+
+    The low end asks for large groups rather than for good ones; the high end shelters the small ones.
+    """
+    least, units = case.rules.ship_group_accuracy, units_in_words(case.truth)
+    asked = f"Of every group of at least {LEAST} {units} at least {_percent(least)} of the images are right"
+    rule, judged = "Good in every group", [own for own in case.groups if own.own.judged]
+    if not judged:
+        found = f"no group has {LEAST} {units}" if case.groups else "no groups are known (subgroups_test.csv)"
+        return Requirement(rule, asked, found, None)
+    worst = min(judged, key=lambda own: own.metrics[ACCURACY].value)
+    value, low, high = worst.metrics[ACCURACY]
+    count = worst.own.images
+    found = f"lowest of {len(judged)}, {worst.own.column} = {worst.own.name}: {_percent(value)} of its "
+    found += f"{count} {plural(count, 'image')} (95 % interval {_percent(low)} to {_percent(high)})"
+    return Requirement(rule, asked, found, value >= least - ROUNDING, value, low, high, least)
+
+
 RULES: tuple[Callable[[Case], Requirement], ...] = (
     _above_majority,
     _every_class_found,
     _no_worse_than_alone,
     _close_to_float,
     _enough_val,
+    _good_in_every_group,
 )
 
 

@@ -23,10 +23,11 @@ from .unlabelled import chosen_files, instead_note
 def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Progress) -> Plan:
     """The plan of an .npz with MedMNIST or Keras keys; `work` takes its arrays, which are mapped.
 
-    Without val it is split off train as `data.load` does. Raises `UserError`.
+    Without val it is split off train as `data.load` does. Subgroups that lie beside it are carried on.
+    Raises `UserError`.
     """
     require(source.suffix.lower() == ".npz", "the source", layouts(), str(source))
-    for name in ("group_regex", "groups", "layout", "ignore"):
+    for name in ("group_regex", "groups", "layout", "ignore", "subgroups", "subgroup_tags"):
         value = getattr(settings, name)
         rule = "left out where the source is an .npz file: it has no names of files and folders"
         require(value in (None, ()), flag(name), rule, value)
@@ -44,11 +45,15 @@ def plan_archive(source: Path, work: Path, settings: PrepareConfig, progress: Pr
         progress.say(instead_note(len(own.pop(UNLABELLED_SPLIT).labels)))
     for name, split in (data.splits | own).items():
         reads = [partial(_picture, split.pixels, i, sha) for i in range(len(split.pixels))]
-        pairs = zip(split.labels.tolist(), reads, strict=True)
-        splits[name] = [Item(source.name, label, None, read) for label, read in pairs]
+        cells = [[own.groups[k] for k in own.member] for own in split.subgroups]
+        groups = list(zip(*cells, strict=True)) or [()] * len(reads)
+        rows = zip(split.labels.tolist(), reads, groups, strict=True)
+        splits[name] = [Item(source.name, label, None, read, group) for label, read, group in rows]
     files, ignored = chosen_files({}, settings, progress)
     splits |= unlabelled_split(files, {}, settings)
-    return Plan(data.classes, splits, "an .npz file", ignored=dict(ignored))
+    columns = next((own.subgroups for own in data.splits.values() if own.subgroups), ())
+    names = tuple(own.column for own in columns)
+    return Plan(data.classes, splits, "an .npz file", ignored=dict(ignored), columns=names)
 
 
 def _picture(pixels: np.ndarray, row: int, sha: str) -> Picture:

@@ -24,6 +24,7 @@ from .outline import Outline, outline_of
 from .output import NAMES, check_places, out_errors, rehearsed, staged
 from .plan import Plan, plan_folder
 from .settings import PrepareConfig
+from .subgroups import with_subgroups
 from .write import AHEAD, Row, Writer, printable
 
 PACKAGES = ("numpy", "pillow", "pydicom", "scikit-learn")
@@ -76,7 +77,7 @@ def prepare(
 def _checked_plan(source: Path, folder: Path, settings: PrepareConfig, progress: Progress) -> Plan:
     """The plan of a source, which has images where it must have some. Raises `UserError`."""
     if source.is_dir():
-        plan = plan_folder(source, settings, progress)
+        plan = with_subgroups(plan_folder(source, settings, progress), source, settings, progress)
     else:
         plan = plan_archive(source, folder / "unpacked", settings, progress)
     for split, items in plan.splits.items():
@@ -91,7 +92,7 @@ def _write_all(
     workers = settings.workers or os.cpu_count() or 1
     total = sum(map(len, plan.splits.values()))
     with ThreadPoolExecutor(workers) as pool, progress.bar("preparing images", total) as advance:
-        writer = Writer(folder, plan.classes, settings, pool, AHEAD * workers, advance)
+        writer = Writer(folder, plan.classes, plan.columns, settings, pool, AHEAD * workers, advance)
         rows = {}
         for split, items in plan.splits.items():
             rows[split] = writer.write(split, items)
@@ -120,6 +121,7 @@ def _provenance(
     for name in ("out", "workers", "dry_run"):  # none of them changes a byte
         del values[name]
     values["groups"] = settings.groups and Path(settings.groups).name
+    values["subgroups"] = settings.subgroups and Path(settings.subgroups).name
     values["unlabelled"] = settings.unlabelled and printable(Path(settings.unlabelled).resolve().name)
     splits: dict[str, dict] = {}
     for split, own in rows.items():
@@ -132,6 +134,8 @@ def _provenance(
         "source": printable(source.resolve().name),
         "layout": plan.layout,
         "settings": values,
+        "kept_of_headers": list(settings.subgroup_tags),  # all else of a DICOM header is left behind
+        "subgroups": list(plan.columns),
         "versions": {"kdtf": __version__, "python": platform.python_version(), **versions(PACKAGES)},
         "splits": splits,
         "ignored": plan.ignored,

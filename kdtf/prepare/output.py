@@ -15,13 +15,17 @@ from pathlib import Path
 from ..data.arrays import FILE_NAMES
 from ..data.dataset import SPLITS, UNLABELLED_SPLIT
 from ..data.provenance import MADE_BY, PROVENANCE
+from ..data.subgroups import SUBGROUPS
 from ..errors import UserError, require
 from ..files import disk_errors, require_file
 
 PATTERNS = (*FILE_NAMES.values(), "files_{}.csv")
 # SYNTHETIC.txt is never made here: beside real images it would call them a phantom
 PARTS = (*SPLITS, UNLABELLED_SPLIT)
-NAMES = ("classes.txt", "SYNTHETIC.txt", *(pattern.format(part) for part in PARTS for pattern in PATTERNS))
+NAMES = (
+    *("classes.txt", "SYNTHETIC.txt", *map(SUBGROUPS.format, SPLITS)),
+    *(pattern.format(part) for part in PARTS for pattern in PATTERNS),
+)
 
 
 def check_places(source: Path, out: Path, unlabelled: Path | None) -> None:

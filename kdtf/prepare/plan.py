@@ -33,6 +33,7 @@ class Item:
     label: int  # `UNLABELLED` where there is none
     group: str | None
     read: Callable[[], Picture]  # raises `Unusable`
+    subgroups: tuple[str, ...] = ()  # its group of every column of the plan
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Plan:
     layout: str  # how the source was read: its levels of folders, or "an .npz file"
     folders: dict[str, str] = field(default_factory=dict)  # {split: its folder}, where the source has some
     ignored: dict[str, int] = field(default_factory=dict)  # {reason: number of files left out}
+    columns: tuple[str, ...] = ()  # by which scores are to be told apart
 
 
 def plan_folder(source: Path, settings: PrepareConfig, progress: Progress) -> Plan:

@@ -8,6 +8,7 @@ from ..config import SIDES
 from ..errors import UserError, require
 from ..sections import Section, flag, option
 from .layout import GROUP, Layout
+from .tags import require_tags
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class PrepareConfig(Section):
     )
     group_regex: str | None = option(None, r"finds the patient in a file name: 'person(\d+)'", "REGEX")
     groups: str | None = option(None, "CSV file with columns file and group: the patient of each", "FILE")
+    subgroups: str | None = option(
+        None, "CSV file with a column file and others: sex, age band, scanner, ... of each", "FILE"
+    )
+    subgroup_tags: tuple[str, ...] = option(
+        (), "groups by these tags of DICOM headers: PatientSex, PatientAge, ...", "TAG"
+    )
     short_names: bool = option(False, "cut the names of classes at the first underscore")
     window: tuple[float, ...] = option(
         (), "CENTER and WIDTH of the grey levels kept, DICOM and 16-bit images [the file's own]", "N"
@@ -53,6 +60,8 @@ class PrepareConfig(Section):
         whole = len(self.split) == 3 and min(self.split) > 0 and abs(sum(self.split) - 1) < 1e-6
         require(whole, flag("split"), rule, self.split)
         self._check_groups()
+        require_tags(self.subgroup_tags)
+        self._different("subgroup_tags")
         finite = len(self.window) == 2 and all(map(math.isfinite, self.window))
         fits = not self.window or (finite and self.window[1] > 1)
         require(fits, flag("window"), "CENTER and WIDTH, the width above 1", self.window)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..data.arrays import FILE_NAMES
 from ..data.dataset import UNLABELLED, UNLABELLED_SPLIT
+from ..data.subgroups import SUBGROUPS
 from ..errors import UserError
 from ..predictor import Unusable, cell
 from .images import square
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     label: int
     group: str | None
     sha256: str
+    subgroups: tuple[str, ...]
 
 
 class Decoded(NamedTuple):
@@ -79,6 +81,7 @@ class Writer:
 
     folder: Path
     classes: tuple[str, ...]
+    columns: tuple[str, ...]  # of the subgroups of every image
     settings: PrepareConfig
     pool: Executor
     ahead: int  # images in flight
@@ -104,7 +107,7 @@ class Writer:
                 for stream, pixels in zip(streams, decoded.squares, strict=True):
                     stream.append(pixels)
                 self.peak = max((p for p in (self.peak, decoded.peak) if p is not None), default=None)
-                rows.append(Row(item.file, item.label, item.group, decoded.sha256))
+                rows.append(Row(item.file, item.label, item.group, decoded.sha256, item.subgroups))
         self._write_rest(split, rows)
         return rows
 
@@ -141,13 +144,21 @@ class Writer:
         if rows and rows[0].group is not None:
             groups = np.array([printable(row.group or "") for row in rows])
             np.save(self.folder / FILE_NAMES["groups"].format(split), groups)
-        with open(self.folder / f"files_{split}.csv", "w", encoding="utf-8", newline="") as file:
+        if rows and rows[0].subgroups:
+            self._write_table(SUBGROUPS.format(split), self.columns, (row.subgroups for row in rows))
+        names = ("row", "file", "class", "group", "sha256")
+        self._write_table(f"files_{split}.csv", names, map(self._line, range(len(rows)), rows))
+
+    def _line(self, i: int, row: Row) -> tuple[int | str, ...]:
+        """A line of files_{split}.csv."""
+        class_name = "" if row.label == UNLABELLED else self.classes[row.label]
+        return i, printable(row.file), class_name, printable(row.group or ""), row.sha256
+
+    def _write_table(self, name: str, columns: tuple[str, ...], lines: Iterable[tuple]) -> None:
+        with open(self.folder / name, "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(("row", "file", "class", "group", "sha256"))
-            for i, row in enumerate(rows):
-                name, group = printable(row.file), printable(row.group or "")
-                class_name = "" if row.label == UNLABELLED else self.classes[row.label]
-                table.writerow(map(cell, (i, name, class_name, group, row.sha256)))
+            table.writerow(map(cell, columns))
+            table.writerows(map(cell, line) for line in lines)
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,7 @@ from ..predictor import text_of
 NAMES = (
     *("class", "true", "predicted", "other_class", "name", "set"),  # of classes
     *("teacher", "network", "model", "recipe", "layer", "tensor"),
+    *("column", "group", "best_group", "worst_group"),
     *("data", "teacher_weights", "file", "other_file", "word", "sha256"),
 )
 

@@ -18,6 +18,8 @@ CSV = {  # and those of evidence
     "agreement": "agreement.csv",
     "frontier": "frontier.csv",
     "verdict": "verdict.csv",
+    "subgroups": "subgroups.csv",
+    "subgroup_gaps": "subgroup_gaps.csv",
 }
 FRONTIER_SCORES = {
     "accuracy on val": ("val_accuracy", "val_low", "val_high"),

@@ -26,6 +26,7 @@ from . import figures, images, probability_figures
 from .frontier import frontier_record
 from .gains import draw_gains, gains_record
 from .sets import draw_sets, set_record
+from .subgroups import GroupRows, draw_subgroups, subgroups_record
 from .subjects import AuditSubject, RunSubject, StudentSubject, Study, TeacherSubject
 from .tables import quantization_error_rows
 
@@ -161,6 +162,10 @@ def _chosen_reliability(subject: RunSubject) -> probability_figures.ReliabilityC
     return probability_figures.ReliabilityCurves(title, {file.model: reliability_diagram(file, study.part)})
 
 
+def _chosen_groups(subject: RunSubject) -> GroupRows | None:
+    return subgroups_record(subject, f"{_chosen_title(subject)}, {subject.study.part_in_words}")
+
+
 def _gradcam(subject: TeacherSubject) -> images.GradCam | None:
     if subject.attention is None:
         return None
@@ -275,6 +280,9 @@ GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
     Picture("chosen_confusion_matrix.png", RUN, "classes",
             "The chosen file: confusion matrix on test, counts and parts of the true class (rows).",
             _chosen_confusion, figures.draw_confusion),
+    Picture("subgroups.png", RUN, "subgroups",
+            "The chosen file by group: accuracy and sensitivity for each class on test, 95 % intervals; in "
+            "brackets the images of each group.", _chosen_groups, draw_subgroups),
     Picture("{model}_confusion_matrix.png", (*TEACHER, *STUDENT), "classes",
             "{model}: confusion matrix on all of test, counts and parts of the true class, which is in rows.",
             _confusion, figures.draw_confusion, folded=True),

@@ -27,6 +27,7 @@ from .frontier import frontier_in_words
 from .gallery import PictureFile, picture_files, tflite_name
 from .glossary import UNITS, WORDS, explained
 from .sets import set_section
+from .subgroups import EXPLAINED, subgroup_findings, subgroup_tables
 
 INTERVALS = "Brackets hold 95 % intervals."
 TEMPLATES = Path(__file__).parent / "templates"
@@ -104,6 +105,8 @@ def _of_the_file(tables: Tables, chosen: pd.Series, manifest: dict) -> list[tupl
          "sensitivity is the part of a class that is called so, PPV the part of what is called so that is of "
          "it. Both predictive values hold for the mixture of classes in these images; beside it stand those "
          f"of train and val. {INTERVALS}", frames.chosen_classes(tables, chosen)),
+        ("subgroups", "Does it do as well in every group", f"{EXPLAINED} {INTERVALS}",
+         subgroup_tables(tables), subgroup_findings(tables)),
         ("thresholds", "One class or not: operating points", "Another question than above: is an image of "
          "this class, yes or no? Each class has a threshold of its own; an image may pass several or none. "
          "So these figures differ from those by the class named, and a threshold may be low where others "

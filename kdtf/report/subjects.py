@@ -17,6 +17,7 @@ from ..evidence import choose, tables, verdict
 from ..evidence.calibration import class_agreement
 from ..evidence.frontier import frontier_rows
 from ..evidence.gains import source_of
+from ..evidence.subgroups import GroupScores, gap_rows, group_scores, largest_gaps, score_rows
 from ..records import (
     KERAS,
     Attention,
@@ -203,8 +204,31 @@ class RunSubject(_StudySubject):
             study.part,
             (best.count(choose.val_accuracy(file.predictions, study.truth)), len(best)),
             study.rules,
+            self.groups.get(study.part.name, ()),
         )
         return verdict.verdict(case)
+
+    @cached_property
+    def groups(self) -> dict[str, list[GroupScores]]:
+        """{part of test: what the chosen file scores in each group there}; {} where no groups are known."""
+        file, truth = self.chosen_file.predictions, self.study.truth
+        parts = self.study.subsets if truth.subgroups else []
+        return {part.name: group_scores(file, truth, part) for part in parts}
+
+    @property
+    def group_rows(self) -> list[dict] | None:
+        """The rows of `subgroups.csv`; None where no groups are known."""
+        file, truth = self.chosen_file.predictions, self.study.truth
+        rows = [row for name, own in self.groups.items() for row in score_rows(file, truth, name, own)]
+        return rows or None
+
+    @property
+    def gap_rows(self) -> list[dict] | None:
+        """The rows of `subgroup_gaps.csv`; None where no groups are known."""
+        file, study = self.chosen_file.predictions, self.study
+        parts = study.subsets if study.truth.subgroups else []
+        gaps = {part.name: largest_gaps(file, study.truth, part, study.seed) for part in parts}
+        return [row for name, own in gaps.items() for row in gap_rows(study.truth, name, own)] or None
 
     @property
     def _files_of_first_seed(self) -> list[FileResult]:

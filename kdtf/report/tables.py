@@ -167,6 +167,8 @@ TABLES: tuple[Table, ...] = (
     Table("TinyEvalRes_Quant.csv", (RunSubject,), _files),
     Table("agreement.csv", (RunSubject,), lambda subject: subject.agreement, AGREEMENT_COLUMNS),
     Table("verdict.csv", (RunSubject,), lambda subject: [row._asdict() for row in subject.verdict]),
+    Table("subgroups.csv", (RunSubject,), lambda subject: subject.group_rows),
+    Table("subgroup_gaps.csv", (RunSubject,), lambda subject: subject.gap_rows),
     Table("frontier.csv", (RunSubject,), lambda subject: subject.frontier_rows),
     Table("audit.csv", (AuditSubject,), lambda subject: subject.audit.rows, AUDIT_COLUMNS),
     Table("audit_pairs.csv", (AuditSubject,), _pairs, PAIR_COLUMNS),

@@ -15,6 +15,7 @@ from ..evidence.calibration import temperature
 from ..evidence.gains import teacher_in_words
 from ..evidence.metrics import score
 from ..evidence.remarks import Remarks, at_bound, ranked, too_short
+from ..evidence.subgroups import card_rows, group_scores
 from ..evidence.tables import file_evidence, subsets
 from ..evidence.verdict import good_enough
 from ..progress import Progress
@@ -192,6 +193,9 @@ class Closing:
         evidence = file_evidence(
             file.predictions, study.truth, study.subsets, study.min_sensitivity, study.rules
         )
+        if self.config.evidence.card_subgroups:
+            scores = group_scores(file.predictions, study.truth, study.part)
+            evidence = replace(evidence, subgroups=card_rows(scores))
         if self.has_copies:
             return evidence
         return replace(evidence, clean=evidence.test, clean_images=evidence.test_images)

@@ -14,6 +14,7 @@ from ..config import Config
 from ..data.audit import Audit
 from ..data.dataset import Dataset
 from ..data.provenance import prepared
+from ..data.subgroups import absent_from_train
 from ..evidence.verdict import Requirement
 from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
@@ -83,6 +84,7 @@ def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
         (),
         synthetic=data.synthetic,
         unlabelled=data.unlabelled_digest,
+        subgroups=data.subgroups_digest,
         prepared=prepared(Path(data.source)),
     )
 
@@ -97,6 +99,8 @@ def audit_data(data: Dataset, store: Store, progress: Progress, packages: Mappin
     write_audit_report(AuditSubject(data, audit), store)
     for sentence in audit.verdict:
         (progress.warn if audit.findings else progress.say)(sentence)
+    for sentence in absent_from_train(data.train.subgroups, data.test.subgroups):
+        progress.warn(sentence)  # not in the audit: its stage decides trainings, and groups do not
     return audit
 
 

@@ -80,7 +80,7 @@ KINDS = {
     # these write into the results folder itself
     # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas; 3: the verdict,
     # scores by the class named, pictures of the file itself, pairs of copies by file and row; 4: prediction
-    # sets
+    # sets, scores by group
     "student-report": Kind("", REPORTED, version=4, reads_data=True),
     "teacher-report": Kind("", REPORTED, version=4, reads_data=True),
     "run-report": Kind("", REPORTED, version=4, reads_data=True),

@@ -163,7 +163,11 @@ class GroupPlanner(Planner):
         return replace(group, report=self.report(kind, f"{group.name}-report", [group], **inputs))
 
     def report(self, kind: str, name: str, groups: list[Group], **inputs: Task) -> Task:
-        """What is written about some groups: from their evaluations, and by the rules of evidence."""
+        """What is written about some groups: from their evaluations, and by the rules of evidence.
+
+        Subgroups of patients are told apart in the closing report, and in cards that shall have them.
+        """
+        cards = self.config.evidence.card_subgroups
         settings = {
             "version": __version__,
             "min_sensitivity": self.config.evidence.min_sensitivity,
@@ -175,6 +179,8 @@ class GroupPlanner(Planner):
             "synthetic": self.facts.synthetic,
             "classes": list(self.facts.classes),
             "timings": not self.config.run.deterministic,
+            "card_subgroups": cards,
+            "subgroups": self.facts.subgroups if cards or kind == "run-report" else "",
         }
         for group in groups:
             for task in group.tasks():

@@ -37,6 +37,7 @@ class Facts:
     teachers: tuple[str, ...]  # by their names in the registry
     unlabelled: str = ""  # digest of the images without labels, "" where there are none
     all_left_out: bool = False  # by the audit: none of these may be learned from
+    subgroups: str = ""  # digest of the groups that scores are told apart by, "" where there are none
     synthetic: bool = False
     prepared: Mapping[str, Any] = field(default_factory=dict)  # how `prepare` made the images, where it did
     loss_options: tuple[tuple[str, float], ...] = ()  # of the loss, its defaults where they are not set

@@ -72,7 +72,8 @@ class Card:
     `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
     train or val, empty where every one has a copy; `training_images` {statistic: [low, median, high]}.
     `prediction_sets` is a `SetRule`, empty on cards of before there were sets.
-    `reference` and `answers` are what images and answers of a device are compared with, by split.
+    `reference` and `answers` are what images and answers of a device are compared with, by split;
+    `subgroups` test scores by group, where a run was asked for them.
     """
 
     format: int
@@ -108,6 +109,7 @@ class Card:
     limits: list[str]
     answers: dict[str, dict[str, Any]]
     reference: dict[str, dict[str, Any]]
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON values; numbers that are not known (NaN) are null, which browsers read too."""

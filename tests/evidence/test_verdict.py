@@ -6,9 +6,10 @@ import pytest
 from kdtf.config import SHIP_RULES, EvidenceConfig
 from kdtf.errors import UserError
 from kdtf.evidence.bootstrap import proportion_interval
+from kdtf.evidence.subgroups import group_scores
 from kdtf.evidence.tables import all_tables, subsets
 from kdtf.evidence.verdict import NONE_IS_GOOD, RULES, Case, _percent, good_enough, in_words, verdict
-from kdtf.records import GroundTruth, Predictions
+from kdtf.records import GroundTruth, Predictions, Subgroups
 from kdtf.report.cells import percent
 
 LABELS = np.repeat([0, 1], [60, 40])
@@ -39,7 +40,8 @@ def rows(file=None, student=None, alone=None, clean=None, **rules):
 def test_a_good_file_meets_every_rule_that_applies():
     met = {rule: row.met for rule, row in rows().items()}
     assert len(met) == len(RULES) == len(SHIP_RULES)
-    assert met.pop("Distilling did no harm") is None and all(met.values())
+    assert met.pop("Distilling did no harm") is None and met.pop("Good in every group") is None
+    assert all(met.values())
     assert good_enough(rows().values())
 
 
@@ -103,6 +105,28 @@ def test_val_has_to_be_large_enough_to_choose_by():
     assert row.met and row.found == "120 images"
 
 
+@pytest.mark.parametrize("wrong, met", [(10, True), (11, False)])
+def test_no_large_group_may_be_below_the_floor(wrong, met):
+    """Of 20 images of site b half or less are right; site c, of 19 that are all wrong, is too small."""
+    member = np.repeat([0, 1, 2], [61, 20, 19])
+    truth = TRUTH._replace(subgroups=(Subgroups("site", ("a", "b", "c"), member),))
+    test = LABELS.copy()
+    for at, count in ((61, wrong), (81, 19)):
+        test[at : at + count] = 1 - test[at : at + count]
+    file = Predictions("alone", "alone", "int8", 0, np.eye(2)[VAL], np.eye(2)[test])
+    part = subsets(truth, np.ones(100, bool), 0)[0]
+    groups = group_scores(file, truth, part)
+    case = Case(file, model(), model(), truth, part, (1, 4), EvidenceConfig(), groups)
+    row = next(row for row in verdict(case) if row.rule == "Good in every group")
+    assert row.met is met and row.value == pytest.approx(1 - wrong / 20) and row.limit == 0.5
+    assert row.low < row.value < row.high
+    assert row.asked.startswith("Of every group of at least 20 images at least 50.0 %")
+    assert row.found.startswith(f"lowest of 2, site = b: {100 - 5 * wrong}.0 % of its 20 images (95 %")
+    assert verdict(case._replace(rules=EvidenceConfig(ship_group_accuracy=0.45)))[-1].met
+    assert verdict(case._replace(groups=groups[2:]))[-1][2:4] == ("no group has 20 images", None)
+    assert rows()["Good in every group"].found == "no groups are known (subgroups_test.csv)"
+
+
 def test_percents_are_those_of_the_tables():
     """273 of 400 are 0.6825: 0.682 in the tables, and 68.3 % as float32."""
     assert _percent(np.float32(0.6825)) == "68.2 %" == f"{percent(0.6825)} %"
@@ -118,7 +142,13 @@ def test_the_sentence_names_the_rules_that_are_broken():
 
 
 @pytest.mark.parametrize(
-    "name, value", [("ship_sensitivity", 1.5), ("ship_val_images", -1), ("ship_file_loss", -0.1)]
+    "name, value",
+    [
+        ("ship_sensitivity", 1.5),
+        ("ship_group_accuracy", -0.1),
+        ("ship_val_images", -1),
+        ("ship_file_loss", -0.1),
+    ],
 )
 def test_what_no_file_could_meet_is_refused(name, value):
     with pytest.raises(UserError, match="--ship-"):

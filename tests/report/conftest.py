@@ -24,6 +24,7 @@ from kdtf.records import (
     Predictions,
     Rule,
     StudentResult,
+    Subgroups,
     TeacherResult,
     TensorError,
 )
@@ -34,7 +35,12 @@ from kdtf.store import Store
 CLASSES = ("well", "ill", "worse")
 # rules that every file meets
 ANYTHING_GOES = EvidenceConfig(
-    ship_over_majority=-1, ship_sensitivity=0, ship_distilled_loss=0.9, ship_file_loss=1, ship_val_images=0
+    ship_over_majority=-1,
+    ship_sensitivity=0,
+    ship_distilled_loss=0.9,
+    ship_file_loss=1,
+    ship_val_images=0,
+    ship_group_accuracy=0,
 )
 RNG = np.random.default_rng(0)
 ERRORS = [
@@ -46,7 +52,11 @@ ERRORS = [
 
 def split(count: int) -> Split:
     small = RNG.integers(0, 256, (count, 8, 8, 1), np.uint8)
-    return Split(small, np.arange(count) % 3, None, small.repeat(2, axis=1).repeat(2, axis=2))
+    sex = Subgroups(
+        "sex", ("F", "M", "unknown"), np.repeat([0, 1, 2], [count // 2, count - count // 2 - 4, 4])
+    )
+    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    return Split(small, np.arange(count) % 3, None, large, subgroups=(sex,))
 
 
 DATA = Dataset(split(30), split(24), split(60), CLASSES, "digest", (), False, "/somewhere/chest")

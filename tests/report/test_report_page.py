@@ -122,7 +122,7 @@ def test_it_says_no_where_a_rule_is_broken(copied, page):
     no = judged(copied(), Every="lowest for ill: 10.0 % of its 20 images")
     card = re.search(r'<section class="card answer no".*?</section>', no, re.DOTALL).group()
     assert "<strong>None of these is good enough to ship.</strong>" in card and "Ship " not in card
-    assert "Val chose vgg16_Student_int8.tflite" in card and "It breaks 1 of 5 rules." in card
+    assert "Val chose vgg16_Student_int8.tflite" in card and "It breaks 1 of 6 rules." in card
     assert card.count("✗ not met") == 1 and "lowest for ill: 10.0 % of its 20 images" in card
     assert "None of these" not in page and "✗ not met" not in page and page.count("✓ met") >= 4
 

@@ -42,7 +42,7 @@ def test_the_files_of_a_run_have_the_names_people_know(results):
     histories = {"alone_student_history.csv", "baseline_student_history.csv", "vgg16_Distiller_history.csv"}
     of_teacher = {"vgg16_teachermodel.csv", "vgg16_models.csv"}
     of_run = {"runs.csv", "summary.csv", "TinyEvalRes_Quant.csv", "audit.csv", "audit_pairs.csv"}
-    of_run |= {"agreement.csv", "frontier.csv", "verdict.csv"}
+    of_run |= {"agreement.csv", "frontier.csv", "verdict.csv", "subgroups.csv", "subgroup_gaps.csv"}
     evidence = {"intervals.csv", "comparisons.csv", "seeds.csv", "per_class.csv", "calibration.csv"}
     evidence |= {"top_class.csv"}
     evidence |= {"gains.csv", "sets.csv"}

@@ -114,6 +114,8 @@ CHANGES = {
     "ship_distilled_loss": 0.1,
     "ship_file_loss": 0.1,
     "ship_val_images": 9,
+    "ship_group_accuracy": 0.6,
+    "card_subgroups": True,
     "seed": 3,
     "deterministic": True,
 }
@@ -185,6 +187,18 @@ def test_a_harmless_setting_changes_no_key(name):
 )
 def test_a_fact_changes_the_keys_of_what_depends_on_it(changed):
     assert keys(Config()) != keys(Config(), replace(KNOWN, **changed))
+
+
+def test_groups_of_test_are_in_the_closing_report_alone_and_in_cards_that_shall_have_them():
+    def redone(**settings):
+        config = Config().with_values(settings)
+        before = {task.name: task.folder for task in plan(config, replace(KNOWN, subgroups="s")).tasks()}
+        after = plan(config, replace(KNOWN, subgroups="t")).tasks()
+        return {task.name for task in after if task.folder != before[task.name]}
+
+    assert redone() == {"closing-report"}
+    reports = {"alone-report", "vgg16-report", "cnn5-report", "closing-report"}
+    assert redone(card_subgroups=True) == reports
 
 
 def test_a_version_redoes_what_depends_on_it_and_nothing_else():
