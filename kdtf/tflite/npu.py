@@ -6,6 +6,7 @@ times are estimates of its model of the chip, with memories as it assumes them; 
 
 import csv
 import math
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -87,9 +88,16 @@ def _run_vela(source: Path, name: str | Path, npu: str) -> None:
         rule = f"a model that Vela compiles for {npu} within {SECONDS} s"
         raise UserError(f"{name} must be {rule}. It was not done by then.") from None
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        reason = " ".join(lines[-1].split())[:200] if lines else f"exit code {done.returncode}"
+        reason = _why_it_failed(done)
         raise UserError(f"{name} must be a model that Vela compiles for {npu}. It does not: {reason}.")
+
+
+def _why_it_failed(done: "subprocess.CompletedProcess[str]") -> str:
+    """Vela's last words, or the signal that ended it: it has none of a file of 4 bits."""
+    if done.returncode < 0:
+        return f"Vela was ended by {signal.Signals(-done.returncode).name}"
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return " ".join(lines[-1].split())[:200] if lines else f"exit code {done.returncode}"
 
 
 def _cost(model: bytes, content: bytes, row: dict[str, str], npu: str) -> NpuCost:

@@ -105,6 +105,9 @@ def test_a_vela_that_fails_or_hangs_is_an_error_of_one_line(files, tmp_path, mon
     monkeypatch.setattr(subprocess, "run", lambda _, **how: run(failed, **how))
     assert main(command) == 2
     assert "It does not: no such kernel.\n" in capsys.readouterr().err
+    failed[-1] = "import os, signal; os.kill(os.getpid(), signal.SIGFPE)"
+    assert main(command) == 2
+    assert "It does not: Vela was ended by SIGFPE.\n" in capsys.readouterr().err
 
 
 def test_bench_has_columns_for_an_npu_where_one_is_named(files, tmp_path, capsys):
