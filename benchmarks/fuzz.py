@@ -127,6 +127,19 @@ def groups(content: bytes) -> None:
     refused(lambda: by_table(["a/1.png", "b/2.png"], _file(content, "g.csv")))
 
 
+def subgroups(content: bytes) -> None:
+    """A table of groups beside the arrays."""
+    refused(lambda: read_tables({"test": _file(content, "subgroups_test.csv")}, {"test": 2}))
+
+
+def log(content: bytes) -> None:
+    """A log of predictions: what is no line of ours is counted, and none is refused."""
+    folder = SCRATCH / "log"
+    folder.mkdir(exist_ok=True)
+    (folder / "predictions.jsonl").write_bytes(content)
+    refused(lambda: read_log(folder, SHA256, ("a", "b")))
+
+
 def model(content: bytes) -> None:
     """A text model as JSON."""
     refused(lambda: text_models.load_model(_file(content, "m.json")).probabilities(["no effusion"]))
@@ -146,8 +159,34 @@ def stage(content: bytes) -> None:
 
 
 SHA256 = CARD = ""  # of the student the cards are for
-READERS = (array, shards, zarr, archive, image, dicom, card, table, groups, model, settings, stage, line)
+READERS = (
+    *(
+        array,
+        shards,
+        zarr,
+        archive,
+        image,
+        dicom,
+        card,
+        table,
+        groups,
+        subgroups,
+        log,
+        model,
+        settings,
+        stage,
+    ),
+    line,
+)
 TARGETS = {reader.__name__: reader for reader in READERS}
+
+
+LOGGED = (
+    '{{"time": "2026-11-02T00:00:00.000Z", "model": "{}", "class": "a", '
+    '"probabilities": {{"a": 1.0, "b": 0.0}}, '
+    '"uncertain": false, "unlike": false, "warning": "", '
+    '"statistics": {{"brightness": 1.0, "contrast": 2.0, "colour": 0.0, "layout": 3.0}}}}\n'
+)
 
 
 def refused(read) -> None:
@@ -180,6 +219,8 @@ def seeds(target: str, corpus: Path) -> None:
         "zarr": json.dumps(note | {"fill_value": 0, "order": "C", "filters": None}),
         "card": CARD,
         "groups": "file,group\na/1.png,p1\nb/2.png,p2\n",
+        "subgroups": "sex,site\nF,a\nM,b\n",
+        "log": LOGGED.format(SHA256),
         "stage": '{"kind": "x", "settings": {}, "inputs": {}, "seconds": 1.5, "sha256": {"a": "b"}}',
         "model": json.dumps(
             {"format": text_models.FORMAT, "settings": {}, "stop_words": ["the"], "vocabulary": ["a", "b"]}
@@ -240,6 +281,8 @@ if __name__ == "__main__":
         from kdtf.cli import arguments
         from kdtf.data import arrays
         from kdtf.data.shards import gathered
+        from kdtf.data.subgroups import read_tables
+        from kdtf.drift.reading import read_log
         from kdtf.errors import UserError
         from kdtf.prepare.groups import by_table
         from kdtf.runs.check import check_names
