@@ -23,6 +23,7 @@ def test_every_file_people_know_is_there(finished):
     expected |= {"per_class.csv", "calibration.csv", "report.html", "labels.txt"}
     expected |= {"gains.csv", "gains.png", "agreement.csv", "verdict.csv", "top_class.csv"}
     expected |= {f"chosen_{name}.png" for name in ("confusion_matrix", "examples", "reliability", "roc_pr")}
+    expected |= {"sets.csv", "chosen_sets.png"}
     classes = ("classification_report.csv", "Confusion.csv", "confusion_matrix.png")
     for name in ("alone_student", "mobilenet_student", "mobilenet_teacher"):
         expected |= {f"{name}_{file}" for file in classes}
