@@ -284,6 +284,7 @@ class RunConfig(Section):
     seed: int = option(0, "seed of views, splits, initial weights and batches", "N")
     deterministic: bool = option(False, "same command, same bytes: slower, and no timings in the tables")
     threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
+    verify: bool = option(False, "read all files, also those that did not change by size and times")
     accept_versions: bool = option(False, "go on from stages that other versions of packages made")
     log_dir: str | None = option(None, "folder for TensorBoard: the course of every training", "DIR")
     tracking: str | None = option(

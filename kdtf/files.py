@@ -13,7 +13,7 @@ import socket
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -39,6 +39,7 @@ REASONS = {
 GOES_ON = "What is finished there stays valid; the same command goes on from it."
 PART = ".part"  # ends the name of what is not complete; the name begins with a dot
 ASIDE = re.compile(rf"\..+\.(?P<host>\w{{1,24}})-(?P<pid>\d+)-[0-9a-f]{{8}}{re.escape(PART)}")
+Digest = Callable[[Path], str]  # a file's sha256 in hex: read now, or remembered
 STREAMS = {  # what is read without an end, or never begins
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",

@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .files import PART, aside, discard, file_digest, is_left
+from .digests import Digests
+from .files import PART, Digest, aside, discard, file_digest, is_left
 
 CHECKPOINT = "checkpoint"
 NOTE = "stage.json"
@@ -67,40 +68,41 @@ def _is_table(value: Any, kind: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(own, kind) for own in value.values())
 
 
-def damaged_files(folder: Path) -> list[str]:
+def damaged_files(folder: Path, digest: Digest = file_digest) -> list[str]:
     """The files of a stage's folder that are missing or not what was written, its note among them."""
     try:
-        return changed_files(folder, read_note(folder)["sha256"])
+        return changed_files(folder, read_note(folder)["sha256"], digest)
     except (OSError, ValueError):
         return [NOTE]
 
 
-def changed_files(folder: Path, digests: dict[str, str]) -> list[str]:
+def changed_files(folder: Path, digests: dict[str, str], digest: Digest = file_digest) -> list[str]:
     """Which files of a folder are missing or have another digest than in `digests`."""
-    return [n for n, sha in digests.items() if not (folder / n).is_file() or file_digest(folder / n) != sha]
+    return [n for n, sha in digests.items() if not (folder / n).is_file() or digest(folder / n) != sha]
 
 
-def list_stages(root: Path) -> list[dict[str, Any]]:
+def list_stages(root: Path, *, verify: bool = False) -> list[dict[str, Any]]:
     """What is under a results folder, the oldest first: `name seconds mebibytes state`.
 
     `state` is "stands", "damaged: FILE", of an earlier kdtf `EARLIER`, or, of a stage that is not finished,
-    "begun" or "being made".
+    "begun" or "being made". With `verify` files are read that did not change by size and times, too.
     """
-    rows = []
+    rows, digests = [], Digests(root / "work", verify=verify)
     for folder in (root / "work").glob("*"):
         with suppress(FileNotFoundError):  # a run that goes on meanwhile has renamed it
-            rows += _timed_row(folder)
+            rows += _timed_row(folder, digests.of)
+    digests.save()
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
-def _timed_row(folder: Path) -> list[tuple[float, dict[str, Any]]]:
+def _timed_row(folder: Path, digest: Digest) -> list[tuple[float, dict[str, Any]]]:
     """When a folder under `work/` was changed, and what is said of it; nothing of one that is no stage.
 
     Raises `FileNotFoundError` where a run has taken it away meanwhile, or another one stands in its place:
     what was found in two of them is true of neither.
     """
     before = folder.stat()
-    row = _row(folder) if folder.is_dir() else None
+    row = _row(folder, digest) if folder.is_dir() else None
     if folder.stat().st_ino != before.st_ino:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     return [(before.st_mtime, row)] if row else []
@@ -121,14 +123,14 @@ def is_running(root: Path) -> bool:
     return False
 
 
-def _row(folder: Path) -> dict[str, Any] | None:
+def _row(folder: Path, digest: Digest) -> dict[str, Any] | None:
     """What is said of a folder under `work/`; None of one that is no stage."""
     if folder.name.startswith("."):
         name = stage_of_part(folder)
         return _unfinished_row(folder, name) if name else None
     if not STAGE.fullmatch(folder.name):
         return None
-    damaged = damaged_files(folder)
+    damaged = damaged_files(folder, digest)
     note = {} if NOTE in damaged else read_note(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
     state = f"damaged: {damaged[0]}" if damaged else "stands" if "kind" in note else EARLIER

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .digests import SHA256, Digests, State, file_state
 from .errors import require
 from .files import PART, aside, discard, disk_errors, file_digest, flush, replace_folder, written_aside
 from .predictor import cell
@@ -58,12 +59,16 @@ class Store:
     """The results folder `root`, made if need be. Raises `UserError` where it cannot be written to.
 
     Its folder `work` is made with the first stage, or when the folder is locked. `warn` hears of a finished
-    stage that was found damaged and is made again.
+    stage that was found damaged and is made again. A file that did not change since it was read is not read
+    again, but with `verify`.
     """
 
-    def __init__(self, root: str | Path, warn: Callable[[str], None] = lambda text: None):
+    def __init__(
+        self, root: str | Path, warn: Callable[[str], None] = lambda text: None, *, verify: bool = False
+    ):
         self.root, self.warn = Path(root), warn
         self.work = self.root / "work"
+        self.digests = Digests(self.work, verify=verify)
         self.outputs: dict[str, str] = {}  # files of the results folder and their digests
         self._sound: set[str] = set()  # stages whose digests this process has compared, or made
         with disk_errors(self.root):
@@ -94,6 +99,7 @@ class Store:
                 remove_leftovers(own)
             yield
         finally:
+            self.digests.save()
             os.close(folder)
 
     def forget_stages(self) -> None:
@@ -149,7 +155,7 @@ class Store:
         """The finished stage of a task, if it is there and as it was written; a damaged one is removed."""
         folder = self.work / task.folder
         if folder.name not in self._sound and folder.is_dir():
-            damaged = damaged_files(folder)
+            damaged = damaged_files(folder, self.digests.of)
             if damaged and self._removed_damaged(folder):
                 self.warn(f"{folder.name} was damaged ({damaged[0]}) and is made again.")
                 return None
@@ -224,8 +230,11 @@ class Store:
         with disk_errors(self.root), self._part(task) as part:
             make(part)
             seconds = round(time.perf_counter() - started, 3)
-            self._write_note(part, task, seconds)
+            states = self._write_note(part, task, seconds)
             self._publish(part, task)
+            digests = read_note(self.work / task.folder)["sha256"]
+            for name, state in states.items():
+                self.digests.learn(self.work / task.folder / name, SHA256, [digests.get(name)], state)
         self._sound.add(task.folder)
         return Stage(self.work / task.folder, task.key, False, seconds)
 
@@ -285,11 +294,13 @@ class Store:
             return lock
         return None
 
-    def _write_note(self, part: Path, task: Task, seconds: float) -> None:
-        """What a stage was made of, beside what it holds."""
+    def _write_note(self, part: Path, task: Task, seconds: float) -> dict[str, State | None]:
+        """What a stage was made of, beside what it holds; {file: its state before it was read}."""
         items = sorted(own for own in part.rglob("*") if not _goes_with_the_last_try(own, part))
         files = [own for own in items if own.is_file()]
-        digests = {file.relative_to(part).as_posix(): file_digest(file) for file in files}
+        named = {file.relative_to(part).as_posix(): file for file in files}
+        states = {name: file_state(file) for name, file in named.items()}
+        digests = {name: file_digest(file) for name, file in named.items()}
         packages = [name for name in task.environment if name != "deterministic"]
         made_of = {role: self.content(needed) for role, needed in task.inputs.items()}
         note = {**task.note(), "made_with": versions(packages), "made_of": made_of}
@@ -297,6 +308,7 @@ class Store:
         (part / NOTE).write_text(json.dumps(note, indent=1) + "\n")
         for own in (*items, part / NOTE, part):
             flush(own)
+        return states
 
     def _publish(self, part: Path, task: Task) -> None:
         """Rename a complete stage into its place; where another process was first, its own is kept.
@@ -327,7 +339,7 @@ class Store:
         It stands while they, and the files it `reads`, are as they were, and until another stage of its
         name overwrites them.
         """
-        digests = [file_digest(path) for path in reads]
+        digests = [self.digests.of(path) for path in reads]
         task = replace(task, settings={**task.settings, "reads": digests})
 
         def noting(folder: Path) -> None:
@@ -343,7 +355,7 @@ class Store:
         stage = self.stage(task, noting)
         if stage.reused:
             outputs = json.loads((stage.path / OUTPUTS).read_text())
-            changed = changed_files(self.root, outputs)
+            changed = changed_files(self.root, outputs, self.digests.of)
             if changed:
                 self.warn(f"{changed[0]} is not as it was written and is made again.")
                 self.remove(task)

@@ -19,7 +19,7 @@ from .terminal import print_summary, wrapped
 
 AUDIT_SETTINGS = (
     *("preset", "config", *(f.name for f in fields(DataConfig))),
-    *("results", "seed", "accept_versions"),
+    *("results", "seed", "accept_versions", "verify"),
 )
 RUNNING = "A run is writing into {}: it makes report.html itself when it is finished. Nothing was written."
 # what tables and a manifest that were edited or cut short raise, between them
@@ -63,8 +63,10 @@ def run_status(argv: list[str]) -> None:
     from ..stage_folders import EARLIER, list_stages
 
     description = "List the finished stages of a results folder, and those that were begun."
-    root = _results_folder(argv, run_parser("status", "[--results DIR]", description, ("results",)))
-    rows = list_stages(root)
+    parser = run_parser("status", "[--results DIR] [--verify]", description, ("results", "verify"))
+    settings = read_config(argv, parser).run
+    root = Path(settings.results)
+    rows = list_stages(root, verify=settings.verify)
     for row in rows:
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
         line = f"{seconds:>9} {row['mebibytes']:7.1f} MiB  {row['name']} {row['state']}"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from ..errors import UserError, require
-from ..files import file_digest, written_aside
+from ..files import Digest, file_digest, written_aside
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
 # What numpy and zipfile raise, between them, on damaged or hostile files.
@@ -93,19 +93,19 @@ def removed_on_failure() -> Iterator[list[Path]]:
 
 
 @contextmanager
-def unpacked(path: Path, work: Path) -> Iterator[Files]:
+def unpacked(path: Path, work: Path, digest: Digest = file_digest) -> Iterator[Files]:
     """Unpack the arrays `path` is read for into `work`; yields {(kind, split): (name, file)}.
 
     The files are named by the archive's sha256, so a second run finds them. If the block fails, those
     written by this call are removed again. Raises `UserError` for what is no such archive.
     """
     with removed_on_failure() as written:
-        digest = file_digest(path)[:16]
+        sha = digest(path)[:16]
         with _opened(path) as archive:
             members = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
             files: Files = {}
             for at, key in _archive_keys(members, path).items():
-                target = work / f"{key}_{digest}.npy"
+                target = work / f"{key}_{sha}.npy"
                 files[at] = (f"{key} in {path.name}", target)
                 if not target.exists():
                     written.append(target)

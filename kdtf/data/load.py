@@ -6,6 +6,7 @@ views (`views`), and nothing after this module checks pixels or labels again.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..config import DataConfig
+from ..digests import PIXELS, Digests, State, file_state
 from ..errors import UserError, require
 from ..files import require_file
 from ..records import Subgroups
-from .arrays import FILE_NAMES, Arrays, Files, NamedArray, map_npy, unpacked
+from .arrays import FILE_NAMES, Arrays, At, Files, NamedArray, map_npy, unpacked
 from .dataset import SPLITS, UNLABELLED, UNLABELLED_SPLIT, Dataset, DataSource, OnProgress, Split
 from .labels import label_notes, read_groups, read_labels, split_off
 from .pixels import PixelRange, PixelStore, float_scale, measure_range, sha256_of
@@ -52,21 +54,33 @@ def load(
     return open_source(source, Path(work), progress)
 
 
-def open_source(source: DataSource, work: Path, progress: OnProgress | None = None) -> Dataset:
-    """`load` by the settings of a source; `work` takes converted copies, or has them. Raises `UserError`."""
+def open_source(
+    source: DataSource, work: Path, progress: OnProgress | None = None, digests: Digests | None = None
+) -> Dataset:
+    """`load` by the settings of a source; `work` takes converted copies, or has them. Raises `UserError`.
+
+    Files that did not change since they were read, by the `digests` of `work`, are not read again.
+    """
+    known = digests or Digests(work)
+    data = _opened(source, work, progress or _unheard, known)
+    known.save()
+    return data
+
+
+def _opened(source: DataSource, work: Path, progress: OnProgress, digests: Digests) -> Dataset:
     settings = DataConfig(  # checked at birth, by the rules of a run
         class_names=source.class_names, image_size=source.image_size, val_fraction=source.val_fraction
     )
-    path, loader = Path(source.path), _Loader(work, source, progress or _unheard)
+    path, loader = Path(source.path), _Loader(work, source, progress, digests)
     for file in (path, path / CLASSES, path / PROVENANCE):
         require_file(file, "--data")
     if path.is_dir():
         synthetic = (path / "SYNTHETIC.txt").exists()
         names = settings.class_names or _read_class_names(path / CLASSES)
-        with gathered(path, loader.work) as joined:
+        with gathered(path, work, digests.of) as joined:
             return loader.load(_files_of_folder(path, joined), names, synthetic)
     require(path.exists(), "data", "a folder of .npy files or one .npz file", str(path), "Nothing is there.")
-    with unpacked(path, loader.work) as files:
+    with unpacked(path, work, digests.of) as files:
         return loader.load(files, settings.class_names)
 
 
@@ -81,10 +95,12 @@ class _Loader:
     work: Path
     source: DataSource
     progress: OnProgress
+    digests: Digests
 
     def load(self, files: Files, names: tuple[str, ...], synthetic: bool = False) -> Dataset:
         """Check the arrays, split validation off where there is none, store what is not uint8 yet."""
         files, file_notes = choose_files(files, self.source.unlabelled)
+        states = {at: (file, file_state(file)) for at, (_, file) in files.items()}  # before they are opened
         arrays = {at: NamedArray(name, map_npy(file, name)) for at, (name, file) in files.items()}
         arrays, copy_notes = _checked(arrays)
         splits = [split for split in SPLITS if ("X", split) in arrays]
@@ -92,7 +108,7 @@ class _Loader:
         labels, classes = read_labels({s: arrays["y", s] for s in splits}, names)
         groups = {at[1]: read_groups(source) for at, source in arrays.items() if at[0] == "groups"}
         pixels = {at: a.with_channels() for at, a in arrays.items() if at[0] in ("X", "teacher")}
-        ranges = self._measure_ranges(pixels)
+        ranges = self._measure_ranges(pixels, states)
         # the labelled images first: how they become uint8 does not depend on the others
         scale = float_scale(pixels, {at: r for at, r in ranges.items() if at[1] != UNLABELLED_SPLIT})
         rows = {}
@@ -138,16 +154,27 @@ class _Loader:
         missing = name.replace("train", "val", 1)
         return [f"No {missing}: {count} of the {total} training images were split off as validation ({how})."]
 
-    def _measure_ranges(self, pixels: Arrays) -> dict[tuple[str, str], PixelRange]:
+    def _measure_ranges(
+        self, pixels: Arrays, states: dict[At, tuple[Path, State | None]]
+    ) -> dict[At, PixelRange]:
+        """What a pass over each array finds, or found when its file was as it is."""
         total, ranges = sum(len(p.array) for p in pixels.values()), {}
         before = 0
         for at, source in pixels.items():
-            ranges[at] = measure_range(source, partial(self._measured, before, total))
+            file, state = states[at if at in states else ("X", at[1])]  # an array may be taken as a copy
+            read = partial(_read_range, source, partial(self._measured, before, total))
+            ranges[at] = PixelRange(*self.digests.recall(file, PIXELS, read, state))
             before += len(source.array)
+            self._measured(0, total, before)
         return ranges
 
     def _measured(self, before: int, total: int, images: int) -> None:
         self.progress(before + images, total)
+
+
+def _read_range(source: NamedArray, progress: Callable[[int], None]) -> list:
+    """`measure_range` as a list."""
+    return list(measure_range(source, progress))
 
 
 # What the files are

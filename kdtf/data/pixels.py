@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,7 @@ from .dataset import Split
 CHUNK_BYTES = 32 << 20  # of source pixels looked at in one go
 
 
-@dataclass(frozen=True)
-class PixelRange:
+class PixelRange(NamedTuple):
     """What one pass over an array of pixels found."""
 
     low: float

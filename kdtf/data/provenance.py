@@ -6,13 +6,13 @@
 import json
 from pathlib import Path
 
-from ..files import file_digest
+from ..files import Digest, file_digest
 
 PROVENANCE = "provenance.json"
 MADE_BY = "kdtf prepare"
 
 
-def prepared(folder: Path) -> dict:
+def prepared(folder: Path, digest: Digest = file_digest) -> dict:
     """How `prepare` made the images in `folder`: side, keep_aspect and window; {} where it did not.
 
     An image that a device is shown is made in the same way. {} also where the arrays have been replaced
@@ -21,7 +21,7 @@ def prepared(folder: Path) -> dict:
     try:
         note = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         ours = note["made_by"] == MADE_BY
-        if not ours or note["sha256"]["X_train.npy"] != file_digest(folder / "X_train.npy"):
+        if not ours or note["sha256"]["X_train.npy"] != digest(folder / "X_train.npy"):
             return {}
         settings = note["settings"]
         return {

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UserError, require
 from ..extras import require_extras
-from ..files import file_digest, written_aside
+from ..files import Digest, file_digest, written_aside
 from .arrays import FILE_NAMES, UNREADABLE, Files, map_npy, removed_on_failure
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
@@ -31,7 +31,7 @@ Read = Callable[[int, int], np.ndarray]  # rows from, to -> the array
 
 
 @contextmanager
-def gathered(folder: Path, work: Path) -> Iterator[Files]:
+def gathered(folder: Path, work: Path, digest: Digest = file_digest) -> Iterator[Files]:
     """Yields {(kind, split): (what it is called, the copy in `work`)} of the arrays that are no plain file.
 
     If the block fails, the copies written by this call are removed again. Raises `UserError` where a shard
@@ -41,22 +41,24 @@ def gathered(folder: Path, work: Path) -> Iterator[Files]:
         files: Files = {}
         for kind, pattern in FILE_NAMES.items():
             for split in (*SPLITS, UNLABELLED_SPLIT):
-                own = _gather(folder / pattern.format(split), f"{kind}_{split}", work, written)
+                own = _gather(folder / pattern.format(split), f"{kind}_{split}", work, digest, written)
                 if own:
                     files[kind, split] = own
         yield files
 
 
-def _gather(plain: Path, stem: str, work: Path, written: list[Path]) -> tuple[str, Path] | None:
+def _gather(
+    plain: Path, stem: str, work: Path, digest: Digest, written: list[Path]
+) -> tuple[str, Path] | None:
     """The array that stands for the file `plain`, if there is one."""
     shards, store = _shards(plain), plain.with_suffix(".zarr")
     forms = [path.name for path in (plain, *shards[:1], store) if path.exists()]
     require(len(forms) < 2, plain.name, "given in one form", forms)
     if shards:
-        digests = [file_digest(shard) for shard in shards]
+        digests = [digest(shard) for shard in shards]
         name, opened = f"{plain.name} of {len(shards)} shards", partial(_open_shards, shards)
     elif store.is_dir():
-        digests = [f"{file.relative_to(store)} {file_digest(file)}" for file in _files(store)]
+        digests = [f"{file.relative_to(store)} {digest(file)}" for file in _files(store)]
         name, opened = store.name, partial(_open_zarr, store)
     else:
         return None

@@ -179,14 +179,23 @@ def training_stream(examples: Examples, batch_size: int, seed: int, unlabelled_s
 
 
 def validation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
-    """A finite tf.data pass over the validation split, in order, as float32.
+    """A finite tf.data pass over the validation split, in order, as float32, read a batch at a time.
 
     Yields what `view_batches` yields.
     """
+    arrays = _by_name(examples.val_inputs, examples.val_logits, examples.val_features)
+    labels = examples.val_labels
+
+    def batches() -> Iterator[tuple]:
+        for start in range(0, len(labels), batch_size):
+            part = slice(start, start + batch_size)
+            yield _inputs({name: np.asarray(array[part]) for name, array in arrays.items()}), labels[part]
 
     def as_floats(x: tf.Tensor | dict[str, tf.Tensor], y: tf.Tensor) -> tuple:
         return tf.nest.map_structure(lambda values: tf.cast(values, tf.float32), x), y
 
-    x = _inputs(_by_name(examples.val_inputs, examples.val_logits, examples.val_features))
-    batches = tf.data.Dataset.from_tensor_slices((x, examples.val_labels)).batch(batch_size)
-    return batches.map(as_floats).prefetch(1)
+    specs = {name: tf.TensorSpec((None, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
+    signature = (_inputs(specs), tf.TensorSpec((None,), labels.dtype))
+    stream = tf.data.Dataset.from_generator(batches, output_signature=signature).map(as_floats)
+    steps = len(batch_sizes(len(labels), batch_size))
+    return stream.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(1)

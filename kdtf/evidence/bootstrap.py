@@ -1,17 +1,20 @@
 """How sure one can be: bootstrap draws, intervals, paired comparisons, corrected p values.
 
 A bootstrap draw is a row of weights, the number of times each image was taken, so that all metrics of all
-models are computed from the same draws and differences are paired. Trains nothing, draws no picture.
+models are computed from the same draws and differences are paired. They are kept as bytes, 2 KB an image, and
+used a block of draws at a time. Trains nothing, draws no picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from .metrics import is_right, ratio
+from .metrics import Sample, is_right, ratio, scores
 
 DRAWS = 2000
+BLOCK_BYTES = 32 << 20  # of weights in use at once: all draws of 4,190 images
+BLOCK_ROWS = 16  # the least draws of a block, whatever the images
 
 
 class Interval(NamedTuple):
@@ -28,13 +31,39 @@ class Interval(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Bootstrap draws: weights (D, N), how often each image was taken, and the number of units drawn.
+    """Bootstrap draws: how often each image was taken (D, N), and the number of units drawn.
 
-    Row 0 is the sample itself, every weight 1.
+    Row 0 is the sample itself, every image once.
     """
 
-    weights: np.ndarray
+    times: np.ndarray
     units: int
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The draws one after the other as weights (d, N) float32, as many at once as take little memory."""
+        rows = _rows_at_once(self.times.shape[1])
+        for start in range(0, len(self.times), rows):
+            # by columns: sums over images then come out alike in most blocks, in the last digits too
+            yield self.times[start : start + rows].astype(np.float32, order="F")
+
+    def sample(self) -> np.ndarray:
+        """The weights (1, N) of the sample itself."""
+        beside = np.ones((2, self.times.shape[1]), np.float32, order="F")  # by columns, as in `blocks`
+        return beside[:1]
+
+    def within(self, inside: np.ndarray, units: int) -> "Draws":
+        """The draws of the images `inside` (N,) bool, so many units; not those that took none of them."""
+        times = self.times[:, inside]
+        return Draws(times[times.any(axis=1)], units)
+
+    def compute(self, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What `statistic` makes of weights (d, N), draw by draw (d, ...), for all draws (D, ...)."""
+        return np.concatenate([statistic(weights) for weights in self.blocks()])
+
+
+def _rows_at_once(images: int) -> int:
+    """Draws in a block of so many images."""
+    return max(BLOCK_ROWS, BLOCK_BYTES // (4 * images) // BLOCK_ROWS * BLOCK_ROWS)
 
 
 def draw(
@@ -46,8 +75,24 @@ def draw(
     (Davison and Hinkley 1997, section 3.8).
     """
     names, member = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)  # (draws, groups)
-    return Draws(np.concatenate([np.ones((1, count)), times[:, member]]).astype(np.float32), len(names))
+    parts, rows = np.full(len(names), 1 / len(names)), _rows_at_once(len(names))
+    times = np.ones((1 + draws, count), np.uint8)  # more than 255 times: once in 10^500 draws
+    for start in range(1, 1 + draws, rows):
+        own = times[start : start + rows]
+        own[:] = rng.multinomial(len(names), parts, size=len(own))[:, member]  # (rows, groups) to images
+    return Draws(times, len(names))
+
+
+def drawn_counts(draws: Draws, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`Sample.counts` of probabilities (N, K) and labels (N,) in every draw: right, true, named (3, D, K)."""
+    counts = draws.compute(lambda weights: np.stack(Sample(weights, probs, labels).counts, axis=1))
+    return np.moveaxis(counts, 1, 0)
+
+
+def drawn_scores(draws: Draws, probs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """{metric: (D,)} of probabilities (N, K) and labels (N,) in every draw."""
+    blocks = [scores(weights, probs, labels) for weights in draws.blocks()]
+    return {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
 
 
 def interval(values: np.ndarray, units: int) -> Interval:
@@ -116,7 +161,8 @@ def mean_interval(draws: Draws, values: np.ndarray) -> Interval:
     To six significant digits, as tables have it: 19 of 400 are 0.0475, and 0.04749999 in float32, which
     pictures and sentences would round to other points than tables.
     """
-    ends = interval(draws.weights @ values / draws.weights.sum(axis=1), draws.units)
+    means = draws.compute(lambda weights: weights @ values / weights.sum(axis=1))
+    ends = interval(means, draws.units)
     return Interval(*(float(f"{end:.6g}") for end in ends))
 
 

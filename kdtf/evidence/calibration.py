@@ -78,10 +78,9 @@ def operating_point(
 ) -> dict[str, Interval]:
     """Sensitivity, specificity, PPV and NPV of one class at a threshold: probs (N,), positive (N,) bool."""
     called = probs_of_class >= cut
-    hits, misses, false_alarms, rejections = (
-        draws.weights @ part.astype(np.float32)
-        for part in (called & positive, ~called & positive, called & ~positive, ~called & ~positive)
-    )
+    parts = (called & positive, ~called & positive, called & ~positive, ~called & ~positive)
+    columns = np.stack(parts, axis=1).astype(np.float32)  # (N, 4)
+    hits, misses, false_alarms, rejections = draws.compute(lambda weights: weights @ columns).T  # each (D,)
     return {
         "sensitivity": proportion_interval(hits, hits + misses, draws.units),
         "specificity": proportion_interval(rejections, rejections + false_alarms, draws.units),

@@ -148,7 +148,8 @@ class FileSets:
         own = np.eye(len(names), len(names) + 1, dtype=np.float32)[labels]
         own[:, -1] = 1  # (n, K + 1)
         parts = (own, own * self.covered[rows, None], own * self.sizes[rows, None])
-        sums = draws.weights @ np.concatenate(parts, axis=1)  # (D, 3K + 3)
+        columns = np.concatenate(parts, axis=1)
+        sums = draws.compute(lambda weights: weights @ columns)  # (D, 3K + 3)
         images, covered, sizes = np.split(sums, 3, axis=1)
         for k, key in enumerate((*class_keys(names, (ALL,)), ALL)):
             held = self.sizes[rows][own[:, k] > 0]

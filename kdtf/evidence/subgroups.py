@@ -10,8 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..records import UNKNOWN, GroundTruth, Predictions
-from .bootstrap import Interval, holm, interval, p_in_words, proportion_interval
-from .metrics import METRICS, Sample, is_right, ratio
+from .bootstrap import (
+    Interval,
+    drawn_counts,
+    drawn_scores,
+    holm,
+    interval,
+    p_in_words,
+    proportion_interval,
+)
+from .metrics import is_right, ratio
 from .tables import Subset
 
 LEAST = 20  # where 80 % are right, the interval (Wilson) of so many is 34 points long
@@ -92,11 +100,11 @@ def group_scores(model: Predictions, truth: GroundTruth, subset: Subset) -> list
 
 
 def _scores(model: Predictions, subset: Subset, own: Group) -> GroupScores:
-    weights = subset.draws.weights[:, own.inside]
-    weights = weights[weights.sum(axis=1) > 0]  # a draw may have left out a small group
-    sample = Sample(weights, model.test_probs[subset.rows[own.inside]], subset.labels[own.inside])
-    right, true, _ = (counts.astype(np.float64) for counts in sample.counts)  # each (D, K)
-    metrics = {name: _sure(interval(row.compute(sample), own.units)) for name, row in METRICS.items()}
+    draws, labels = subset.draws.within(own.inside, own.units), subset.labels[own.inside]
+    probs = model.test_probs[subset.rows[own.inside]]
+    right, true, _ = drawn_counts(draws, probs, labels).astype(np.float64)  # each (D, K)
+    drawn = drawn_scores(draws, probs, labels)
+    metrics = {name: _sure(interval(values, own.units)) for name, values in drawn.items()}
     metrics[ACCURACY] = proportion_interval(right.sum(axis=1), true.sum(axis=1), own.units)
     sensitivity = {
         int(k): (int(true[0, k]), proportion_interval(right[:, k], true[:, k], own.units))
@@ -131,7 +139,7 @@ def _gap(right: np.ndarray, truth: GroundTruth, subset: Subset, at: tuple[int, i
     if len(judged) < 2:
         return Gap(column, at[1], *counts)
     masks = np.stack([group.inside for group in judged])  # (groups, n)
-    rates = _rates(subset.draws.weights, masks, right)  # (D, groups)
+    rates = subset.draws.compute(lambda weights: _rates(weights, masks, right))  # (D, groups)
     best, worst = (judged[i] for i in (rates[0].argmax(), rates[0].argmin()))
     drawn = rates[:, rates[0].argmax()] - rates[:, rates[0].argmin()]
     difference = interval(drawn, min(best.units, worst.units))

@@ -6,6 +6,7 @@ so that every difference is paired. A table is a row of `TABLES`.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,17 @@ import numpy as np
 from ..config import EvidenceConfig
 from ..predictor import tempered
 from ..records import KERAS, FileEvidence, GroundTruth, Predictions
-from .bootstrap import Draws, compare, draw, holm, in_words, interval, proportion_interval
+from .bootstrap import (
+    Draws,
+    compare,
+    draw,
+    drawn_counts,
+    drawn_scores,
+    holm,
+    in_words,
+    interval,
+    proportion_interval,
+)
 from .calibration import (
     Reliability,
     agreement,
@@ -26,7 +37,7 @@ from .calibration import (
 )
 from .conformal import FileSets, set_rule
 from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
-from .metrics import Sample, accuracy, is_right, ranked, scores, weighted_auc
+from .metrics import accuracy, is_right, ranked, scores, weighted_auc
 
 DEFAULT_RULES = EvidenceConfig()
 
@@ -99,7 +110,7 @@ def _intervals(data: TestedModels) -> Iterator[dict[str, Any]]:
 
 
 def _scores(model: Predictions, subset: Subset) -> dict[str, np.ndarray]:
-    return scores(subset.draws.weights, model.test_probs[subset.rows], subset.labels)
+    return drawn_scores(subset.draws, model.test_probs[subset.rows], subset.labels)
 
 
 def pairs(models: list[Predictions]) -> dict[str, list[tuple[Predictions, Predictions]]]:
@@ -198,7 +209,7 @@ def _classes(data: TestedModels) -> Iterator[dict[str, Any]]:
         cuts = class_thresholds(model.val_probs, data.truth.val, data.min_sensitivity)
         for k, cut in cuts.items():
             probs, positive = model.test_probs[:, k], whole.labels == k
-            area = weighted_auc(ranked(whole.draws.weights, probs, positive))
+            area = whole.draws.compute(partial(_area, probs, positive))
             point = operating_point(whole.draws, probs, positive, cut)
             point["auc"] = interval(area, whole.draws.units)
             row = {**model.name, "class": data.truth.classes[k], "threshold": cut}
@@ -212,10 +223,10 @@ def _top_classes(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Each class as it is named, the most probable one, on every subset: with the class counts behind it."""
     for subset in data.subsets:
         for model in data.models:
-            sample = Sample(subset.draws.weights, model.test_probs[subset.rows], subset.labels)
-            right, true, named = sample.counts  # each (D, K)
-            others = sample.total[:, None] - true
-            rest = sample.total[:, None] - named
+            probs = model.test_probs[subset.rows]
+            right, true, named = drawn_counts(subset.draws, probs, subset.labels)  # each (D, K)
+            total = true.sum(axis=1, keepdims=True)
+            others, rest = total - true, total - named
             parts = {
                 "sensitivity": (right, true),
                 "specificity": (others - (named - right), others),
@@ -232,6 +243,10 @@ def _top_classes(data: TestedModels) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def _area(probs: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return weighted_auc(ranked(weights, probs, positive))
+
+
 def _calibration(data: TestedModels) -> Iterator[dict[str, Any]]:
     """Calibration before and after the temperature fitted on val; agreement of a student with its teacher."""
     whole = data.subsets[0]
@@ -239,7 +254,7 @@ def _calibration(data: TestedModels) -> Iterator[dict[str, Any]]:
         t = temperature(model.val_probs, data.truth.val)
         row = {**model.name, "temperature": t}
         for prefix, probs in (("", model.test_probs), ("scaled_", tempered(model.test_probs, t))):
-            values = scores(whole.draws.weights[:1], probs, whole.labels)
+            values = scores(whole.draws.sample(), probs, whole.labels)
             row |= {f"{prefix}{metric}": float(values[metric][0]) for metric in ("ece", "brier", "loss")}
         teachers = [m for m in data.models if m.teacher == model.teacher and m.model == "teacher"]
         if model.model == "distilled" and teachers:
@@ -350,7 +365,7 @@ def ranking_curves(model: Predictions, subset: Subset) -> list[dict[str, Any]]:
 def reliability_diagram(model: Predictions, subset: Subset) -> tuple[Reliability, float]:
     """The reliability of a model on a part of test, bin by bin, and its ECE."""
     probs = model.test_probs[subset.rows]
-    ece = scores(subset.draws.weights[:1], probs, subset.labels)["ece"]
+    ece = scores(subset.draws.sample(), probs, subset.labels)["ece"]
     return reliability(probs, subset.labels), float(ece[0])
 
 

@@ -13,7 +13,7 @@ from ..data.dataset import Dataset
 from ..distill.losses import LOSSES, check_rule
 from ..distill.optim import OPTIMIZERS, SCHEDULES
 from ..errors import require, require_known
-from ..files import file_digest
+from ..files import Digest, file_digest
 from ..models.cut_names import is_cut, parts_of
 from ..models.cuts import MIN_SIDE
 from ..models.registry import HEADS, canonical
@@ -140,9 +140,9 @@ def weight_files(config: Config) -> dict[str, Path | None]:
     return {name: source.path(name) for name in networks}
 
 
-def weight_digests(config: Config) -> dict[str, str | None]:
+def weight_digests(config: Config, digest: Digest = file_digest) -> dict[str, str | None]:
     """{network: sha256 of the file that --weights means for it, None where it means none}."""
-    return {name: file_digest(file) if file else None for name, file in weight_files(config).items()}
+    return {name: digest(file) if file else None for name, file in weight_files(config).items()}
 
 
 def loss_options(config: Config) -> tuple[tuple[str, float], ...]:

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from ..files import disk_errors, file_digest, written_aside
+from ..files import disk_errors, written_aside
 from ..store import Store
 
 NOTE = "copies.json"
@@ -22,7 +22,7 @@ def remove_damaged(store: Store) -> None:
     """
     noted = _noted(store)
     for file in _copies(store):
-        if noted.get(file.name) == file_digest(file):
+        if noted.get(file.name) == store.digests.of(file):
             continue
         if file.name in noted:
             store.warn(f"{file.name} was damaged and is made again.")
@@ -33,7 +33,7 @@ def remove_damaged(store: Store) -> None:
 def note(store: Store) -> None:
     """Keep the digests of the copies that are there; those noted before are not read again."""
     noted = _noted(store)
-    digests = {file.name: noted.get(file.name) or file_digest(file) for file in _copies(store)}
+    digests = {file.name: noted.get(file.name) or store.digests.of(file) for file in _copies(store)}
     if digests != noted:
         with disk_errors(store.root), written_aside(store.work / NOTE) as file:
             file.write((json.dumps(digests, indent=1) + "\n").encode())

@@ -16,6 +16,7 @@ from ..data.dataset import Dataset
 from ..data.provenance import prepared
 from ..data.subgroups import absent_from_train
 from ..evidence.verdict import Requirement
+from ..files import Digest, file_digest
 from ..models.weights import NOT_DOWNLOADED, OFFLINE
 from ..progress import Progress
 from ..records import FileResult, StudentResult, TeacherResult
@@ -74,8 +75,8 @@ class RunResult:
         return {path.stem: read_csv(path) for path in sorted(self.folder.glob("*.csv"))}
 
 
-def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
-    """What is known before anything is done."""
+def data_facts(data: Dataset, installed: Mapping[str, str], digest: Digest = file_digest) -> Facts:
+    """What is known before anything is done; `digest` is how files are read."""
     return Facts(
         data.digest,
         data_name(data.source, data.synthetic),
@@ -85,7 +86,7 @@ def data_facts(data: Dataset, installed: Mapping[str, str]) -> Facts:
         synthetic=data.synthetic,
         unlabelled=data.unlabelled_digest,
         subgroups=data.subgroups_digest,
-        prepared=prepared(Path(data.source)),
+        prepared=prepared(Path(data.source), digest),
     )
 
 
@@ -94,7 +95,7 @@ def audit_data(data: Dataset, store: Store, progress: Progress, packages: Mappin
 
     `packages` are the versions that stages are to be of: `chosen_versions`.
     """
-    task = audit_task(data_facts(data, packages))
+    task = audit_task(data_facts(data, packages, store.digests.of))
     audit = read_audit(perform(task, store, data, progress).path, data)
     write_audit_report(AuditSubject(data, audit), store)
     for sentence in audit.verdict:
@@ -114,10 +115,10 @@ def run_tasks(
 ) -> RunResult:
     """The whole run on audited data, by settings that were checked. Raises `UserError`."""
     facts = replace(
-        data_facts(data, packages),
+        data_facts(data, packages, store.digests.of),
         loss_options=loss_options(config),
         teachers=teachers_of(config),
-        weight_files=weight_digests(config),
+        weight_files=weight_digests(config, store.digests.of),
         all_left_out=not len(audit.unlabelled_rows),
     )
     closing = Closing(config, data, audit, store, progress)

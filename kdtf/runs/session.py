@@ -35,7 +35,7 @@ LEAK = "--strict: splits share images or patients. See audit.csv and audit_pairs
 def open_store(settings: RunConfig, progress: Progress) -> Iterator[Store]:
     """The results folder, locked. Raises `UserError`."""
     # on the console alone: the report is the same whether or not a run was interrupted
-    store = Store(settings.results, lambda text: progress.say(f"Warning: {text}"))
+    store = Store(settings.results, lambda text: progress.say(f"Warning: {text}"), verify=settings.verify)
     with store.locked():
         yield store
 
@@ -61,7 +61,7 @@ def open_data(config: Config, store: Store, progress: Progress) -> Dataset:
     )
     copies.remove_damaged(store)
     with disk_errors(store.root), progress.bar("checking images", 1) as advance:
-        data = open_source(source, store.work, lambda done, total: advance(done / total))
+        data = open_source(source, store.work, lambda done, total: advance(done / total), store.digests)
     copies.note(store)
     for note in data.notes:
         progress.say(note)

@@ -26,6 +26,7 @@ class Worker:
         chain = (*task.upstream(), task)
         deterministic = any(own.environment.get(DETERMINISTIC) for own in chain)
         store = Store(self.results)
-        data = open_source(self.source, store.work) if any(own.data for own in chain) else None
+        reads = any(own.data for own in chain)
+        data = open_source(self.source, store.work, digests=store.digests) if reads else None
         with tensorflow_runtime(RunConfig(threads=self.threads, deterministic=deterministic)):
             return perform(task, store, data, Progress())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evidence.bootstrap import Draws, Interval, compare, draw, in_words, interval
+from ..evidence.bootstrap import Draws, Interval, compare, draw, drawn_scores, in_words, interval
 from ..evidence.calibration import operating_point
 from ..evidence.metrics import confusion, scores
 from ..files import file_digest
@@ -126,7 +126,7 @@ def cross_validate(corpus: Corpus, train: np.ndarray, settings: TextConfig, prog
 
 def measure(draws: Draws, probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Measures:
     """`METRICS` of probabilities (N, K), and precision and recall of each class, with their intervals."""
-    values = scores(draws.weights, probs, labels)
+    values = drawn_scores(draws, probs, labels)
     measures = {("", metric): interval(values[metric], draws.units) for metric in METRICS}
     for k, name in enumerate(classes):
         called = (probs.argmax(axis=1) == k).astype(float)
@@ -157,7 +157,7 @@ def score_rows(measures: dict[str, Measures]) -> list[dict]:
 
 def difference_rows(draws: Draws, probs: dict[str, np.ndarray], labels: np.ndarray, p: float) -> list[dict]:
     """Naive Bayes less the majority on the same draws; `p` is McNemar's, of the accuracies."""
-    bayes, majority = (scores(draws.weights, probs[name], labels) for name in (BAYES, MAJORITY))
+    bayes, majority = (drawn_scores(draws, probs[name], labels) for name in (BAYES, MAJORITY))
     rows = []
     for metric in METRICS:
         difference = interval(bayes[metric] - majority[metric], draws.units)

@@ -58,7 +58,8 @@ def test_the_ways_to_call_it(argv, name, tmp_path):
     done = subprocess.run(
         [sys.executable, *argv, "status", "--help"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0 and done.stdout.startswith(f"usage: {name} status [--results DIR]\n")
+    usage = f"usage: {name} status [--results DIR] [--verify]\n"
+    assert done.returncode == 0 and done.stdout.startswith(usage)
 
 
 def test_the_run_lists_every_setting_and_every_command(capsys):
@@ -69,11 +70,11 @@ def test_the_run_lists_every_setting_and_every_command(capsys):
 
 
 def test_status_report_and_audit_list_the_settings_they_use(capsys):
-    for command in ("status", "report"):
-        assert listed(text := output_of(capsys, command, "--help")) == {"--results"} and "--demo" not in text
+    for command, own in {"status": {"--results", "--verify"}, "report": {"--results"}}.items():
+        assert listed(text := output_of(capsys, command, "--help")) == own and "--demo" not in text
     text = output_of(capsys, "audit", "--help")
     data = {flag(f.name) for f in fields(DataConfig)}
-    assert listed(text) == {*data, "--results", "--seed", "--accept-versions"}
+    assert listed(text) == {*data, "--results", "--seed", "--accept-versions", "--verify"}
     assert all(name in text for name in ("--preset", "--config")) and "--version " not in text
 
 

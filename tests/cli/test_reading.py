@@ -76,9 +76,9 @@ def test_a_stage_that_is_replaced_while_it_is_looked_at_is_not_called_damaged(tm
     store.stage(task, lambda folder: (folder / "a.bin").write_bytes(b"a"))
     looked = __import__("kdtf.stage_folders", fromlist=["damaged_files"]).damaged_files
 
-    def taken_away(folder):
+    def taken_away(folder, digest):
         store.remove(task)
-        return looked(folder)
+        return looked(folder, digest)
 
     monkeypatch.setattr("kdtf.stage_folders.damaged_files", taken_away)
     assert list_stages(tmp_path) == []

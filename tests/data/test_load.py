@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kdtf.config import Config
+from kdtf.data import load as loading
 from kdtf.data import pixels as module
 from kdtf.data.dataset import DataSource
 from kdtf.data.load import load, open_source
@@ -46,6 +47,21 @@ def without_val(files):
 @pytest.fixture
 def work(tmp_path):
     return tmp_path / "work"
+
+
+def test_pixels_that_did_not_change_are_measured_once(tmp_path, work, monkeypatch):
+    measured, measure = [], loading.measure_range
+    monkeypatch.setattr("kdtf.digests.AT_REST", 0.0)
+    monkeypatch.setattr(
+        loading, "measure_range", lambda source, p: measured.append(source.name) or measure(source, p)
+    )
+    work.mkdir()
+    files = arrays((64, 64, 1))
+    first, again = (load(save(tmp_path / "in", files) if n == 0 else tmp_path / "in", work) for n in range(2))
+    assert first.digest == again.digest and measured[3:] == ["X_val.npy", "X_test.npy"]  # which are small
+    files["X_train"][0, 0, 0] ^= 1
+    changed = load(save(tmp_path / "in", {"X_train": files["X_train"]}), work)
+    assert changed.digest != first.digest and measured[5:] == ["X_train.npy", "X_val.npy", "X_test.npy"]
 
 
 # What is accepted, and what comes of it

@@ -130,6 +130,26 @@ def test_validation_keeps_the_order():
     assert np.array_equal(x, VIEWS[0]) and np.array_equal(y, np.arange(6)) and x.dtype == np.float32
 
 
+class Read:
+    """An array that notes how many images it was asked for at once."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.counts = array, array.shape, array.dtype, []
+
+    def __getitem__(self, part):
+        self.counts.append(len(self.array[part]))
+        return self.array[part]
+
+
+def test_validation_is_read_a_batch_at_a_time_and_again_in_the_next_pass():
+    val = Read(VIEWS[0])
+    stream = validation_batches(EXAMPLES.without_teacher()._replace(val_inputs=val), batch_size=4)
+    assert int(stream.cardinality()) == 2  # Keras warns of a stream that ends without its knowing
+    for _ in range(2):
+        assert len(list(stream)) == 2
+    assert val.counts == [4, 2, 4, 2]
+
+
 def test_validation_brings_the_teachers_logits_where_there_are_some():
     inputs, labels = next(validation_batches(EXAMPLES, batch_size=6).as_numpy_iterator())
     assert np.array_equal(inputs["pixels"], VIEWS[0]) and np.array_equal(labels, np.arange(6))

@@ -3,7 +3,19 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from kdtf.evidence.bootstrap import Interval, compare, draw, gain_in_words, holm, in_words, interval
+from kdtf.evidence import bootstrap
+from kdtf.evidence.bootstrap import (
+    Draws,
+    Interval,
+    compare,
+    draw,
+    drawn_scores,
+    gain_in_words,
+    holm,
+    in_words,
+    interval,
+)
+from kdtf.evidence.metrics import scores
 
 
 def draws(count=120, draws=50, **more):
@@ -15,6 +27,27 @@ def test_draws_take_as_many_as_there_are_and_row_zero_is_the_sample():
     assert units == 120
     assert weights.shape == (51, 120) and (weights[0] == 1).all() and (weights.sum(1) == 120).all()
     assert weights[1:].std() == pytest.approx(1, abs=0.05)  # multiplicities are nearly Poisson(1)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(120) // 3])
+def test_draws_and_what_is_computed_of_them_do_not_depend_on_the_size_of_a_block(groups, monkeypatch):
+    values, whole = np.random.default_rng(2).normal(size=120), draws(groups=groups)
+    mean = whole.compute(lambda weights: weights @ values)
+    monkeypatch.setattr(bootstrap, "BLOCK_BYTES", 0)
+    parts = draws(groups=groups)
+    assert [len(weights) for weights in parts.blocks()] == [16, 16, 16, 3]
+    assert np.array_equal(whole.times, parts.times) and whole.times.dtype == np.uint8
+    assert parts.compute(lambda weights: weights @ values) == pytest.approx(mean, rel=1e-12)
+    probs, labels = np.random.default_rng(0).dirichlet([1, 1, 1], 120), np.arange(120) % 3
+    blocks, weights = drawn_scores(parts, probs, labels), whole.times.astype(float)
+    for metric, expected in scores(weights, probs, labels).items():
+        assert blocks[metric] == pytest.approx(expected, rel=1e-6), metric
+
+
+def test_weights_in_use_at_once_are_few_however_many_images():
+    """A block of 100,000 images is no larger than one of 5,000; all draws are bytes."""
+    sizes = {n: next(Draws(np.ones((2001, n), np.uint8), n).blocks()).nbytes for n in (5_000, 100_000)}
+    assert max(sizes.values()) <= 32 * 2**20
 
 
 def test_draws_by_group_take_whole_groups():
@@ -94,7 +127,7 @@ def test_the_interval_covers_the_truth_95_times_in_100(grouped):
     images, groups = (400, np.repeat(np.arange(200), 2)) if grouped else (200, None)
     sample = draw(images, rng=rng, groups=groups)
     right = np.repeat(rng.random((200, 1000)) < 0.8, images // 200, axis=0).astype("float32")  # (N, sets)
-    accuracies = sample.weights @ right / sample.weights.sum(axis=1, keepdims=True)  # (D, sets)
+    accuracies = sample.compute(lambda w: w @ right / w.sum(axis=1, keepdims=True))  # (D, sets)
     ends = [interval(values, sample.units) for values in accuracies.T]
     assert 930 <= sum(low <= 0.8 <= high for _, low, high in ends) <= 970
 
@@ -103,7 +136,7 @@ def test_the_interval_of_a_mean_of_ten_is_as_wide_as_students():
     """Plain percentiles would be about 0.82 as wide."""
     values = np.random.default_rng(8).normal(size=10).astype("float32")
     sample = draw(10, rng=np.random.default_rng(9), draws=20000)
-    ends = interval(sample.weights @ values / 10, sample.units)
+    ends = interval(sample.compute(lambda weights: weights @ values / 10), sample.units)
     expected = stats.t.interval(0.95, 9, values.mean(), stats.sem(values))
     assert (ends.high - ends.low) / (expected[1] - expected[0]) == pytest.approx(1, abs=0.05)
 
@@ -112,7 +145,7 @@ def test_ignoring_groups_would_be_too_sure():
     rng = np.random.default_rng(6)
     right = np.repeat(rng.random(100) < 0.8, 4).astype("float32")
     wide, narrow = (
-        interval(d.weights @ right / d.weights.sum(1), d.units)
+        interval(d.compute(lambda weights: weights @ right / weights.sum(1)), d.units)
         for d in (draw(400, rng=rng, groups=np.repeat(np.arange(100), 4)), draw(400, rng=rng))
     )
     assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(2, rel=0.2)  # sqrt(4)

@@ -35,7 +35,7 @@ def random_answers(classes=3, count=120, seed=0):
 
 
 def draws(count=120, draws=8):
-    return draw(count, rng=np.random.default_rng(1), draws=draws).weights
+    return draw(count, rng=np.random.default_rng(1), draws=draws).times.astype("float32")
 
 
 def by_scikit_learn(p, y):

@@ -6,8 +6,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from kdtf.evidence import subgroups
-from kdtf.evidence.bootstrap import Draws, draw, interval
-from kdtf.evidence.metrics import METRICS, scores
+from kdtf.evidence.bootstrap import Draws, draw, drawn_scores, interval
+from kdtf.evidence.metrics import METRICS
 from kdtf.evidence.subgroups import (
     LEAST,
     card_rows,
@@ -76,7 +76,7 @@ def test_intervals_are_of_whole_patients_under_the_draws_that_all_models_share()
     drawn = right[np.random.default_rng(1).integers(0, 60, (20000, 60))].sum(axis=1) / 120
     tail = 100 * stats.norm.cdf(-np.sqrt(60 / 59) * stats.t.ppf(0.975, 59))
     assert (own.low, own.high) == pytest.approx(np.percentile(drawn, [tail, 100 - tail]), abs=0.012)
-    whole, part = PARTS[0], scores(PARTS[0].draws.weights, MODEL.test_probs, LABELS)
+    whole, part = PARTS[0], drawn_scores(PARTS[0].draws, MODEL.test_probs, LABELS)
     everyone = TRUTH._replace(subgroups=(Subgroups("all", ("all",), np.zeros(N, int)),), in_train=())
     (same,) = group_scores(MODEL, everyone, whole)
     for name in METRICS:
@@ -225,6 +225,6 @@ def test_rows_have_sizes_and_every_metric():
 def test_a_group_that_most_draws_leave_out_is_scored_without_a_warning(recwarn):
     lone = TRUTH._replace(subgroups=(Subgroups("x", ("one", "rest"), (np.arange(N) >= 2).astype(int)),))
     draws = draw(N, rng=np.random.default_rng(0), draws=50, groups=PATIENTS)
-    part = PARTS[0]._replace(draws=Draws(draws.weights, draws.units))
+    part = PARTS[0]._replace(draws=Draws(draws.times, draws.units))
     one = group_scores(MODEL, lone._replace(in_train=()), part)[0]
     assert one.own.units == 1 and not recwarn.list

@@ -35,7 +35,7 @@ def classes(request):
 def folder(classes, subjects, tmp_path_factory):
     """The results folder of a small run whose classes have other names."""
     study = subjects.run.study
-    few = [own._replace(draws=own.draws._replace(weights=own.draws.weights[:20])) for own in study.subsets]
+    few = [own._replace(draws=own.draws._replace(times=own.draws.times[:20])) for own in study.subsets]
     study = replace(study, truth=study.truth._replace(classes=classes), subsets=few)
     store, audit = Store(tmp_path_factory.mktemp("names")), subjects.audit
     rows = [{**audit.audit.rows[0], "name": name} for name in classes]

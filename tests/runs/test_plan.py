@@ -33,6 +33,7 @@ HARMLESS = {
     "teachers": "in the facts, by their names in the registry",
     "results": "where stages lie",
     "fresh": "forgets stages",
+    "verify": "reads again what stages hold",
     "threads": "as with another machine: the last digits of sums",
     "accept_versions": "in the facts, as versions",
     "log_dir": "where the course of trainings is written beside",
@@ -170,7 +171,7 @@ def test_a_setting_changes_a_key_or_is_harmless(name, section):
 def test_a_harmless_setting_changes_no_key(name):
     other = {"image_size": 64, "val_fraction": 0.2, "strict": True, "results": "x", "fresh": True}
     other |= {"unlabelled": "x", "store_views": "none", "demo": True, "threads": 2, "accept_versions": True}
-    other |= {"log_dir": "x", "tracking": "mlflow"}
+    other |= {"log_dir": "x", "tracking": "mlflow", "verify": True}
     assert keys(Config()) == keys(Config().with_values({name: other[name]}))
 
 
