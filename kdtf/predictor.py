@@ -144,7 +144,8 @@ def _has_set_rule(sets: Any) -> bool:
 def open_interpreter(model: bytes, name: str | Path, threads: int = 1) -> Any:
     """The LiteRT interpreter of a model's bytes, tensors allocated; `name` is what errors call it.
 
-    Raises `BundleError` where the bytes are no model.
+    It has run once: a damaged model may be read, and fail only then. Raises `BundleError` where the bytes
+    are no model.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -153,6 +154,7 @@ def open_interpreter(model: bytes, name: str | Path, threads: int = 1) -> Any:
     try:
         interpreter = Interpreter(model_content=model, num_threads=threads)
         interpreter.allocate_tensors()
+        interpreter.invoke()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"{name} must be a TFLite model. It cannot be read: {reason}.") from None

@@ -19,7 +19,8 @@ import numpy as np
 from ..errors import UserError, require
 from ..extras import require_extras
 from ..files import Digest, file_digest, written_aside
-from .arrays import FILE_NAMES, UNREADABLE, Files, map_npy, removed_on_failure
+from ..predictor import UNREADABLE
+from .arrays import FILE_NAMES, Files, map_npy, removed_on_failure
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
 CHUNK_BYTES = 16 << 20
@@ -130,22 +131,21 @@ def _open_zarr(store: Path) -> tuple[tuple[int, ...], np.dtype, Read]:
     notes = [note.read_text("utf-8", "replace") for note in map(store.joinpath, ZARR_NOTES) if note.is_file()]
     pickled = any("pickle" in note.lower() for note in notes)
     require(not pickled, store.name, "a zarr array of plain numbers", "one that holds pickled objects")
-    problems: tuple[type[Exception], ...] = (*UNREADABLE, KeyError, AttributeError)
-    array = _told(store.name, problems, lambda: zarr.open_array(store, mode="r"))
+    array = _told(store.name, lambda: zarr.open_array(store, mode="r"))
     dtype = np.dtype(array.dtype)
     require(dtype.kind in PLAIN, store.name, "a zarr array of plain numbers", str(dtype))
     require(len(array.shape) > 0, store.name, "an array with rows", array.shape)
 
     def read(start: int, stop: int) -> np.ndarray:
-        return np.asarray(_told(store.name, problems, lambda: array[start:stop]), dtype)
+        return np.asarray(_told(store.name, lambda: array[start:stop]), dtype)
 
     return tuple(array.shape), dtype, read
 
 
-def _told(name: str, problems: tuple[type[Exception], ...], call: Callable[[], Any]) -> Any:
+def _told(name: str, call: Callable[[], Any]) -> Any:
     """What `call` returns. Raises `UserError` where zarr cannot read its store."""
     try:
         return call()
-    except problems as error:
+    except UNREADABLE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{name} must be a readable zarr array. Got: {reason}.") from error

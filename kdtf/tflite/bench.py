@@ -223,5 +223,5 @@ def _largest_difference(model: bytes, micro: Any) -> float:
         plain.invoke()
         micro.invoke()
         steps = plain.get_tensor(output["index"]).astype(float) - micro.get_output(0)
-        largest = max(largest, float(np.abs(steps).max()) * (output["quantization"][0] or 1.0))
+        largest = max(largest, float(np.abs(steps).max(initial=0)) * (output["quantization"][0] or 1.0))
     return largest

@@ -140,6 +140,15 @@ def test_a_store_that_would_be_unpickled_is_refused(plain, tmp_path):
         load(plain, tmp_path / "work")
 
 
+def test_chunks_without_rows_are_told(plain, tmp_path):
+    """zarr divides by them. Found by `benchmarks/fuzz.py zarr`."""
+    as_store(plain / "X_train.npy", zarr_format=2)
+    note = plain / "X_train.zarr" / ".zarray"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"chunks": [0, 4, 4]}))
+    with pytest.raises(UserError, match=r"^X_train\.zarr must be a readable zarr array\. Got: "):
+        load(plain, tmp_path / "work")
+
+
 @pytest.mark.parametrize("harm", ["{", "{}", ""], ids=["cut", "empty", "nothing"])
 def test_a_store_that_is_none_is_told(plain, tmp_path, harm):
     as_store(plain / "X_train.npy")

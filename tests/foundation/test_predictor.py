@@ -19,6 +19,7 @@ from kdtf.data.typical import layout, typical
 from kdtf.predictor import (
     BundleError,
     Predictor,
+    open_interpreter,
     patterns_of,
     printed,
     read_bundle,
@@ -436,3 +437,17 @@ def test_a_model_that_is_cut_short_is_told_in_one_line(bundle):
         with pytest.raises(BundleError, match=r"must be a TFLite model\. It cannot be read: ") as caught:
             Predictor(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_fails_when_it_runs_is_told_in_one_line(bundle):
+    """Its weights are gone, of which LiteRT speaks at the first image. Found by `benchmarks/hostile.py`."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    path = bundle()
+    parsed = flatbuffer_utils.convert_bytearray_to_object(bytearray(path.read_bytes()))
+    (graph,) = parsed.subgraphs
+    convolution = next(operator for operator in graph.operators if len(operator.inputs) == 3)
+    graph.tensors[convolution.inputs[1]].buffer = 0  # the one that holds nothing
+    model = flatbuffer_utils.convert_object_to_bytearray(parsed)
+    with pytest.raises(BundleError, match=r"^s\.tflite must be a TFLite model\. It cannot .* lacks data\.$"):
+        open_interpreter(bytes(model), "s.tflite")

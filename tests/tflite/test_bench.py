@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,21 @@ def test_micro_runs_int8_as_litert_does_and_records_its_arena(bundle, files, mon
     monkeypatch.setattr(bench, "ARENA_BYTES", 4096)
     arena, reason = micro_arena(files["int8"])
     assert arena is None and reason.startswith("TensorFlow Lite Micro cannot run it: ")
+
+
+def test_an_output_of_no_numbers_differs_by_none(monkeypatch):
+    """Of a damaged file. Found by `benchmarks/hostile.py`."""
+    empty = SimpleNamespace(
+        **dict.fromkeys(("allocate_tensors", "invoke"), lambda: None),
+        get_output_details=lambda: [{"index": 0, "quantization": (0.0, 0)}],
+        get_tensor=lambda index: np.zeros((1, 0)),
+    )
+    micro = SimpleNamespace(
+        invoke=lambda: None, set_input=lambda *_: None, get_output=lambda _: np.zeros((1, 0))
+    )
+    monkeypatch.setattr(bench, "plain_interpreter", lambda model: empty)
+    monkeypatch.setattr(bench, "put_noise", lambda *_: None)
+    assert bench._largest_difference(b"", micro) == 0
 
 
 def test_without_micro_the_reason_is_told(files, monkeypatch):
