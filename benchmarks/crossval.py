@@ -34,7 +34,7 @@ from kdtf.runs.outcomes import learned
 from kdtf.runs.perform import perform
 from kdtf.runs.plan import plan
 from kdtf.runs.records import Plan
-from kdtf.runs.session import tensorflow_runtime
+from kdtf.runs.runtime import tensorflow_runtime
 from kdtf.store import Store
 from kdtf.versions import versions
 

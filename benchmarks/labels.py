@@ -44,7 +44,7 @@ from kdtf.evidence.calibration import temperature
 from kdtf.runs.check import check_names, check_networks
 from kdtf.runs.ensemble import mean_logits
 from kdtf.runs.perform import perform
-from kdtf.runs.session import tensorflow_runtime
+from kdtf.runs.runtime import tensorflow_runtime
 from kdtf.runs.stages import LOGITS, VAL_LOGITS
 from kdtf.store import Store
 

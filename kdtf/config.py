@@ -15,8 +15,10 @@ from .files import require_file
 from .sections import Section, flag, option, section_dict
 
 MOST_VIEWS = 10_000  # a training sees one view of an image an epoch, and no more of them than it has epochs
+MOST_JOBS = 1024
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 TRACKERS = ("mlflow",)
+ENGINES = ("local", "ray", "slurm")
 STORE_VIEWS = ("auto", "all", "student", "none")
 SETS = ("threshold", "adaptive")  # of `predictor`, which stands alone and would bring NumPy
 DEMO = Path(__file__).with_name("demo.toml")
@@ -283,7 +285,13 @@ class RunConfig(Section):
     fresh: bool = option(False, "forget the finished stages in --results and start over")
     seed: int = option(0, "seed of views, splits, initial weights and batches", "N")
     deterministic: bool = option(False, "same command, same bytes: slower, and no timings in the tables")
-    threads: int | None = option(None, "CPU threads [TensorFlow decides]", "N")
+    threads: int | None = option(None, "CPU threads of a job [TensorFlow decides; all cores / jobs]", "N")
+    jobs: int = option(1, "tasks of the run that are done side by side, each by a process of its own", "N")
+    engine: str = option(
+        "local", "where jobs run: local, ray: machines of a cluster, slurm (the last two: extras)", "NAME"
+    )
+    address: str | None = option(None, "Ray cluster: HOST:PORT, or auto [one of its own, on this host]", "A")
+    slurm: tuple[str, ...] = option((), "what each job asks of Slurm: partition=gpu, time=600", "NAME=VALUE")
     verify: bool = option(False, "read all files, also those that did not change by size and times")
     accept_versions: bool = option(False, "go on from stages that other versions of packages made")
     log_dir: str | None = option(None, "folder for TensorBoard: the course of every training", "DIR")
@@ -296,7 +304,15 @@ class RunConfig(Section):
         if self.tracking is not None:
             require_known(flag("tracking"), self.tracking, TRACKERS)
         self._seed("seed")
-        self._positive("threads")
+        self._positive("threads", "jobs")
+        require(self.jobs <= MOST_JOBS, flag("jobs"), f"at most {MOST_JOBS}", self.jobs)
+        require_known(flag("engine"), self.engine, ENGINES)
+        for name, value, engine in (("address", self.address, "ray"), ("slurm", self.slurm, "slurm")):
+            fits = not value or self.engine == engine
+            require(fits, flag(name), f"given with --engine {engine}", value, f"Got --engine {self.engine}.")
+        for text in self.slurm:
+            good = all(part.strip() for part in text.partition("=")[::2])
+            require(good, flag("slurm"), "NAME=VALUE", text)
         require(self.threads is None or self.threads <= 1024, flag("threads"), "at most 1024", self.threads)
 
 

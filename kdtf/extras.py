@@ -15,6 +15,8 @@ EXTRAS = {  # {module: (its package, the extra that brings it)}
     "uvicorn": ("uvicorn", "serve"),
     "mlflow": ("mlflow-skinny", "mlflow"),
     "zarr": ("zarr", "zarr"),
+    "ray": ("ray", "ray"),
+    "submitit": ("submitit", "slurm"),
 }
 
 

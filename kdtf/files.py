@@ -119,14 +119,14 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _host() -> str:
+def host_name() -> str:
     """The name of this machine, as names of parts have it."""
     return "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:24] or "_"
 
 
 def aside(path: Path) -> Path:
     """A name beside `path` that is nobody else's: it tells the host and the process, and holds a UUID."""
-    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{PART}")
+    return path.with_name(f".{path.name}.{host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{PART}")
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def is_left(path: Path, seconds: float) -> bool:
     match = ASIDE.fullmatch(path.name)
     if match is None:
         return False
-    if match["host"] == _host():
+    if match["host"] == host_name():
         return not _lives(int(match["pid"]))
     with suppress(FileNotFoundError):
         return time.time() - path.lstat().st_mtime > seconds

@@ -5,7 +5,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from copy import copy
+from typing import Any, NamedTuple, Protocol, Self
 
 Epoch = Mapping[str, Any]  # a row of a training's history: epoch, loss, val_accuracy, learning_rate, ...
 
@@ -36,6 +37,12 @@ class Progress:
         self.warnings: list[str] = []
         self.watchers: list[Callable[[str, Epoch], None]] = []
         self.stages: list[str] = []  # those that are being made, each for the one before it
+
+    def beside(self) -> Self:
+        """One for a task that is done beside others: its stages and bars are its own, all else is shared."""
+        other = copy(self)
+        other.stages = []
+        return other
 
     def say(self, text: str) -> None:
         """One line about what is being done."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .digests import Digests
-from .files import PART, Digest, aside, discard, file_digest, is_left
+from .files import PART, Digest, aside, discard, file_digest, flush, is_left, replace_folder
+from .leases import SILENT, is_elsewhere, runs_elsewhere, was_touched
 
 CHECKPOINT = "checkpoint"
 NOTE = "stage.json"
@@ -118,9 +119,11 @@ def is_running(root: Path) -> bool:
         fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # a file system without locks
+        pass
     finally:
         os.close(folder)
-    return False
+    return bool(runs_elsewhere(root / "work"))
 
 
 def _row(folder: Path, digest: Digest) -> dict[str, Any] | None:
@@ -200,11 +203,17 @@ def locked(path: Path, *, create: bool) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError:  # a file system without locks: the name of a part tells its process
+        if not is_left(path.parent, SILENT):
+            os.close(descriptor)
+            return None
     return descriptor
 
 
 def in_work(part: Path) -> bool:
-    """Whether a process that lives makes a stage in this folder."""
+    """Whether a process that lives makes a stage in this folder; of another machine, one that touches it."""
+    if is_elsewhere(part):
+        return was_touched(part / RUNNING)
     lock = locked(part / RUNNING, create=False)
     if lock is None:
         return (part / RUNNING).exists()
@@ -218,7 +227,8 @@ def new_part(part: Path) -> int:
     hidden.mkdir()
     try:
         lock = os.open(hidden / RUNNING, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         os.replace(hidden, part)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
@@ -231,3 +241,32 @@ def clear(folder: Path, keep: tuple[str, ...]) -> None:
     for item in list(folder.iterdir()):
         if not item.name.startswith(keep):
             discard(item)
+
+
+def publish(part: Path, final: Path) -> None:
+    """Rename the folder of a whole stage to its place; where a sound one stands, that is kept.
+
+    Raises `OSError`.
+    """
+    try:
+        os.replace(part, final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        if damaged_files(final):
+            replace_folder(part, final)
+        else:
+            discard(part)
+    flush(final.parent)
+
+
+def goes_with_the_last_try(item: Path, part: Path) -> bool:
+    """Whether something in a part folder is no part of the finished stage."""
+    return item.parent == part and item.name.startswith((CHECKPOINT, RUNNING))
+
+
+def clear_last_try(folder: Path) -> None:
+    """Remove from a finished stage what its making needed; who was killed before this left it there."""
+    for item in folder.iterdir():
+        if goes_with_the_last_try(item, folder):
+            item.unlink(missing_ok=True)

@@ -18,7 +18,8 @@ from typing import Any
 
 from .digests import SHA256, Digests, State, file_state
 from .errors import require
-from .files import PART, aside, discard, disk_errors, file_digest, flush, replace_folder, written_aside
+from .files import PART, aside, discard, disk_errors, file_digest, flush, written_aside
+from .leases import HINT, is_elsewhere, leased, touched
 from .predictor import cell
 from .stage_folders import (
     CHECKPOINT,
@@ -26,11 +27,14 @@ from .stage_folders import (
     RUNNING,
     changed_files,
     clear,
+    clear_last_try,
     damaged_files,
+    goes_with_the_last_try,
     in_work,
     is_ours,
     locked,
     new_part,
+    publish,
     read_note,
     remove_leftovers,
 )
@@ -92,12 +96,12 @@ class Store:
             self.work.mkdir(exist_ok=True)
             folder = os.open(self.work, os.O_RDONLY)  # locked itself: a lock file would be left behind
         try:
-            hint = "Wait for the other run, or choose another folder."
             free = _is_locked(folder)
-            require(free, "--results", "a folder that no other run is using", str(self.root), hint)
-            for own in (self.root, self.work):
-                remove_leftovers(own)
-            yield
+            require(free, "--results", "a folder that no other run is using", str(self.root), HINT)
+            with leased(self.work, self.root):
+                for own in (self.root, self.work):
+                    remove_leftovers(own)
+                yield
         finally:
             self.digests.save()
             os.close(folder)
@@ -169,9 +173,14 @@ class Store:
             return self.find(task)
         if folder.name not in self._sound:
             with suppress(OSError):
-                _clear_last_try(folder)
+                clear_last_try(folder)
         self._sound.add(folder.name)
         return stage
+
+    def refresh(self) -> None:
+        """Ask for the names of stages anew: over NFS what another host made may be unseen for a minute."""
+        with suppress(OSError), os.scandir(self.work) as names:
+            next(names, None)
 
     def _removed_damaged(self, folder: Path) -> bool:
         """Take a damaged stage away, unless another process has put a good one in its place meanwhile."""
@@ -246,6 +255,8 @@ class Store:
     def _waited_for_another(self, task: Task) -> bool:
         """Wait until a process that makes the same stage has ended, well or not; whether there was one."""
         for part in self._parts(task):
+            if is_elsewhere(part):  # no lock tells of its end: both make the stage, one of them is kept
+                continue
             with suppress(FileNotFoundError):
                 descriptor = os.open(part / RUNNING, os.O_RDONLY)
                 try:
@@ -266,7 +277,8 @@ class Store:
             lock = new_part(part)
         try:
             clear(part, keep=(CHECKPOINT, RUNNING))
-            yield part
+            with touched(lock):
+                yield part
         finally:
             if part.exists():
                 clear(part, keep=(CHECKPOINT, RUNNING))
@@ -279,6 +291,8 @@ class Store:
         """Make `part` of a folder that a process left which is no more; the descriptor of its lock."""
         for left in self._parts(task):
             cut_off = (left / RUNNING).exists()
+            if is_elsewhere(left) and in_work(left):
+                continue
             if not cut_off and not any(left.glob(f"{CHECKPOINT}*")):
                 continue  # what `remove` and `replace_folder` are taking away
             lock = locked(left / RUNNING, create=not cut_off)
@@ -296,7 +310,7 @@ class Store:
 
     def _write_note(self, part: Path, task: Task, seconds: float) -> dict[str, State | None]:
         """What a stage was made of, beside what it holds; {file: its state before it was read}."""
-        items = sorted(own for own in part.rglob("*") if not _goes_with_the_last_try(own, part))
+        items = sorted(own for own in part.rglob("*") if not goes_with_the_last_try(own, part))
         files = [own for own in items if own.is_file()]
         named = {file.relative_to(part).as_posix(): file for file in files}
         states = {name: file_state(file) for name, file in named.items()}
@@ -316,22 +330,30 @@ class Store:
         Checkpoints go once it is there on the disk: a power cut costs either nothing or what they spare.
         """
         final = self.work / task.folder
-        try:
-            os.replace(part, final)  # locked until it is there
-        except OSError:
-            if not final.is_dir():
-                raise
-            if damaged_files(final):
-                replace_folder(part, final)
-            else:
-                discard(part)
-        flush(self.work)
+        publish(part, final)  # locked until it is there
         with suppress(FileNotFoundError):  # another process found it damaged meanwhile
-            _clear_last_try(final)
+            clear_last_try(final)
         for left in self._parts(task):
             with suppress(OSError):
                 if not in_work(left):  # of tries that died
                     discard(left)
+
+    def receive(self, name: str, unpack: Callable[[Path], None]) -> None:
+        """Put a stage that another machine made in its place; `unpack(folder)` writes its files and note.
+
+        Where a sound one stands, that is kept. Raises `OSError`.
+        """
+        self.work.mkdir(exist_ok=True)
+        final = self.work / name
+        part = aside(final)
+        part.mkdir()
+        try:
+            unpack(part)
+            for own in (*part.rglob("*"), part):
+                flush(own)
+            publish(part, final)
+        finally:
+            discard(part)
 
     def written(self, task: Task, make: Callable[[], object], reads: Iterable[Path]) -> Stage:
         """A stage whose `make()` writes files of the results folder itself, by `write`.
@@ -371,18 +393,8 @@ def _is_locked(folder: int) -> bool:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(seconds)
+        except OSError:  # a file system without locks: the signs of other runs tell
+            return True
         else:
             return True
     return False
-
-
-def _goes_with_the_last_try(item: Path, part: Path) -> bool:
-    """Whether something in a part folder is no part of the finished stage."""
-    return item.parent == part and item.name.startswith((CHECKPOINT, RUNNING))
-
-
-def _clear_last_try(folder: Path) -> None:
-    """Remove from a finished stage what its making needed; who was killed before this left it there."""
-    for item in folder.iterdir():
-        if _goes_with_the_last_try(item, folder):
-            item.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from ..progress import Epoch, Place
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
+    from rich.text import Text
 
 BAR_WIDTH, TITLE_WIDTH = 14, 34  # characters of 80
 TELLING = 0.02  # part of a bar that must be done before the rest is guessed
@@ -72,6 +73,12 @@ def scores_in_words(epoch: Epoch, total: float) -> str:
     return ", ".join(words)
 
 
+def _line(text: str) -> "Text":
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
 @dataclass
 class Running:
     """A stage that is being made."""
@@ -89,11 +96,24 @@ class Display:
         self.started, self.task = time.monotonic(), STARTING
         self.stages: list[Running] = []
         self.bars: list[Bar] = []
+        self.others: list[Display] = []  # of what is done beside this one
+        self._foot: Display = self  # the one that draws
         self._live: Live | None = None
+
+    def beside(self) -> "Display":
+        """One more of the same terminal: what is done beside this is drawn below it."""
+        other = Display(self.console)
+        other.started, other._foot = self.started, self._foot
+        self.others.append(other)
+        return other
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """The lines stand at the foot of the terminal in this block."""
+        if self._foot is not self:
+            with self._foot.shown():
+                yield
+            return
         if self._live is not None:
             yield
             return
@@ -135,7 +155,7 @@ class Display:
                 yield running
         finally:
             self.stages.pop()
-            self.task = f"after {name}"
+            self._foot.task = f"after {name}"
 
     @contextmanager
     def bar(self, title: str, total: float) -> Iterator[Bar]:
@@ -149,22 +169,24 @@ class Display:
             self.bars.remove(bar)
 
     def lines(self) -> "RenderableType":
-        """At most three lines, none wider than the terminal."""
+        """At most three lines for each of what is done, none wider than the terminal."""
         from rich.console import Group
-        from rich.text import Text
 
-        def line(text: str) -> Text:
-            return Text(text, no_wrap=True, overflow="ellipsis")
+        rows = self._rows()
+        for other in self.others:
+            rows += other._rows()
+        since = clock(time.monotonic() - self.started)
+        return Group(*rows) if rows else _line(f"{self.task}: {since} since the start")
 
+    def _rows(self) -> "list[RenderableType]":
         bar = self.bars[-1] if self.bars else None
         rows: list[RenderableType] = []
         if self.stages:
-            rows.append(line(self._stage_line(bar)))
+            rows.append(_line(self._stage_line(bar)))
         if bar:
             rows.append(self._bar_line(bar))
-            rows += [line(f"  {bar.scores}")] if bar.scores else []
-        since = clock(time.monotonic() - self.started)
-        return Group(*rows) if rows else line(f"{self.task}: {since} since the start")
+            rows += [_line(f"  {bar.scores}")] if bar.scores else []
+        return rows
 
     def _stage_line(self, bar: Bar | None) -> str:
         """`17 of 49: cnn5-whole, 0:31 since the start, about 2 min left`."""

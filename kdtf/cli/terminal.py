@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from ..progress import Advance, Epoch, Place, Progress
 from .display import Display, about
@@ -35,6 +35,12 @@ class Terminal(Progress):
         # a descriptor of its own: what is caught of TensorFlow's on descriptor 2 must not catch the bars
         self.console = Console(file=os.fdopen(os.dup(2), "w"), highlight=False)
         self.display = Display(self.console)
+
+    def beside(self) -> Self:
+        """One whose stages are drawn below those of this one."""
+        other = super().beside()
+        other.display = self.display.beside()
+        return other
 
     def _print(self, text: str, style: str | None = None) -> None:
         # a terminal breaks at words, a file is searched line by line

@@ -21,6 +21,7 @@ from ..models.students import STUDENTS, check_student, is_chain
 from ..models.weights import WeightSource
 from ..records import Rule
 from ..tflite.recipes import RECIPES
+from .hands import check_engine
 from .kinds import KINDS
 from .tracking import check_tracking
 
@@ -38,6 +39,7 @@ def check_names(config: Config) -> None:
     """
     check_packages()
     check_tracking(config.run)
+    check_engine(config.run)
     source, distil = WeightSource(config.teacher.weights), config.distil
     own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
     others = {name for name in config.teacher.teachers if name.startswith("keras:")}

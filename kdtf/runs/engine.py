@@ -1,4 +1,4 @@
-"""A whole run: facts, plan, tasks one after the other, reports. Reads top to bottom: start here.
+"""A whole run: facts, plan, tasks in its order, reports. Reads top to bottom: start here.
 
 Every step that costs time is a stage kept in the results folder; the same command again goes on from those
 that stand.
@@ -28,7 +28,8 @@ from ..versions import versions
 from .check import loss_options, teachers_of, weight_digests
 from .close import Closing
 from .data import read_audit
-from .forecast import Forecast
+from .hands import hands_of
+from .jobs import Hands
 from .kinds import PACKAGES
 from .outcomes import learned
 from .perform import perform
@@ -124,33 +125,31 @@ def run_tasks(
     closing = Closing(config, data, audit, store, progress)
     progress.say(closing.budget)
     with tracked(config, progress) as log_results, event_files(config.run.log_dir, progress):
-        models = _perform_all(config, data, closing, facts)
+        with hands_of(config, facts, store, data, progress) as hands:
+            models = _perform_all(config, data, closing, facts, hands)
         log_results(closing.rows, store)
     verdict, warnings = tuple(closing.verdict), tuple(progress.warnings)
     return RunResult(store.root, data.synthetic, models, closing.rows, closing.ship, verdict, warnings)
 
 
 def _perform_all(
-    config: Config, data: Dataset, closing: Closing, facts: Facts
+    config: Config, data: Dataset, closing: Closing, facts: Facts, hands: Hands
 ) -> tuple[TeacherResult | StudentResult | FileResult, ...]:
-    """Every task of a run, one after the other; what they made, of all models of all seeds."""
+    """Every task of a run, in the order of its plan; what they made, of all models of all seeds."""
     store, progress = closing.store, closing.progress
     finished: set[str] = set()
-    forecast, advice = Forecast(config, store), size_advice(config, data)
+    advice = size_advice(config, data)
     while True:
         current = plan(config, facts)
         closing.expect(current, finished)
         task = next((task for task in current.tasks() if task.folder not in finished), None)
         if task is None:
             return tuple(closing.results())
-        place = forecast.place(facts, task, finished)
         if task.kind.endswith("-report"):
-            with progress.stage(task.name, place):
+            with progress.stage(task.name, hands.place(facts, task, finished)):
                 closing.report(current, task)
         else:
-            accept = config.run.accept_versions
-            stage = perform(task, store, data, progress, accept_versions=accept, place=place)
-            forecast.learn(task, stage.seconds)
+            hands.perform(facts, task, finished)
         if task.kind == "cut":
             cost = read_cut(store.work / task.folder)
             progress.say(f"The student is {cost.name}: {cost.kib:.1f} KiB in int8.")

@@ -63,11 +63,9 @@ def perform(
     `accept_versions` it is performed with those there are, and its note says which they were. `place` is
     where it stands in a run, for `progress`.
     """
-    finished = store.find(task)
-    if finished and not store.is_stale(task):
-        return finished
-    if finished:
-        store.remove(task)
+    stands = standing(task, store)
+    if stands:
+        return stands
     inputs = {
         role: perform(own, store, data, progress, accept_versions=accept_versions).path
         for role, own in task.inputs.items()
@@ -86,6 +84,15 @@ def perform(
             kind.load()(space, **task.settings)
 
     return store.stage(task, make)
+
+
+def standing(task: Task, store: Store) -> Stage | None:
+    """The finished stage of a task; one whose inputs came out otherwise since is taken away."""
+    finished = store.find(task)
+    if finished and store.is_stale(task):
+        store.remove(task)
+        return None
+    return finished
 
 
 def _check_packages(task: Task) -> None:

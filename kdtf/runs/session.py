@@ -1,6 +1,5 @@
 """From settings to a finished run: the lock, the data checked, the audit, TensorFlow without its noise."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,9 +9,8 @@ from ..config import Config, DataConfig, RunConfig
 from ..data.audit import Audit
 from ..data.dataset import Dataset, DataSource
 from ..data.load import open_source
-from ..errors import Leakage, UserError, require
+from ..errors import Leakage, UserError
 from ..files import disk_errors
-from ..native_log import native_noise, set_environment
 from ..progress import Progress
 from ..store import Store
 from ..versions import versions
@@ -22,12 +20,12 @@ from .engine import RunResult, audit_data, chosen_versions, run_tasks
 from .kinds import PACKAGES
 from .perform import perform
 from .plan import phantom_task
+from .runtime import tensorflow_runtime
 
 NO_DATA = (
     "FData must hold X_train.npy, y_train.npy, X_test.npy and y_test.npy. Got none of them. Three ways on: "
     "put your arrays there; or give --data DIR or --data FILE.npz; or try --demo, which needs nothing."
 )
-NEW_PROCESS = "Only a new process can change it."
 LEAK = "--strict: splits share images or patients. See audit.csv and audit_pairs.csv."
 
 
@@ -87,63 +85,6 @@ def draw_demo(store: Store, progress: Progress, seed: int) -> Path:
     """The folder of the demo's images."""
     progress.say("Demo: every image is a synthetic phantom. Nothing here says anything about patients.")
     return perform(phantom_task(seed, versions(PACKAGES)), store, None, progress).path
-
-
-@contextmanager
-def tensorflow_runtime(settings: RunConfig) -> Iterator[None]:
-    """TensorFlow without its noise, set up as the settings say; Keras and the logs are put back at the end.
-
-    Raises `UserError` where it runs already, in this process, with settings that cannot be changed any more.
-    """
-    set_environment()
-    with native_noise():
-        import keras
-        import tensorflow as tf
-
-        _set_threads(settings.threads)
-        _set_determinism(settings.deterministic)
-        tf.config.list_physical_devices()
-    interactive = keras.config.is_interactive_logging_enabled()
-    # Keras logs through absl that .h5 is an old format; short trainings one after another look like retracing
-    loggers = [logging.getLogger("absl"), tf.get_logger()]
-    levels = [logger.level for logger in loggers]
-    keras.config.disable_interactive_logging()  # "Downloading data from ..." on stdout
-    for logger in loggers:
-        logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        if interactive:
-            keras.config.enable_interactive_logging()
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _set_threads(threads: int | None) -> None:
-    import tensorflow as tf
-
-    if threads is None:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:
-        running = tf.config.threading.get_intra_op_parallelism_threads() or "its own choice"
-        rule = f"what TensorFlow runs with here, {running}"
-        require(False, "--threads", rule, threads, NEW_PROCESS)
-
-
-def _set_determinism(deterministic: bool) -> None:
-    import tensorflow as tf
-    from tensorflow.python.eager.context import context
-    from tensorflow.python.framework.config import is_op_determinism_enabled
-
-    enabled = is_op_determinism_enabled()
-    if deterministic and not context()._initialized:
-        tf.config.experimental.enable_op_determinism()
-    elif deterministic != enabled:
-        rule = f"{'on' if enabled else 'off'}, as TensorFlow runs here"
-        require(False, "--deterministic", rule, deterministic, NEW_PROCESS)
 
 
 def audit_run(config: Config, progress: Progress) -> Audit:

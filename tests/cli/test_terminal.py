@@ -162,6 +162,33 @@ assert heard == [("vgg16-whole", 1), ("vgg16-whole", 2), ("vgg16-whole", 3)], he
 """
 
 
+BESIDE = """
+import time
+from kdtf.cli.terminal import Terminal
+from kdtf.progress import Place
+terminal = Terminal()
+first, second = terminal.beside(), terminal.beside()
+with terminal.working(), first.stage("cnn5-whole", Place(3, 9)), first.bar("cnn5", 4) as advance:
+    with second.stage("alone-student", Place(4, 9)), second.bar("alone", 4) as other:
+        advance(1)
+        other(2, {"epoch": 2, "loss": 0.5})
+        time.sleep(0.6)
+    time.sleep(0.6)  # drawn again
+    second.warn("worse")
+    time.sleep(0.6)
+assert terminal.warnings == ["worse"] and terminal.stages == []
+"""
+
+
+def test_a_terminal_shows_all_that_is_done_side_by_side():
+    lines = lines_of(in_a_terminal(BESIDE, 80))
+    first = [line.startswith("3 of 9: cnn5-whole, 0:0") for line in lines]
+    second = [line.startswith("4 of 9: alone-student, 0:0") for line in lines]
+    (warned,) = (i for i, line in enumerate(lines) if line == "Warning: worse")
+    assert any(first[:warned]) and any(second[:warned]) and any(first[warned:])
+    assert not any(second[warned:]) and "  epoch 2 of 4, loss 0.500" in lines
+
+
 def test_a_terminal_shows_stage_epoch_scores_and_times():
     lines = lines_of(in_a_terminal(LIVE, 80))
     assert max(map(len, lines)) <= 80

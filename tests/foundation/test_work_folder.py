@@ -200,8 +200,8 @@ def test_of_another_host_it_takes_what_was_left_for_a_day(store):
         folder.mkdir()
     (old / "running").write_text("")
     (going / "checkpoint.npz").write_text("state")
-    for folder in (old, going):
-        age(folder, 2 * DAY)
+    for path in (old / "running", old, going):
+        age(path, 2 * DAY)
     with store.locked():
         pass
     assert names(store.work) == sorted([fresh.name, going.name, TASK.folder])

@@ -16,6 +16,7 @@ BY_OTHERS = {"setuptools"}
 OPTIONAL = {  # of extras, and tflite-micro: who needs one is told where it is missing
     *("tflite-micro", "ethos-u-vela", "tf2onnx", "onnx", "onnxruntime"),
     *("fastapi", "starlette", "uvicorn", "highdicom", "mlflow", "mlflow-skinny", "zarr"),
+    *("ray", "submitit"),
 }
 
 
@@ -44,7 +45,10 @@ def test_the_extra_dev_is_requirements_dev_and_all_other_extras():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     own, *others = map(Requirement, extras["dev"])
-    assert (own.name, own.extras) == ("kdtf", extras.keys() - {"dev", "mlflow"})  # see test_packaging
+    assert (own.name, own.extras) == (
+        "kdtf",
+        extras.keys() - {"dev", "mlflow", "ray", "slurm"},
+    )  # see test_packaging
     assert others == pins("requirements-dev.txt")
 
 

@@ -86,7 +86,7 @@ TWO_RUNS = """
 import keras, os, sys
 from kdtf.config import RunConfig
 from kdtf.errors import UserError
-from kdtf.runs.session import tensorflow_runtime
+from kdtf.runs.runtime import tensorflow_runtime
 
 def two_runs(first, second):
     for arguments in (first, second):

@@ -36,6 +36,10 @@ HARMLESS = {
     "verify": "reads again what stages hold",
     "threads": "as with another machine: the last digits of sums",
     "accept_versions": "in the facts, as versions",
+    "jobs": "the same tasks side by side",
+    "engine": "the same tasks elsewhere",
+    "address": "the same tasks elsewhere",
+    "slurm": "the same tasks elsewhere",
     "log_dir": "where the course of trainings is written beside",
     "tracking": "what hears of the results",
 }
@@ -171,8 +175,10 @@ def test_a_setting_changes_a_key_or_is_harmless(name, section):
 def test_a_harmless_setting_changes_no_key(name):
     other = {"image_size": 64, "val_fraction": 0.2, "strict": True, "results": "x", "fresh": True}
     other |= {"unlabelled": "x", "store_views": "none", "demo": True, "threads": 2, "accept_versions": True}
-    other |= {"log_dir": "x", "tracking": "mlflow", "verify": True}
-    assert keys(Config()) == keys(Config().with_values({name: other[name]}))
+    other |= {"log_dir": "x", "tracking": "mlflow", "verify": True, "jobs": 2, "engine": "ray"}
+    other |= {"address": "auto", "slurm": ("time=1",)}
+    engine = {"address": {"engine": "ray"}, "slurm": {"engine": "slurm"}}.get(name, {})
+    assert keys(Config()) == keys(Config().with_values({**engine, name: other[name]}))
 
 
 @pytest.mark.parametrize(
