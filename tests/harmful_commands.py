@@ -96,7 +96,7 @@ PLACES = (
     *(".", "out", "link", "loop", "pipe"),
 )
 RUNS = (pictures_without_drawings, teachers_of_one_convolution, eagerly)  # what makes runs short
-CAPPED = ("--threads", "--workers")
+CAPPED = ("--jobs", "--threads", "--workers")
 
 
 class Flag(NamedTuple):

@@ -88,7 +88,7 @@ def test_every_command_is_drawn_and_no_line_leads_out():
     drawn = []
 
     @seed(0)
-    @settings(max_examples=300, database=None, deadline=None)
+    @settings(max_examples=500, database=None, deadline=None)
     @given(argv=harmful_commands.lines(known))
     def draw(argv):
         drawn.append(argv)
