@@ -33,7 +33,15 @@ def not_lost(unraisable: "UnraisableHookArgs") -> None:
     else:
         sys.__unraisablehook__(unraisable)
         return
-    threading.Timer(AGAIN_AFTER, signal.raise_signal, (number,)).start()  # here it would be dropped again
+    threading.Timer(AGAIN_AFTER, _interrupt, (number,)).start()  # here it would be dropped again
+
+
+def _interrupt(number: int) -> None:
+    """Send a signal to the main thread, which may be waiting for something."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:  # Windows
+        signal.raise_signal(number)
 
 
 if __name__ == "__main__":
