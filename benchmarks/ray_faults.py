@@ -111,7 +111,7 @@ class Tries:
         run = self.start(name, *self.engine)
         self.maker(name, "cnn5-whole")
         second = self.start("second", *self.engine, "--results", str(self.work / name)).wait()
-        return run.wait() or second != 2
+        return run.wait() or int(second != 2)
 
     def node(self, name: str) -> int:
         run, raylet = self.start(name, *self.engine), self.second.all_processes["raylet"][0].process.pid

@@ -6,6 +6,16 @@ from pathlib import Path
 
 from ..files import disk_errors
 from ..store import Store
+from ..tasks import Task
+
+
+def needed(task: Task, store: Store) -> list[str]:
+    """The folders of the stages that a task is made of; where an input does not stand, what that is of."""
+    folders: dict[str, None] = {}
+    for own in task.inputs.values():
+        stands = (store.work / own.folder).is_dir()
+        folders |= dict.fromkeys([own.folder] if stands else needed(own, store))
+    return list(folders)
 
 
 def packed(folder: Path) -> bytes:

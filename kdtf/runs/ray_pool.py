@@ -21,7 +21,7 @@ from ..errors import UserError, require
 from ..native_log import native_lines, set_environment
 from ..store import Store
 from ..tasks import Task
-from .parcels import packed, unpacked
+from .parcels import needed, packed, unpacked
 from .pool import Done, Event, Failed
 from .relay import Note
 from .worker import Worker
@@ -136,7 +136,7 @@ class RayPool:
         (task,) = tasks
         parcels = {}
         if self._dataset is not None:
-            parcels = {own.folder: self._sent(own.folder) for own in task.inputs.values()}
+            parcels = {folder: self._sent(folder) for folder in needed(task, self._store)}
         log = self.log_of(task).resolve()
         arguments = (self._run, self._worker, task, str(log), os.getcwd(), self._dataset, tuple(parcels))
         self._tasks[self._remote.remote(*arguments, *parcels.values())] = task

@@ -20,7 +20,7 @@ from kdtf.errors import UserError
 from kdtf.extras import EXTRAS
 from kdtf.progress import Progress
 from kdtf.runs import slurm_pool
-from kdtf.runs.parcels import packed, unpacked
+from kdtf.runs.parcels import needed, packed, unpacked
 from kdtf.runs.perform import perform
 from kdtf.runs.pool import Done, Failed, Returned
 from kdtf.runs.ray_pool import RayPool, checked_address, is_this_host
@@ -105,6 +105,17 @@ def test_a_stage_that_is_sent_is_the_same_and_the_second_one_is_dropped(tmp_path
         found = there.find(task)
         assert found.seconds == stage.seconds and (found.path / "sub" / "a.bin").read_bytes() == bytes(999)
         assert [own.name for own in there.work.iterdir()] == [task.folder]
+
+
+def test_of_an_input_that_does_not_stand_what_it_is_made_of_is_sent(tmp_path):
+    store, views, audit = Store(tmp_path), Task("views", "views"), Task("audit", "audit")
+    labels = Task("labels", "labels", inputs={"views": views, "audit": audit})
+    student = Task("student", "student", inputs={"views": views, "labels": labels})
+    for task in (views, audit):
+        store.stage(task, lambda folder: None)
+    assert needed(student, store) == [views.folder, audit.folder]
+    store.stage(labels, lambda folder: None)
+    assert needed(student, store) == [views.folder, labels.folder]
 
 
 # With the packages
