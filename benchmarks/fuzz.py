@@ -124,7 +124,8 @@ def table(content: bytes) -> None:
 
 def groups(content: bytes) -> None:
     """A table of patients."""
-    refused(lambda: by_table(["a/1.png", "b/2.png"], _file(content, "g.csv")))
+    table = _file(content, "g.csv")
+    refused(lambda: by_table(["a/1.png", "b/2.png"], read_groups(table), table.name))
 
 
 def subgroups(content: bytes) -> None:
@@ -285,6 +286,7 @@ if __name__ == "__main__":
         from kdtf.drift.reading import read_log
         from kdtf.errors import UserError
         from kdtf.prepare.groups import by_table
+        from kdtf.prepare.groups import read_table as read_groups
         from kdtf.runs.check import check_names
         from kdtf.texts import model as text_models
         from kdtf.texts.corpus import TextConfig, read_corpus

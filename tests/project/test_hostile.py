@@ -113,7 +113,7 @@ def test_any_command_line_ends_in_a_code_of_ours(laid_out, tmp_path):
 
     @seed(16)
     @settings(
-        max_examples=60,
+        max_examples=40,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -144,7 +144,8 @@ def test_any_command_line_ends_in_a_code_of_ours(laid_out, tmp_path):
 def test_a_fault_of_a_command_is_seen(fault, reason, laid_out, tmp_path, monkeypatch):
     from kdtf.cli import commands
 
-    monkeypatch.setattr(harmful_commands, "IDLE", 0.5)
+    waits = reason in ("", "exit code -9")  # the others end by themselves, on a busy machine a bit later
+    monkeypatch.setattr(harmful_commands, "IDLE", 0.5 if waits else 10.0)
     monkeypatch.setattr(harmful_commands, "LATE", 1.0)
     monkeypatch.setattr(harmful_commands, "RUNS", ())
     monkeypatch.setitem(commands.COMMANDS, "bench", fault)
