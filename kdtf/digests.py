@@ -33,10 +33,10 @@ Known = dict[str, tuple[State, dict[str, list]]]  # {path: (its state, {what was
 def file_state(path: Path) -> State | None:
     """What tells that a file is still the one it was; None where there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):  # a name in a note that was edited may be none
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 class Digests:
@@ -105,8 +105,8 @@ def _read(note: Path) -> Known:
     """What is remembered; nothing where there is no note, or none that can be read."""
     with suppress(OSError, ValueError, RecursionError):
         if note.is_file():  # a pipe would be waited for
-            found = json.loads(note.read_text(encoding="utf-8"))
-            items = found.items() if isinstance(found, dict) else ()
+            value = json.loads(note.read_text(encoding="utf-8"))
+            items = value.items() if isinstance(value, dict) else ()
             return {name: (tuple(own[0]), own[1]) for name, own in items if _is_known(own)}
     return {}
 

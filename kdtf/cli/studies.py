@@ -43,15 +43,17 @@ def run_studies(arguments: Namespace) -> None:
         for _ in recorder(own.row for own in answers):
             pass
     require(answers, "IMAGE", "a DICOM file, or a folder that holds any", " ".join(arguments.images))
-    terminal, found = new_terminal(), groups(predictor, answers, rule)
+    terminal, reported = new_terminal(), groups(predictor, answers, rule)
     for row, text in printed((own.row for own in answers), predictor.classes):
         terminal.say(text) if row.error else print(text)
-    for number, group in enumerate(found, 1):
+    for number, group in enumerate(reported, 1):
         print(_in_words(group, rule, number))
-    if out and found:
+    if out and reported:
         with disk_errors(out, "--dicom-sr", ""):
-            _write(found, out, Path(arguments.bundle).name, predictor, rule)
-        print(f"Written: {len(found)} structured {plural(len(found), 'report')} in {one_line(str(out))}.")
+            _write(reported, out, Path(arguments.bundle).name, predictor, rule)
+        print(
+            f"Written: {len(reported)} structured {plural(len(reported), 'report')} in {one_line(str(out))}."
+        )
     require_logged(recorder)
     unread = sum(bool(own.row.error) for own in answers)
     if unread:
@@ -68,12 +70,12 @@ def _in_words(group: "Group", rule: str | None, number: int) -> str:
     return f"Study {number}, {rule} of {count}: {label}, {probability:.3f}{unsure}."
 
 
-def _write(found: list["Group"], out: Path, name: str, predictor: "Predictor", rule: str | None) -> None:
+def _write(reported: list["Group"], out: Path, name: str, predictor: "Predictor", rule: str | None) -> None:
     """A report a group, each named by its own identifier."""
     from ..dicom.structured_report import Student, report
 
     student = Student(name, predictor.card)
-    for group in found:
-        made = report(group, student, rule)
-        with written_aside(out / f"{made.SOPInstanceUID}.dcm") as file:
-            made.save_as(file)
+    for group in reported:
+        document = report(group, student, rule)
+        with written_aside(out / f"{document.SOPInstanceUID}.dcm") as file:
+            document.save_as(file)

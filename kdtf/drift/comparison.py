@@ -70,12 +70,12 @@ def compared(window: Window, log: Log, expected: Expectation, rng: np.random.Gen
 def _statistic(name: str, references: Mapping[str, Reference], values: np.ndarray) -> Check:
     """Against train and against val; what counts is the split that the window is more alike."""
     values = values.round(DECIMALS)
-    found = {split: ks_distance(own, values) for split, own in references.items()}
+    distances = {split: ks_distance(own, values) for split, own in references.items()}
     p_values = {
-        split: ks_p(own.largest, references[split].images, len(values)) for split, own in found.items()
+        split: ks_p(own.largest, references[split].images, len(values)) for split, own in distances.items()
     }
     against = max(p_values, key=lambda split: p_values[split])
-    own, reference = found[against], references[against]
+    own, reference = distances[against], references[against]
     raw, psi = stability_index(*binned(reference, values), reference.images)
     sides = sorted(own)
     direction = OTHER if sides[0] > sides[1] / 2 else UP if own.up > own.down else DOWN

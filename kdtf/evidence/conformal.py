@@ -122,12 +122,12 @@ def too_few_in_words(name: str, images: int, coverage: float) -> str | None:
 
 def unkept_in_words(row: Mapping[str, Any]) -> str | None:
     """A sentence on a row of `sets.csv` whose coverage is below what chance explains; None of any other."""
-    low, found = row["likely_low"], row["coverage"]
-    if low is None or not found < low:  # NaN, of what was not tested, is below nothing
+    low, covered = row["likely_low"], row["coverage"]
+    if low is None or not covered < low:  # NaN, of what was not tested, is below nothing
         return None
     count, name = int(row["test_images"]), row["class"]
     return (
-        f"Test does not bear the promise out for {name}: {100 * found:.0f} % of its {count} "
+        f"Test does not bear the promise out for {name}: {100 * covered:.0f} % of its {count} "
         f"{plural(count, 'image')} have it in their set. Promised were {100 * row['promised']:g} %, and "
         f"chance goes down to {100 * low:.0f} %: its images in test may be unlike those in val."
     )

@@ -65,17 +65,17 @@ def with_subgroups(plan: Plan, source: Path, settings: PrepareConfig, progress: 
 def _by_tags(files: Sequence[str], source: Path, tags: tuple[str, ...], progress: Progress) -> Columns:
     """By what the headers of DICOM files say; all others are unknown."""
     with progress.bar("reading headers", len(files)) as advance:
-        found = {}
+        tags_of = {}
         for i, file in enumerate(files, start=1):
-            found[file] = read_tags(source / file, tags)
+            tags_of[file] = read_tags(source / file, tags)
             advance(i)
-    others = sum(groups is None for groups in found.values())
+    others = sum(groups is None for groups in tags_of.values())
     rule = f"given where the source has {FORMAT} files"
     require(others < len(files), "--subgroup-tags", rule, " ".join(tags))
     if others:
         progress.warn(f"{others} of {len(files)} images are no {FORMAT} files: their groups are {UNKNOWN}.")
     nothing = (UNKNOWN,) * len(tags)
-    return Columns(list(tags), {file: groups or nothing for file, groups in found.items()})
+    return Columns(list(tags), {file: groups or nothing for file, groups in tags_of.items()})
 
 
 def _by_table(files: Sequence[str], table: Path, progress: Progress) -> Columns:

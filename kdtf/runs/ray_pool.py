@@ -150,9 +150,9 @@ class RayPool:
 
     def events(self, wait_for_one: bool) -> Iterator[Event]:
         """What has happened since; waits until something has, if so wanted."""
-        told, self._events = self._events, []
-        yield from told
-        patience = None if wait_for_one and not told else 0
+        events, self._events = self._events, []
+        yield from events
+        patience = None if wait_for_one and not events else 0
         ready, _ = self._ray.wait(list(self._tasks), timeout=patience) if self._tasks else ([], [])
         for reference in ready:
             task = self._tasks.pop(reference)

@@ -33,14 +33,14 @@ class Relay(Progress):
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:
         """A bar over `total` steps."""
-        told = 0.0
+        last = 0.0
 
         def advance(done: float, epoch: Epoch | None = None) -> None:
-            nonlocal told
+            nonlocal last
             now = time.monotonic()
-            if epoch is not None or now - told > EVERY:
+            if epoch is not None or now - last > EVERY:
                 self.send(("advance", done, epoch))
-                told = now
+                last = now
 
         self.send(("bar", title, total))
         try:

@@ -68,14 +68,14 @@ class SlurmPool:
 
     def events(self, wait_for_one: bool) -> Iterator[Event]:
         """What has happened since; waits until something has, if so wanted."""
-        told, self._events = self._events, []
-        yield from told
+        events, self._events = self._events, []
+        yield from events
         while self._jobs:
             for entry in [own for own in self._jobs if own[0].done()]:
                 self._jobs.remove(entry)
-                told = list(self._ended(*entry))
-                yield from told
-            if told or not wait_for_one:
+                events = list(self._ended(*entry))
+                yield from events
+            if events or not wait_for_one:
                 return
             time.sleep(POLL)
 
