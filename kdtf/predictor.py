@@ -136,7 +136,7 @@ def _has_set_rule(sets: Any) -> bool:
     numbers = [sets["coverage"], *sets["quantiles"].values()]
     return (
         sets["method"] in SETS
-        and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        and all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers)
         and 0 < sets["coverage"] < 1
     )
 
@@ -879,9 +879,13 @@ def main(argv: list[str]) -> int:
         for row, text in printed(predictor.rows(argv[1:]), predictor.classes, width):
             unread += bool(row.error)
             (sys.stderr if row.error else sys.stdout).write(text + "\n")
+        sys.stdout.flush()
     except BundleError as error:
         sys.stderr.write(f"Error: {escaped(str(error))}\n")
         return 2
+    except BrokenPipeError:  # the reader of stdout, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     return 2 if unread else 0
 
 

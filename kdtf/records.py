@@ -369,7 +369,8 @@ class FileEvidence:
     `test` and `clean` are {metric: [value, low, high]}, ends of the 95 % interval; what is undefined is left
     out. `clean` is of the test images without a copy in train or val, empty where that is all of them.
     `answers` is, of val and test, {"classes": how often each class is named (K,), "uncertain": how often}.
-    `subgroups` are scores by group, empty unless they are asked for.
+    `subgroups` are scores by group, empty unless they are asked for; `unkept_sets` sentences on classes
+    whose prediction sets hold them less often on test than promised.
     """
 
     temperature: float  # divides log p; chosen on val
@@ -382,6 +383,7 @@ class FileEvidence:
     clean_images: int
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     subgroups: list[dict[str, Any]] = field(default_factory=list)
+    unkept_sets: list[str] = field(default_factory=list)
 
 
 class Attention(NamedTuple):

@@ -99,8 +99,14 @@ def rule_in_words(method: str, coverage: float) -> str:
     return (
         f"By softmax(log p / temperature), a class is in the set where {fit} its quantile, or where it has "
         "none. An image of any class that is like those of val has its class in the set with a probability "
-        f"of at least {100 * coverage:g} %."
+        f"of at least {100 * coverage:g} %, each image counted as of another patient."
     )
+
+
+def unkept(sets: "FileSets", rows: np.ndarray, draws: Draws) -> list[str]:
+    """A sentence on each class whose coverage on the images `rows` (n,) of test chance does not explain."""
+    promised = {"promised": sets.rule.coverage}
+    return list(filter(None, (unkept_in_words({**promised, **row}) for row in sets.rows(rows, draws))))
 
 
 def too_few(rule: SetRule) -> list[str]:

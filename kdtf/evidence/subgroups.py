@@ -246,7 +246,10 @@ def gap_in_words(truth: GroundTruth, gap: Gap, p: float | None) -> str:
 
 
 def card_rows(scores: Iterable[GroupScores]) -> list[dict[str, Any]]:
-    """What a card says of groups, where it is asked to: metrics that are defined, as [value, low, high]."""
+    """What a card says of groups, where it is asked to: metrics that are defined, as [value, low, high].
+
+    Of those that are large enough to be judged: a group of one patient would tell how that patient fared.
+    """
     return [
         {
             "column": own.column,
@@ -255,4 +258,5 @@ def card_rows(scores: Iterable[GroupScores]) -> list[dict[str, Any]]:
             "test": {name: list(ends) for name, ends in metrics.items() if np.isfinite(ends).all()},
         }
         for own, metrics, _ in scores
+        if own.judged
     ]

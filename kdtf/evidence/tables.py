@@ -35,7 +35,7 @@ from .calibration import (
     temperature,
     threshold_rule,
 )
-from .conformal import FileSets, set_rule
+from .conformal import FileSets, unkept
 from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
 from .metrics import accuracy, is_right, ranked, scores, weighted_auc
 
@@ -314,12 +314,14 @@ def file_evidence(
     t = temperature(model.val_probs, truth.val)
     cuts = class_thresholds(tempered(model.val_probs, t), truth.val, min_sensitivity)
     whole, clean = subsets[0], subsets[1] if len(subsets) > 1 else None
+    sets, part = FileSets(model, truth, t, rules), clean or whole
     return FileEvidence(
         temperature=t,
         thresholds={truth.classes[k]: cut for k, cut in cuts.items()},
         threshold_rule=f"Each class against the rest on val, {threshold_rule(min_sensitivity)}, of "
         "softmax(log p / temperature). An image whose top class is below its threshold is uncertain.",
-        prediction_sets=set_rule(model, truth, t, rules),
+        prediction_sets=sets.rule,
+        unkept_sets=unkept(sets, part.rows, part.draws),
         test=_test_scores(model, whole),
         test_images=len(whole.rows),
         clean=_test_scores(model, clean) if clean else {},

@@ -168,6 +168,8 @@ def _good_in_every_group(case: Case) -> Requirement:
     count = worst.own.images
     found = f"lowest of {len(judged)}, {worst.own.column} = {worst.own.name}: {_percent(value)} of its "
     found += f"{count} {plural(count, 'image')} (95 % interval {_percent(low)} to {_percent(high)})"
+    others = len(case.groups) - len(judged)
+    found += f"; {others} {plural(others, 'group')} not judged" if others else ""
     return Requirement(rule, asked, found, value >= least - ROUNDING, value, low, high, least)
 
 

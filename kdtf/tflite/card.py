@@ -214,6 +214,8 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         recipe={RECIPE_FIELDS.get(name, name): value for name, value in file.made_with.items()},
         versions={**student.versions, **file.versions},
     )
+    scores = asdict(evidence)
+    unkept = scores.pop("unkept_sets")
     return Card(
         format=FORMAT,
         kdtf=__version__,
@@ -234,11 +236,11 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         synthetic_data=sheet.synthetic,
         made_by=making,
         intended_use=INTENDED_USE,
-        **asdict(evidence),
+        **scores,
         training_images=sheet.training_images,
         training_layout=sheet.training_layout,
         images=sheet.images,
-        limits=[*sheet.limits, *_copies(evidence), *too_few(evidence.prediction_sets)],
+        limits=[*sheet.limits, *_copies(evidence), *too_few(evidence.prediction_sets), *unkept],
         reference=sheet.reference,
     )
 

@@ -47,9 +47,9 @@ def test_a_line_an_image_under_a_header(bundle, images, capfd):
 @pytest.mark.parametrize(
     "quantiles, size, below",
     [
-        ({"a": 2, "b": 2, "c": 2}, "0 of 3", "no class: most images of every class fit better"),
+        ({"a": 1, "b": 1, "c": 1}, "0 of 3", "no class: most images of every class fit better"),
         ({}, "3 of 3", "any class: none can be ruled out"),
-        ({"a": 2}, "2 of 3", "b or c"),
+        ({"a": 1}, "2 of 3", "b or c"),
     ],
 )
 def test_the_size_of_a_set_is_a_column_and_its_classes_stand_below(

@@ -105,7 +105,9 @@ def test_seven_of_seven_are_not_surely_all_and_what_cannot_vary_has_no_interval(
     seven = group_scores(model(np.zeros(N, bool)), one._replace(in_train=()), PARTS[0])[0]
     assert seven.metrics["accuracy"] == pytest.approx((1, 0.6457, 1), abs=1e-4)  # Wilson, as in the verdict
     assert np.isnan(seven.metrics["f1"].low) and seven.metrics["f1"].value == 1
-    (row, _) = card_rows([seven, seven])
+    assert card_rows([seven]) == []  # too few to be told of
+    large = seven._replace(own=seven.own._replace(units=LEAST))
+    (row, _) = card_rows([large, large])
     assert "f1" not in row["test"] and row["test"]["accuracy"][0] == 1 and row["images"] == 7
 
 

@@ -409,6 +409,7 @@ def test_rows_become_csv_whole_or_not_at_all(tmp_path, bundle):
         {"prediction_sets": {"method": "adaptive", "coverage": 1, "quantiles": {}}},
         {"prediction_sets": {"method": "adaptive", "coverage": 0.9, "quantiles": {"a": None}}},
         {"prediction_sets": {"method": "adaptive", "coverage": 0.9, "quantiles": [0.5]}},
+        {"prediction_sets": {"method": "adaptive", "coverage": 0.9, "quantiles": {"a": 1.5}}},
         {"training_images": {"brightness": [1, 2]}},
         {"training_layout": "AAAA"},
         {"training_layout": "not base64!"},

@@ -165,7 +165,9 @@ def test_it_tells_what_is_in_the_file(card, content):
 
 
 def test_it_repeats_the_evidence_and_the_data_sheet(card):
-    assert {name: getattr(card, name) for name in asdict(EVIDENCE)} == asdict(EVIDENCE)
+    evidence = asdict(EVIDENCE)
+    del evidence["unkept_sets"]  # among the limits
+    assert {name: getattr(card, name) for name in evidence} == evidence
     assert card.classes == list(CLASSES) and card.synthetic_data is True
     assert card.training_images == SHEET.training_images and card.images == SHEET.images
     assert card.limits[0] == SHEET.limits[0] and "not for diagnosis" in card.intended_use
@@ -195,6 +197,11 @@ def test_copies_in_test_are_told_with_the_score_without_them(file):
         "of them and 0.750 on the 28 others."
     )
     assert limits[:-1] == SHEET.limits
+
+
+def test_a_class_whose_sets_do_not_keep_their_promise_on_test_is_told(file):
+    evidence = replace(EVIDENCE, unkept_sets=["Test does not bear the promise out for a."])
+    assert build_card(file, SHEET, evidence).limits[-1] == evidence.unkept_sets[0]
 
 
 def test_a_class_that_val_has_too_few_images_of_is_told(file):
