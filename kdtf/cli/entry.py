@@ -55,6 +55,25 @@ def _exit_code(argv: list[str]) -> int:
         return _stopped(INTERRUPTED, 130)
     except SystemExit as error:  # of --help, or SIGTERM's
         return _stopped(INTERRUPTED, 143) if error.code == 143 else int(error.code or 0)
+    except Exception as error:
+        code = _signal_behind(error)
+        if code is None:
+            raise
+        return _stopped(INTERRUPTED, code)
+
+
+def _signal_behind(error: BaseException | None) -> int | None:
+    """The exit code of a signal that a library caught and turned into an error of its own; else None.
+
+    TensorFlow has such a bare `except`.
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return 130
+        if isinstance(error, SystemExit) and error.code == 143:
+            return 143
+        error = error.__context__
+    return None
 
 
 def _stopped(text: str, code: int = 2) -> int:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kdtf.cli import entry
+
 ROOT = Path(__file__).parents[2]
 COMMAND = """
 import signal, time, weakref
@@ -32,6 +34,25 @@ def test_a_signal_in_the_callback_of_a_weak_reference_is_not_lost(name, code):
     command = [sys.executable, "-c", COMMAND.format(name=name)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (process.returncode, process.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(
+    "signal, code", [(SystemExit(143), 143), (KeyboardInterrupt(), 130), (KeyError(), None)]
+)
+def test_a_signal_that_a_library_turns_into_an_error_is_still_one(signal, code, monkeypatch, capsys):
+    def command(argv):
+        try:
+            raise signal
+        except BaseException:
+            raise TypeError("no maximum") from None
+
+    monkeypatch.setitem(entry.COMMANDS, "bench", command)
+    if code is None:
+        with pytest.raises(TypeError, match="no maximum"):
+            entry.main(["bench"])
+        return
+    assert entry.main(["bench"]) == code
+    assert capsys.readouterr().err.startswith("Interrupted. ")
 
 
 def test_other_exceptions_that_python_drops_are_still_told():
