@@ -308,9 +308,8 @@ def costs(results: Path, digests: Mapping[str, str], ship: str) -> list[pd.DataF
         return []
     table["file"] = [Path(file).name for file in table.file]
     table = table[[digests.get(file) == own for file, own in zip(table.file, table.sha256, strict=True)]]
-    sizes = {name: name.replace("_bytes", "_kib") for name in table if name.endswith("arena_bytes")}
-    sizes |= {"npu_sram_bytes": "npu_sram_kib"} if "npu_sram_bytes" in table else {}
-    table = table.assign(**{kib: table[size] / 1024 for size, kib in sizes.items()})
+    sizes = [name for name in ("arena", "micro_arena", "npu_sram") if f"{name}_bytes" in table]
+    table = table.assign(**{f"{name}_kib": table[f"{name}_bytes"] / 1024 for name in sizes})
     if "npu" in table:
         table["npu_left"] = table.npu_left.where(table.npu_percent > 0, "all")
     frames = []

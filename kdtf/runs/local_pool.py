@@ -16,7 +16,7 @@ from typing import Any
 
 from ..native_log import set_environment
 from ..tasks import Task
-from .pool import Done, Event, Failed
+from .pool import Done, Event, Failed, LoggingPool
 from .relay import Note
 from .worker import Worker, serve
 
@@ -55,13 +55,14 @@ class _Process:
         return Failed(f"its process ended by {named}")
 
 
-class LocalPool:
+class LocalPool(LoggingPool):
     """At most `slots` processes; `log_of` names the file of what a task writes to stdout and stderr."""
 
     chained = False
 
     def __init__(self, worker: Worker, slots: int, logs: Path):
-        self.slots, self._worker, self._logs = slots, worker, logs
+        super().__init__(logs)
+        self.slots, self._worker = slots, worker
         self._context = multiprocessing.get_context("forkserver")
         self._processes: list[_Process] = []
         self._gpus = gpus_of_host(os.environ)
@@ -70,10 +71,6 @@ class LocalPool:
     def free(self) -> int:
         """How many tasks can be begun now."""
         return self.slots - sum(own.task is not None for own in self._processes)
-
-    def log_of(self, task: Task) -> Path:
-        """Where a task's log is, while it is performed and after it failed."""
-        return self._logs / f"{task.name}.log"
 
     def begin(self, tasks: Sequence[Task]) -> None:
         """Have a task performed by a process that is free, or by a new one."""
@@ -134,8 +131,7 @@ class LocalPool:
                 own.process.join()
                 own.connection.close()
             self._processes.clear()
-            with suppress(OSError):  # a log of a task that failed is in it, or there never was one
-                self._logs.rmdir()
+            self._remove_empty_folder()
 
 
 @contextmanager

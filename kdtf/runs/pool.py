@@ -1,6 +1,7 @@
 """What performs the tasks of a run beside it, and what is heard of them."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -56,3 +57,19 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """End what is being done, tidily, and all processes."""
+
+
+class LoggingPool:
+    """What pools share: a file in the folder `logs` of what each task writes to stdout and stderr."""
+
+    def __init__(self, logs: Path):
+        self._logs = logs
+
+    def log_of(self, task: Task) -> Path:
+        """Where a task's log is: while it is performed on a folder that all see, and after it failed."""
+        return self._logs / f"{task.name}.log"
+
+    def _remove_empty_folder(self) -> None:
+        """Take the folder away, unless a log of a task that failed is in it."""
+        with suppress(OSError):
+            self._logs.rmdir()

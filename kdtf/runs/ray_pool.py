@@ -22,7 +22,7 @@ from ..native_log import native_lines, set_environment
 from ..store import Store
 from ..tasks import Task
 from .parcels import needed, packed, unpacked
-from .pool import Done, Event, Failed
+from .pool import Done, Event, Failed, LoggingPool
 from .relay import Note
 from .worker import Worker
 
@@ -78,13 +78,14 @@ def checked_address(address: str | None) -> str:
     return named
 
 
-class RayPool:
+class RayPool(LoggingPool):
     """At most `settings.jobs` tasks at once on the nodes of a cluster. Raises `UserError`."""
 
     chained = False
 
     def __init__(self, worker: Worker, data: Dataset, settings: RunConfig, store: Store, logs: Path):
-        self.slots, self._store, self._logs = settings.jobs, store, logs
+        super().__init__(logs)
+        self.slots, self._store = settings.jobs, store
         address = checked_address(settings.address)
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         if address == "local" and MODE not in os.environ:  # else Ray keeps a token in the home folder
@@ -126,10 +127,6 @@ class RayPool:
     def free(self) -> int:
         """How many tasks can be begun now."""
         return self.slots - len(self._tasks)
-
-    def log_of(self, task: Task) -> Path:
-        """Where a task's log is after it failed."""
-        return self._logs / f"{task.name}.log"
 
     def begin(self, tasks: Sequence[Task]) -> None:
         """Have a task performed on a node that has room."""
@@ -184,8 +181,7 @@ class RayPool:
                 self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=CANCELLED)
         finally:
             self._ray.shutdown()
-            with suppress(OSError):
-                self._logs.rmdir()
+            self._remove_empty_folder()
 
 
 def _require_answer(address: str) -> None:

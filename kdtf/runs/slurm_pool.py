@@ -5,7 +5,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..errors import UserError
 from ..native_log import set_environment
 from ..store import Store
 from ..tasks import Task
-from .pool import Done, Event, Failed, Returned
+from .pool import Done, Event, Failed, LoggingPool, Returned
 from .relay import Note
 from .worker import Worker
 
@@ -25,7 +24,7 @@ CANCELLED = 60.0  # seconds that a training may take to write its state
 Outcomes = list[tuple[Done | Failed, list[Note]]]
 
 
-class SlurmPool:
+class SlurmPool(LoggingPool):
     """At most `settings.jobs` jobs at once, each of a chain of tasks. Raises `UserError`."""
 
     chained = True
@@ -33,7 +32,8 @@ class SlurmPool:
     def __init__(self, worker: Worker, settings: RunConfig, store: Store, logs: Path):
         import submitit
 
-        self.slots, self._worker, self._store, self._logs = settings.jobs, worker, store, logs
+        super().__init__(logs)
+        self.slots, self._worker, self._store = settings.jobs, worker, store
         self._folder = logs / "slurm"  # what submitit writes
         self._jobs: list[tuple[Any, list[Task]]] = []
         self._events: list[Event] = []
@@ -54,10 +54,6 @@ class SlurmPool:
     def free(self) -> int:
         """How many chains can be begun now."""
         return self.slots - len(self._jobs)
-
-    def log_of(self, task: Task) -> Path:
-        """Where a task's log is, while it is performed and after it failed."""
-        return self._logs / f"{task.name}.log"
 
     def begin(self, tasks: Sequence[Task]) -> None:
         """Submit a chain of tasks."""
@@ -103,8 +99,7 @@ class SlurmPool:
         while any(not job.done() for job, _ in self._jobs) and time.monotonic() < patience:
             time.sleep(POLL)
         shutil.rmtree(self._folder, ignore_errors=True)
-        with suppress(OSError):
-            self._logs.rmdir()
+        self._remove_empty_folder()
 
 
 def _perform(worker: Worker, tasks: list[Task], logs: list[str], cwd: str) -> Outcomes:
