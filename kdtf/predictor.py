@@ -138,6 +138,7 @@ def _has_set_rule(sets: Any) -> bool:
         sets["method"] in SETS
         and all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers)
         and 0 < sets["coverage"] < 1
+        and all(isinstance(sentence, str) for sentence in sets.get("limits", []))
     )
 
 
@@ -445,7 +446,7 @@ def printed(rows: Iterable[Row], classes: tuple[str, ...], width: int = 0) -> It
 def _remarks(row: Row, classes: tuple[str, ...]) -> Iterator[str]:
     """What stands below a row on a screen: its set where that is more or less than its class, its warning."""
     if row.prediction_set is not None and row.prediction_set != (row.label,):
-        yield f"  Set: {escaped(set_in_words(row.prediction_set, classes, why=True))}."
+        yield f"  Not ruled out: {escaped(set_in_words(row.prediction_set, classes, why=True))}."
     if row.warning:
         yield f"  Warning: {escaped(row.warning)}."
 

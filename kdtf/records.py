@@ -54,8 +54,9 @@ class Subgroups(NamedTuple):
 class GroundTruth(NamedTuple):
     """What is known of the val and test images: class names, labels (n,) and (N,), groups of test (N,).
 
-    `groups` are patients; `subgroups` those of test by which scores are told apart, `in_train` the training
-    images of each, where that is known.
+    `groups` and `val_groups` (n,) are patients; `val_copies` (n,) bool the val images that have a copy in
+    train; `subgroups` those of test by which scores are told apart, `in_train` the training images of each,
+    where that is known.
     """
 
     classes: tuple[str, ...]
@@ -64,6 +65,8 @@ class GroundTruth(NamedTuple):
     groups: np.ndarray | None = None
     subgroups: tuple[Subgroups, ...] = ()
     in_train: tuple[tuple[int, ...], ...] = ()
+    val_groups: np.ndarray | None = None
+    val_copies: np.ndarray | None = None
 
 
 class Agreement(NamedTuple):
@@ -358,7 +361,7 @@ class SetRule:
     method: str  # one of `predictor.SETS`
     coverage: float  # the part of the images of every class that shall have it in their set
     quantiles: dict[str, float]  # by class: the least `predictor.fits` that is in the set
-    val_images: dict[str, int]  # by class: what the quantiles are taken from
+    val_images: dict[str, int]  # by class: what the quantiles are taken from, see `conformal.counted`
     rule: str  # the same in words
 
 

@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError, require
 from ..files import require_file
+from .terminal import Terminal, one_line
+
+if TYPE_CHECKING:
+    from ..predictor import Predictor
 
 
 def require_bundle(path: str, name: str) -> None:
@@ -14,6 +19,12 @@ def require_bundle(path: str, name: str) -> None:
     require(file.name, name, "a .tflite file with its .json beside it", path)
     for own in (file, file.with_suffix(".json")):
         require_file(own, name)
+
+
+def say_limits(predictor: "Predictor", terminal: Terminal) -> None:
+    """What a card says against its prediction sets, beside the answers that have some."""
+    for sentence in (predictor.card.get("prediction_sets") or {}).get("limits", ()):
+        terminal.say(one_line(sentence))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ..errors import UserError, require
 from ..files import disk_errors, require_file
 from ..words import plural
 from .arguments import Parser, add_section, command_line, new_parser, print_list
-from .bundles import bundle_errors, require_bundle
+from .bundles import bundle_errors, require_bundle, say_limits
 from .deploy_commands import DEPLOY_COMMANDS
 from .drift import recorder_of, require_logged
 from .streams import new_terminal
@@ -143,6 +143,7 @@ def run_predict(argv: list[str]) -> None:
             predictor = Predictor(arguments.bundle, arguments.threads)
         if "training_images" not in predictor.card:
             terminal.say("This .json knows nothing of the training images: unlike images are not noticed.")
+        say_limits(predictor, terminal)
         recorder = recorder_of(arguments, predictor)
         rows = predictor.rows(arguments.images)
         rows = recorder(rows) if recorder else rows

@@ -131,7 +131,9 @@ def _check(by: str | None, every: int | None) -> None:
 def _windows(log: "Log", by: str | None, every: int | None) -> "list[Window]":
     from ..drift.windows import by_number, by_period
 
-    return by_number(log.times, every) if every else by_period(log.times, by or "week")
+    if every:
+        return by_number(log.times, every, log.unread)
+    return by_period(log.times, by or "week", log.unread)
 
 
 def _write(

@@ -1,6 +1,8 @@
 """`predict` with --dicom-sr and --by-study: answers by slice and by study, and structured reports."""
 
+import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +11,20 @@ from ..extras import require_extras
 from ..files import disk_errors, written_aside
 from ..native_log import native_noise
 from ..words import plural
-from .bundles import bundle_errors
+from .bundles import bundle_errors, say_limits
 from .drift import recorder_of, require_logged
 from .streams import new_terminal
-from .terminal import one_line
+from .terminal import one_line, wrapped
 
 if TYPE_CHECKING:
     from ..dicom.study import Group
     from ..predictor import Predictor
+
+OF_SLICES = "Thresholds and prediction sets are of single images: no study is called certain or uncertain."
+MAX = (
+    " By max no class is named: a slice that shows nothing would outvote those that show something. Look at "
+    "the slice that is named beside a class."
+)
 
 
 def run_studies(arguments: Namespace) -> None:
@@ -38,36 +46,49 @@ def run_studies(arguments: Namespace) -> None:
         with native_noise():
             predictor = Predictor(arguments.bundle, arguments.threads)
         answers = list(slices(predictor, arguments.images))
-    recorder = recorder_of(arguments, predictor)
+    terminal, recorder = new_terminal(), recorder_of(arguments, predictor)
     if recorder:
         for _ in recorder(own.row for own in answers):
             pass
+    say_limits(predictor, terminal)
     require(answers, "IMAGE", "a DICOM file, or a folder that holds any", " ".join(arguments.images))
-    terminal, reported = new_terminal(), groups(predictor, answers, rule)
+    reported = groups(predictor, answers, rule)
     for row, text in printed((own.row for own in answers), predictor.classes):
         terminal.say(text) if row.error else print(text)
     for number, group in enumerate(reported, 1):
-        print(_in_words(group, rule, number))
-    if out and reported:
+        for line in _lines(group, rule, number, predictor.classes):
+            print(line)
+    if rule and reported:
+        print(wrapped(OF_SLICES + MAX * (rule == "max"), sys.stdout))
+    read = [group for group in reported if group.slices]
+    if out and read:
         with disk_errors(out, "--dicom-sr", ""):
-            _write(reported, out, Path(arguments.bundle).name, predictor, rule)
-        print(
-            f"Written: {len(reported)} structured {plural(len(reported), 'report')} in {one_line(str(out))}."
-        )
+            _write(read, out, Path(arguments.bundle).name, predictor, rule)
+        print(f"Written: {len(read)} structured {plural(len(read), 'report')} in {one_line(str(out))}.")
     require_logged(recorder)
     unread = sum(bool(own.row.error) for own in answers)
     if unread:
         raise UserError(f"{unread} of the images could not be read: see above.")
 
 
-def _in_words(group: "Group", rule: str | None, number: int) -> str:
+def _lines(group: "Group", rule: str | None, number: int, classes: tuple[str, ...]) -> Iterator[str]:
     """What is said of a group; its UIDs are not printed, since they lead to the patient."""
+    from ..predictor import place_of
+
+    kind, gaps = "Study" if rule else "Series", f" ({group.gaps})" * bool(group.gaps)
     count = f"{len(group.slices)} {plural(len(group.slices), 'slice')}"
-    if group.verdict is None:
-        return f"Series {number}: {count}."
-    unsure = ", uncertain" if group.verdict.uncertain else ""
-    label, probability = one_line(group.verdict.label), group.verdict.probability
-    return f"Study {number}, {rule} of {count}: {label}, {probability:.3f}{unsure}."
+    verdict = group.verdict
+    if verdict is None:
+        yield f"{kind} {number}: {count if group.slices else 'nothing to say'}{gaps}."
+    elif verdict.label is not None:
+        said = f"{one_line(verdict.label)}, {verdict.probs.max():.3f}"
+        yield f"{kind} {number}, {rule} of {count}: {said}{gaps}."
+    else:
+        yield f"{kind} {number}, {rule} of {count}{gaps}:"
+        side = max(len(one_line(name)) for name in classes)
+        for k in (-verdict.probs).argsort(kind="stable"):
+            place = place_of(group.slices[verdict.largest[k]].row)
+            yield f"  {verdict.probs[k]:.3f}  {one_line(classes[k]):<{side}}  {place}"
 
 
 def _write(reported: list["Group"], out: Path, name: str, predictor: "Predictor", rule: str | None) -> None:

@@ -73,9 +73,16 @@ class Dataset:
 
     @property
     def ground_truth(self) -> GroundTruth:
-        """The class names, the labels of val and test and the groups of test, without any pixel."""
-        own, in_train = self.test.subgroups, tuple(own.counts for own in self.train.subgroups)
-        return GroundTruth(self.classes, self.val.labels, self.test.labels, self.test.groups, own, in_train)
+        """The class names, the labels and groups of val and test, without any pixel."""
+        return GroundTruth(
+            classes=self.classes,
+            val=self.val.labels,
+            test=self.test.labels,
+            groups=self.test.groups,
+            subgroups=self.test.subgroups,
+            in_train=tuple(own.counts for own in self.train.subgroups),
+            val_groups=self.val.groups,
+        )
 
     @property
     def subgroups_digest(self) -> str:

@@ -1,9 +1,9 @@
 """Answers as a DICOM structured report (Comprehensive SR, TID 1500), by highdicom.
 
 One measurement group a slice: its class, its prediction set, the calibrated probability of every class, the
-image or frame it speaks of, and the student by name and sha256. It is preliminary, not verified, and says
-that it is for research use only. Classes have no codes of a standard: they are coded under `SCHEME`, a
-private one.
+image or frame it speaks of, and the student by name and sha256. It is preliminary, not verified, partial
+where a slice could not be read, and says that it is for research use only. Classes have no codes of a
+standard: they are coded under `SCHEME`, a private one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,15 +26,24 @@ SCHEME = "99KDTF"
 USE = "Research use only. Not a medical device."
 LONGEST_CODE = 16  # characters of a code value (PS3.5, SH)
 LONGEST_MEANING = 64  # characters (LO)
+CERTAINTY = {
+    False: ("at threshold", "At or above the threshold"),
+    True: ("below threshold", "Below the threshold"),
+}
+OF_STUDY = {
+    "max": "Largest probability in a slice: {}",
+    "mean": "Mean probability of {}",
+}  # by rule of `BY_STUDY`
 SERIES_NUMBER = 9001  # beyond what scanners count to
 
 
 class Student:
-    """The student that a report is by: the name of its file, its sha256 and its classes."""
+    """The student that a report is by: the name of its file, its sha256, its classes and its limits."""
 
     def __init__(self, name: str, card: dict[str, Any]):
         self.name, self.digest, self.classes = name, str(card["sha256"]), tuple(card["classes"])
         self.coverage: float = card.get("prediction_sets", {}).get("coverage", 0.0)  # 0 of one without sets
+        self.limits = tuple(f"limit: {sentence}" for sentence in card.get("limits", ()))
 
 
 def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR":
@@ -49,7 +58,7 @@ def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR
         title=codes.DCM.ImagingMeasurementReport,
     )
     try:
-        return hd.sr.ComprehensiveSR(
+        made = hd.sr.ComprehensiveSR(
             evidence=_evidence(group.slices),
             content=content[0],
             series_instance_uid=hd.UID(),
@@ -58,7 +67,7 @@ def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR
             instance_number=1,
             manufacturer="kdtf",
             series_description=f"kdtf {student.name}: research use only"[:LONGEST_MEANING],
-            is_complete=True,
+            is_complete=not group.gaps,
             is_final=False,
             is_verified=False,
         )
@@ -67,6 +76,9 @@ def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR
         raise UserError(
             f"A DICOM source must have a study and a patient. It cannot be read: {reason}."
         ) from None
+    if group.gaps:
+        made.CompletionFlagDescription = group.gaps[:LONGEST_MEANING]
+    return made
 
 
 def _code(value: str, meaning: str) -> Any:
@@ -107,54 +119,88 @@ def _evidence(slices: Iterable[Slice]) -> list["Dataset"]:
 def _measurements(
     group: Group, student: Student, rule: str | None
 ) -> Iterator["MeasurementsAndQualitativeEvaluations"]:
-    """The verdict on the whole first, where there is one, then a group a slice."""
-    if group.verdict is not None:
-        words = f"{rule} of the probabilities of {len(group.slices)} slices"
-        yield _measurement(group.verdict, student, f"study, {words}", group.slices, words)
+    """The verdict on the whole, where there is one, then a group a slice. The first tells the limits."""
+    remarks = [*student.limits, group.gaps] if group.gaps else [*student.limits]
+    if group.verdict is not None and rule is not None:
+        yield _of_study(group, group.verdict, student, rule, remarks)
+        remarks = []
     for number, own in enumerate(group.slices, 1):
-        row = own.row
-        verdict = Verdict(row.label, row.probability, row.uncertain, row.probs, row.prediction_set)
-        yield _measurement(verdict, student, f"slice {number}", [own], row.warning)
+        yield _of_slice(own, student, f"slice {number}", remarks)
+        remarks = []
 
 
-def _measurement(
-    verdict: Verdict, student: Student, name: str, slices: list[Slice], remark: str
+def _of_study(
+    group: Group, verdict: Verdict, student: Student, rule: str, remarks: list[str]
 ) -> "MeasurementsAndQualitativeEvaluations":
+    """The probabilities of all slices together, and the class that is named, where the rule names one."""
+    words = f"{rule} of the probabilities of {len(group.slices)} slices"
+    evaluations = [_named(verdict.label)] if verdict.label is not None else []
+    places = zip(student.classes, verdict.largest, strict=False)  # by mean there are none
+    remarks = [*remarks, *(f"largest of {name}: slice {at + 1}" for name, at in places)]
+    meanings = [OF_STUDY[rule].format(name) for name in student.classes]
+    numbers = _numbers(rule, meanings, student, verdict.probs)
+    return _measurement(student, f"study, {words}", group.slices, numbers, evaluations, [words, *remarks])
+
+
+def _of_slice(
+    own: Slice, student: Student, name: str, remarks: list[str]
+) -> "MeasurementsAndQualitativeEvaluations":
+    import highdicom as hd
+
+    row = own.row
+    beside = _code("certainty", "Beside the threshold of the class")
+    evaluations = [
+        _named(row.label),
+        hd.sr.QualitativeEvaluation(beside, _code(*CERTAINTY[bool(row.uncertain)])),
+    ]
+    remarks = [row.warning, *remarks] if row.warning else remarks
+    if row.prediction_set is not None:
+        inside = _code("may be", "Not ruled out, by its prediction set")
+        evaluations += [
+            hd.sr.QualitativeEvaluation(inside, _code(member, member)) for member in row.prediction_set
+        ]
+        words = set_in_words(row.prediction_set, student.classes, why=True)
+        coverage = f"{100 * student.coverage:g} % coverage over many images"
+        remarks = [f"not ruled out, by a prediction set of {coverage}: {words}", *remarks]
+    meanings = [f"Probability of {name}" for name in student.classes]
+    numbers = _numbers("p", meanings, student, row.probs)
+    return _measurement(student, name, [own], numbers, evaluations, remarks)
+
+
+def _named(label: str) -> Any:
+    import highdicom as hd
+
+    return hd.sr.QualitativeEvaluation(
+        _code("class", "Class of the largest probability"), _code(label, label)
+    )
+
+
+def _numbers(prefix: str, meanings: list[str], student: Student, probs: np.ndarray) -> list[Any]:
+    """A measurement a class."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    classes = [_code(own, own) for own in student.classes]
-    certain = "uncertain" if verdict.uncertain else "certain"
-    evaluations = [
-        hd.sr.QualitativeEvaluation(
-            _code("class", "Class of the largest probability"),
-            classes[student.classes.index(verdict.label)],
-        ),
-        hd.sr.QualitativeEvaluation(
-            _code("certainty", "Beside the threshold of the class"), _code(certain, certain.capitalize())
-        ),
+    return [
+        hd.sr.Measurement(_code(f"{prefix} {name}", meaning), float(np.float64(p)), codes.UCUM.NoUnits)
+        for name, meaning, p in zip(student.classes, meanings, probs, strict=True)
     ]
-    members, remarks = verdict.prediction_set, [remark] if remark else []
-    if members is not None:
-        meaning = "May be of this class, by its prediction set"
-        evaluations += [
-            hd.sr.QualitativeEvaluation(_code("may be", meaning), own)
-            for own, name in zip(classes, student.classes, strict=True)
-            if name in members
-        ]
-        words = set_in_words(members, student.classes, why=True)
-        remarks.append(f"prediction set of {100 * student.coverage:g} % coverage: {words}")
-    probabilities = [
-        hd.sr.Measurement(
-            _code(f"p {own}", f"Probability of {own}"), float(np.float64(p)), codes.UCUM.NoUnits
-        )
-        for own, p in zip(student.classes, verdict.probs, strict=True)
-    ]
+
+
+def _measurement(
+    student: Student,
+    name: str,
+    slices: list[Slice],
+    numbers: list[Any],
+    evaluations: list[Any],
+    remarks: list[str],
+) -> "MeasurementsAndQualitativeEvaluations":
+    import highdicom as hd
+
     parameters = [f"sha256 {student.digest}", USE, *remarks]
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name),
         algorithm_id=hd.sr.AlgorithmIdentification(student.name, f"kdtf {__version__}", parameters),
-        measurements=probabilities,
+        measurements=numbers,
         qualitative_evaluations=evaluations,
         source_images=[_reference(own) for own in slices],
     )

@@ -1,6 +1,7 @@
-"""The log of predictions: a line of JSON for each image that was answered, by any number of processes.
+"""The log of predictions: a line of JSON for each image, by any number of processes.
 
-A line holds numbers and classes, no pixel, and no path unless one is asked for. It is written by one call at
+A line holds numbers and classes, no pixel, and no path unless one is asked for; of an image that could not
+be read it says that alone. It is written by one call at
 the end of the file, under a lock where the file system has locks. A line that a crash has torn is never
 continued. A file that has grown to `MOST_BYTES` gets a number in its name; none is ever removed.
 """
@@ -42,9 +43,7 @@ class PredictionLog:
     most_bytes: int = MOST_BYTES
 
     def __call__(self, row: Row) -> None:
-        """Append what was said of an image; one that could not be read has no line. Raises `OSError`."""
-        if row.error:
-            return
+        """Append what was said of an image. Raises `OSError`."""
         text = json.dumps(self.record(row, datetime.now(UTC)), separators=(",", ":"), allow_nan=False)
         place, line = self.folder / CURRENT, text.encode() + b"\n"
         try:
@@ -61,11 +60,13 @@ class PredictionLog:
     def record(self, row: Row, now: datetime) -> dict[str, Any]:
         """A row as a value of JSON."""
         place = {"file": row.file, "index": row.index} if self.paths else {}
+        made = {"time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "model": self.model}
+        if row.error:  # which may quote a name
+            return {**made, "unread": True, **place}
         chosen = {} if row.prediction_set is None else {"prediction_set": list(row.prediction_set)}
         probabilities = zip(self.classes, row.probs, strict=True)
         return {
-            "time": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "model": self.model,
+            **made,
             "class": row.label,
             "probabilities": {name: _six_digits(p) for name, p in probabilities},
             "uncertain": bool(row.uncertain),
@@ -97,7 +98,7 @@ class Recorder:
                 self.log(row)
             except OSError as error:
                 self.error, self.lost = self.error or error, self.lost + 1
-            self.rows += not row.error
+            self.rows += 1
             yield row
 
 

@@ -81,6 +81,7 @@ def facts(verdict: Verdict, log: Log) -> list[dict[str, str]]:
     compared = len(verdict.windows) - verdict.count(FEW)
     values = {
         f"{plural(len(log.times), 'image')} of this student": f"{len(log.times):,}",
+        f"{plural(len(log.unread), 'image')} not read": f"{len(log.unread):,}",
         f"{plural(compared, 'window')} compared": f"{compared}",
         f"{plural(verdict.count(CHANGED), 'window')} changed": f"{verdict.count(CHANGED)}",
         f"{plural(verdict.count(UNUSUAL), 'window')} unusual taken alone": f"{verdict.count(UNUSUAL)}",
@@ -95,7 +96,8 @@ def overview(verdict: Verdict) -> pd.DataFrame:
 
 def _overview_row(own: JudgedWindow) -> dict[str, Any]:
     signs = {one.check.name: _named_sign(one) for one in own.checks} or dict.fromkeys(CHECKS, "")
-    return {"window": own.window.name, "images": own.window.images, "state": own.state, **signs}
+    counts = {"images": own.window.images, "not read": own.window.unread}
+    return {"window": own.window.name, **counts, "state": own.state, **signs}
 
 
 def _named_sign(one: Judged) -> str:
@@ -171,4 +173,5 @@ def _rules(expected: Expectation) -> list[str]:
         f"{ALPHA} and its PSI beyond chance at least {MODERATE}. It is unusual taken alone where that holds "
         "of p corrected within the window.",
         f"Windows of fewer than {LEAST} images are not compared.",
+        "Images that could not be read are counted, and compared with nothing: they are no answers.",
     ]

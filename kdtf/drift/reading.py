@@ -30,13 +30,14 @@ SHOWN = 3  # other students that are named
 
 
 class Log(NamedTuple):
-    """What a log says of N images that one student answered, in the order of time."""
+    """What a log says of N images that one student answered, and of M it could not, in the order of time."""
 
     times: np.ndarray  # (N,) datetime64[ms], UTC
     statistics: dict[str, np.ndarray]  # {statistic: (N,)}
     named: np.ndarray  # (N,) int: the class that was named
     uncertain: np.ndarray  # (N,) bool
     unlike: np.ndarray  # (N,) bool: warned of as unlike the training images
+    unread: np.ndarray  # (M,) datetime64[ms], UTC: images that could not be read
     others: dict[str, int]  # {sha256 of another student: images that it answered}
     left_out: dict[str, int]  # {why: lines}
 
@@ -58,6 +59,11 @@ class Log(NamedTuple):
             reasons = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items())
             sentences.append(f"{total:,} {plural(total, 'line')} of the log cannot be used: {reasons}.")
         return sentences
+
+
+class _Unread(NamedTuple):
+    model: str
+    time: float  # seconds since 1970
 
 
 class _Entry(NamedTuple):
@@ -86,7 +92,9 @@ def read_log(folder: Path, model: str, classes: tuple[str, ...]) -> Log:
         raise UserError(
             f"DIR must be a log that can be read. Got {str(error.filename or folder)!r} ({error.strerror})."
         ) from None
-    hint = " ".join(log.remarks)
+    count = len(log.unread)
+    unread = [f"{count:,} {plural(count, 'image')} could not be read."] if count else []
+    hint = " ".join([*unread, *log.remarks])
     require(len(log.times), "DIR", f"a log of the student with the sha256 {model[:12]}...", str(folder), hint)
     return log
 
@@ -94,6 +102,7 @@ def read_log(folder: Path, model: str, classes: tuple[str, ...]) -> Log:
 def _read(files: list[Path], model: str, places: dict[str, int]) -> Log:
     """The log in some files, of one student whose classes have these places."""
     kept = array("d")  # eight numbers an image: a log of years is many images
+    unread = array("d")
     others: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     for path in files:
@@ -104,27 +113,35 @@ def _read(files: list[Path], model: str, places: dict[str, int]) -> Log:
                     left_out[entry] += 1
                 elif entry.model != model:
                     others[entry.model] += 1
+                elif isinstance(entry, _Unread):
+                    unread.append(entry.time)
                 elif entry.named not in places:
                     left_out[FOREIGN] += 1
                 else:
                     kept.extend((entry.time, places[entry.named], entry.uncertain, entry.unlike))
                     kept.extend(entry.statistics)
-    return _log(np.array(kept).reshape(-1, 4 + len(STATISTICS)), dict(others), dict(left_out))
+    rows = np.array(kept).reshape(-1, 4 + len(STATISTICS))
+    return _log(rows, np.sort(np.array(unread)), dict(others), dict(left_out))
 
 
-def _log(rows: np.ndarray, others: dict[str, int], left_out: dict[str, int]) -> Log:
-    """Of rows (N, 8) in any order: time, class, uncertain, unlike, statistics."""
+def _log(rows: np.ndarray, unread: np.ndarray, others: dict[str, int], left_out: dict[str, int]) -> Log:
+    """Of rows (N, 8) in any order (time, class, uncertain, unlike, statistics) and ascending times (M,)."""
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     times, named, uncertain, unlike, *values = rows.T
     return Log(
-        times=np.rint(1000 * times).astype(np.int64).astype("datetime64[ms]"),
+        times=_dates(times),
         statistics=dict(zip(STATISTICS, values, strict=True)),
         named=named.astype(np.int64),
         uncertain=uncertain > 0,
         unlike=unlike > 0,
+        unread=_dates(unread),
         others=others,
         left_out=left_out,
     )
+
+
+def _dates(seconds: np.ndarray) -> np.ndarray:
+    return np.rint(1000 * seconds).astype(np.int64).astype("datetime64[ms]")
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -138,7 +155,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
             yield line
 
 
-def _parsed(line: bytes | None) -> _Entry | str:
+def _parsed(line: bytes | None) -> _Entry | _Unread | str:
     """What a line says, or why it cannot be used."""
     if line is None:
         return LONG
@@ -156,11 +173,8 @@ def _refused(constant: str) -> NoReturn:
     raise ValueError(constant)  # NaN and the infinities are no JSON
 
 
-def _entry(value: Any) -> _Entry:
+def _entry(value: Any) -> _Entry | _Unread:
     """Raises `TypeError`, `KeyError`, `ValueError` or `OverflowError` for what is no record of a log."""
-    numbers = tuple(float(_of(value["statistics"][name], int, float)) for name in STATISTICS)
-    if not all(RANGE[0] <= number <= RANGE[1] for number in numbers):
-        raise ValueError
     model = _of(value["model"], str)
     if len(model) != SHA256 or not all(c in "0123456789abcdef" for c in model):
         raise ValueError
@@ -168,6 +182,11 @@ def _entry(value: Any) -> _Entry:
     if time.tzinfo is None or not 1970 < time.year < 9999:
         raise ValueError
     seconds = time.astimezone(UTC).timestamp()
+    if "unread" in value and _of(value["unread"], bool):
+        return _Unread(model, seconds)
+    numbers = tuple(float(_of(value["statistics"][name], int, float)) for name in STATISTICS)
+    if not all(RANGE[0] <= number <= RANGE[1] for number in numbers):
+        raise ValueError
     answers = _of(value["uncertain"], bool), _of(value["unlike"], bool)
     return _Entry(model, seconds, numbers, _of(value["class"], str), *answers)
 

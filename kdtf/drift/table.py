@@ -9,7 +9,7 @@ from .verdict import CHANGED, EXPECTED, FEW, UNUSUAL, Judged, Verdict
 from .windows import Window
 
 COLUMNS = (
-    *("window", "first", "last", "images", "check", "against", "class", "expected", "expected_low"),
+    *("window", "first", "last", "images", "unread", "check", "against", "class", "expected", "expected_low"),
     *("expected_high", "observed", "observed_low", "observed_high", "direction", "ks_distance", "psi"),
     *("psi_beyond_chance", "p", "p_window", "p_all", "state"),
 )
@@ -43,7 +43,7 @@ def rows_of(verdict: Verdict) -> list[dict[str, Any]]:
 
 def _place(window: Window) -> dict[str, Any]:
     times = {"first": f"{window.first}Z", "last": f"{window.last}Z"}
-    return {"window": window.name, **times, "images": window.images}
+    return {"window": window.name, **times, "images": window.images, "unread": window.unread}
 
 
 def _check(one: Judged) -> dict[str, Any]:

@@ -20,6 +20,8 @@ ALPHA = 0.05  # of a false alarm, in a window taken alone and in all of them tog
 MODERATE, LARGE = 0.1, 0.25  # of the index: the usual reading
 EXPECTED, UNUSUAL, CHANGED, FEW = "as expected", "unusual", "changed", "too few images"
 NO_DRIFT, TOO_FEW = "No drift seen.", "Too few images to tell."
+MANY_UNREAD = 0.05  # of the images of a window; from there on an answer is of those that could be read alone
+NO_DRIFT_IN_READ = "No drift seen in the images that could be read."
 PATIENTS = (
     "Every test takes images as independent. Images of one patient or study are alike, so that windows of "
     "few patients alarm too often: choose windows of many patients."
@@ -89,7 +91,8 @@ def judged(windows: Sequence[Window], log: Log, expected: Expectation, rng: np.r
         JudgedWindow(window, tuple(_judged_checks(checks.get(window.name, []), p_all))) for window in windows
     )
     changes = tuple(_changes([row for row in rows if row.checks]))
-    headline = changes[0] if changes else NO_DRIFT if large else TOO_FEW
+    none = NO_DRIFT_IN_READ if any(own.unread_part >= MANY_UNREAD for own in windows) else NO_DRIFT
+    headline = changes[0] if changes else none if large else TOO_FEW
     return Verdict(headline, (*changes[1:], *_remarks(rows, log)), tuple(_limits(rows, expected)), rows)
 
 
@@ -149,6 +152,12 @@ def _remarks(rows: tuple[JudgedWindow, ...], log: Log) -> Iterator[str]:
     images, count = len(log.times), len(rows)
     days = f"of {first}" if first == last else f"from {first} to {last}"
     yield (f"The log has {images:,} {plural(images, 'image')} {days}, in {count} {plural(count, 'window')}.")
+    if len(log.unread):
+        worst = max((row.window for row in rows), key=lambda window: window.unread_part)
+        yield (
+            f"{len(log.unread):,} {plural(len(log.unread), 'image')} could not be read, "
+            f"{100 * worst.unread_part:.1f} % of those in the window of {worst.name}."
+        )
     tested = [row for row in rows if row.checks]
     unusual = sum(row.state == UNUSUAL for row in rows)
     if unusual:

@@ -16,6 +16,9 @@ PERIODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # days to the first 
 }
 
 
+NONE = np.array([], "datetime64[ms]")
+
+
 class Window(NamedTuple):
     """Images of a log, one after the other, and how people call them."""
 
@@ -23,33 +26,46 @@ class Window(NamedTuple):
     rows: slice
     first: np.datetime64
     last: np.datetime64
+    unread: int = 0  # images of the same time that could not be read
 
     @property
     def images(self) -> int:
         """How many they are."""
         return self.rows.stop - self.rows.start
 
-
-def by_period(times: np.ndarray, period: str) -> list[Window]:
-    """Windows of ascending times (N,) by a row of `PERIODS`: a week begins on Monday."""
-    starts = PERIODS[period](times.astype("datetime64[D]"))
-    days, first, counts = np.unique(starts, return_index=True, return_counts=True)
-    return [
-        _window(times, str(day), start, start + count)
-        for day, start, count in zip(days, first.tolist(), counts.tolist(), strict=True)
-    ]
+    @property
+    def unread_part(self) -> float:
+        """What part of all images of that time could not be read."""
+        return self.unread / (self.images + self.unread)
 
 
-def by_number(times: np.ndarray, images: int) -> list[Window]:
-    """Windows of so many of ascending times (N,); the last may be smaller."""
-    starts = range(0, len(times), images)
-    return [
-        _window(
-            times, f"#{k} ({times[start].astype('datetime64[D]')})", start, min(start + images, len(times))
-        )
-        for k, start in enumerate(starts, 1)
-    ]
+def by_period(times: np.ndarray, period: str, unread: np.ndarray = NONE) -> list[Window]:
+    """Windows of ascending times (N,) by a row of `PERIODS`: a week begins on Monday.
+
+    `unread` (M,), ascending, are the times of images that could not be read.
+    """
+    days, missed = (PERIODS[period](own.astype("datetime64[D]")) for own in (times, unread))
+    starts = np.unique(np.concatenate([days, missed]))
+    rows, gaps = (np.searchsorted(own, starts) for own in (days, missed))
+    return _windows([str(day) for day in starts], times, rows, unread, gaps)
 
 
-def _window(times: np.ndarray, name: str, start: int, stop: int) -> Window:
-    return Window(name, slice(start, stop), times[start], times[stop - 1])
+def by_number(times: np.ndarray, images: int, unread: np.ndarray = NONE) -> list[Window]:
+    """Windows of so many of ascending times (N,); the last may be smaller. `unread` are as in `by_period`."""
+    rows = np.arange(0, len(times), images)
+    gaps = np.searchsorted(unread, times[rows])
+    gaps[:1] = 0  # what came before the first image counts with it
+    names = [f"#{k} ({start.astype('datetime64[D]')})" for k, start in enumerate(times[rows], 1)]
+    return _windows(names, times, rows, unread, gaps)
+
+
+def _windows(
+    names: list[str], times: np.ndarray, rows: np.ndarray, unread: np.ndarray, gaps: np.ndarray
+) -> list[Window]:
+    """Windows that begin with these `rows` of `times` and these, `gaps`, of `unread`."""
+    stops, ends = [*rows[1:], len(times)], [*gaps[1:], len(unread)]
+    windows = []
+    for name, start, stop, gap, end in zip(names, rows, stops, gaps, ends, strict=True):
+        own = np.concatenate([times[start:stop], unread[gap:end]])
+        windows.append(Window(name, slice(int(start), int(stop)), own.min(), own.max(), int(end - gap)))
+    return windows

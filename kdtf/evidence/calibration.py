@@ -62,6 +62,16 @@ def threshold_rule(min_sensitivity: float | None = None) -> str:
     return f"the highest that reaches a sensitivity of {min_sensitivity}"
 
 
+def never_uncertain(thresholds: Mapping[str, float], classes: int) -> list[str]:
+    """A sentence on each class whose threshold no image that is named so can be below, of so many classes."""
+    return [
+        f"An image that is named {name} is never uncertain: the threshold of {name}, {cut:.3f}, is not above "
+        f"1/{classes}, which the likeliest class always reaches."
+        for name, cut in thresholds.items()
+        if cut <= 1 / classes
+    ]
+
+
 def answers(probs: np.ndarray, cuts: Mapping[int, float]) -> dict[str, Any]:
     """How often each class is named, and how often the answer is uncertain, of probabilities (N, K).
 

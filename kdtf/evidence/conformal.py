@@ -77,30 +77,56 @@ def likely_coverage(images: int, tested: int, coverage: float) -> tuple[float, f
     return float(low / tested), float(high / tested)
 
 
+def counted(truth: GroundTruth) -> np.ndarray:
+    """Rows (m,), ascending, of the val images that quantiles are taken from.
+
+    An image with a copy in train is none that the student meets for the first time, and images of one
+    patient are not drawn from all patients one by one: of each patient one image of a class is drawn.
+    """
+    copies = np.zeros(len(truth.val), bool) if truth.val_copies is None else truth.val_copies
+    rows = np.flatnonzero(~copies)
+    if truth.val_groups is None:
+        return rows
+    rows = np.random.default_rng(0).permutation(rows)
+    _, patients = np.unique(truth.val_groups[rows], return_inverse=True)
+    _, first = np.unique(patients * len(truth.classes) + truth.val[rows], return_index=True)
+    return np.sort(rows[first])
+
+
 def set_rule(model: Predictions, truth: GroundTruth, t: float, rules: EvidenceConfig) -> SetRule:
     """By what the sets of a file are made, from its probabilities on val at its temperature `t`."""
-    own_fits = fits(tempered(model.val_probs, t), rules.sets)
-    quantiles = class_quantiles(own_fits, truth.val, rules.coverage)
-    counts = np.bincount(truth.val, minlength=len(truth.classes))
+    rows = counted(truth)
+    own_fits, labels = fits(tempered(model.val_probs[rows], t), rules.sets), truth.val[rows]
+    quantiles = class_quantiles(own_fits, labels, rules.coverage)
+    counts = np.bincount(labels, minlength=len(truth.classes))
+    copies = 0 if truth.val_copies is None else int(truth.val_copies.sum())
     return SetRule(
         method=rules.sets,
         coverage=rules.coverage,
         quantiles={truth.classes[k]: value for k, value in quantiles.items()},
         val_images=dict(zip(truth.classes, map(int, counts), strict=True)),
-        rule=rule_in_words(rules.sets, rules.coverage),
+        rule=rule_in_words(rules.sets, rules.coverage, copies, by_patient=truth.val_groups is not None),
     )
 
 
-def rule_in_words(method: str, coverage: float) -> str:
-    """How sets are made and what they promise."""
+def rule_in_words(method: str, coverage: float, copies: int = 0, *, by_patient: bool = False) -> str:
+    """How sets are made and what they promise; `copies` are val images that have a copy in train."""
     fit = "its probability reaches"
     if method == "adaptive":
         fit = "its probability and those of all classes that are no likelier add up to at least"
-    return (
-        f"By softmax(log p / temperature), a class is in the set where {fit} its quantile, or where it has "
-        "none. An image of any class that is like those of val has its class in the set with a probability "
-        f"of at least {100 * coverage:g} %, each image counted as of another patient."
-    )
+    patients = "" if by_patient else ", each image counted as of another patient"
+    sentences = [
+        "By softmax(log p / temperature), a class is in the set "
+        f"where {fit} its quantile, or where it has none.",
+        "An image of any class that is like those of val has its class in the set with a probability of at "
+        f"least {100 * coverage:g} %{patients}.",
+    ]
+    if by_patient:
+        sentences.append("Of each patient of val one image a class counts.")
+    if copies:
+        words = plural(copies, "image does", "images do")
+        sentences.append(f"{copies} val {words} not count, for a copy in train.")
+    return " ".join(sentences)
 
 
 def unkept(sets: "FileSets", rows: np.ndarray, draws: Draws) -> list[str]:
@@ -109,10 +135,26 @@ def unkept(sets: "FileSets", rows: np.ndarray, draws: Draws) -> list[str]:
     return list(filter(None, (unkept_in_words({**promised, **row}) for row in sets.rows(rows, draws))))
 
 
+def rule_limits(rule: SetRule) -> list[str]:
+    """What is to be known of the sets of a rule, whatever test says of them: a sentence each."""
+    return [*too_few(rule), *named_only(rule)]
+
+
 def too_few(rule: SetRule) -> list[str]:
     """A sentence on each class that val has too few images of."""
     counts = rule.val_images.items()
     return list(filter(None, (too_few_in_words(name, n, rule.coverage) for name, n in counts)))
+
+
+def named_only(rule: SetRule) -> list[str]:
+    """A sentence on the classes that are in an adaptive set only where they are the likeliest."""
+    names = [name for name, quantile in rule.quantiles.items() if quantile > 1 - 2 * SLACK]
+    if rule.method != "adaptive" or not names:
+        return []
+    return [
+        f"A prediction set has {' or '.join(names)} only where it is the likeliest class: that alone covers "
+        f"{100 * rule.coverage:g} % of its val images."
+    ]
 
 
 def too_few_in_words(name: str, images: int, coverage: float) -> str | None:
@@ -121,8 +163,8 @@ def too_few_in_words(name: str, images: int, coverage: float) -> str | None:
     if images >= least:
         return None
     return (
-        f"Val has {images} {plural(images, 'image')} of {name}, and a coverage of {100 * coverage:g} % takes "
-        f"{least}: {name} is in every prediction set."
+        f"Val has {images} {plural(images, 'image')} of {name} that {plural(images, 'counts', 'count')}, and "
+        f"a coverage of {100 * coverage:g} % takes {least}: {name} is in every prediction set."
     )
 
 

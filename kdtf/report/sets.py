@@ -36,7 +36,9 @@ def set_section(tables: Tables, chosen: pd.Series) -> tuple[str, list[dict], lis
         "The set of an image has every class that the image may be of. Of images of any class that are like "
         f"those of val, at least {promised} have their class in their set. That coverage is an average over "
         "val sets of that size. Of a single one it varies: where it is to be expected in 95 % of cases, each "
-        "image counted as independent, stands beside it. The fewer classes a set has, the more it tells. "
+        "image counted as independent, stands beside it. Val images with a copy in train do not count; of a "
+        "patient, where patients are known, one image a class does. The fewer classes a set has, the more it "
+        "tells. A set of one class is no certainty: of many such images some have another one. "
         "Brackets hold 95 % intervals."
     )
     return text, _set_tables(tables["sets"], chosen), list(filter(None, _notes(tables["sets"], chosen)))

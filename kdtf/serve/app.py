@@ -1,4 +1,4 @@
-"""The routes of a server as an ASGI application: /predict, /health and /metrics.
+"""The routes of a server as an ASGI application: /predict, /model, /health and /metrics.
 
 A request is answered within its time whatever it sends. Every request leaves one record for the log, which
 holds no address, no name and nothing of the image or of what was said of it.
@@ -26,7 +26,7 @@ Log = Callable[[dict[str, Any]], None]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ROUTES = ("/predict", "/health", "/metrics")
+ROUTES = ("/predict", "/model", "/health", "/metrics")
 USE = "Research use only. Not a medical device."
 GONE_AWAY = 499  # as nginx counts requests whose client does not wait for the answer
 CLOSING = {401, 408, 413, 421, 429}
@@ -73,6 +73,10 @@ def new_app(pool: Pool, settings: ServerSettings, log: Log) -> Callable[..., Awa
             raise Refused(422, answer["error"])
         metrics.count_answer(answer)
         return JSONResponse({**answer, "model": model, "use": USE})
+
+    @app.get("/model")
+    async def card() -> Response:
+        return JSONResponse(pool.card)
 
     @app.get("/health")
     async def health() -> Response:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .. import __version__
 from ..errors import UserError
-from ..evidence.conformal import too_few
+from ..evidence.calibration import never_uncertain
+from ..evidence.conformal import rule_limits
 from ..predictor import TEMPERATURES
 from ..records import DataSheet, FileEvidence, FileFacts, FileResult, Rule
 from ..words import plural
@@ -71,7 +72,7 @@ class Card:
 
     `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
     train or val, empty where every one has a copy; `training_images` {statistic: [low, median, high]}.
-    `prediction_sets` is a `SetRule`, empty on cards of before there were sets.
+    `prediction_sets` is a `SetRule` with its own part of `limits`, empty on cards of before there were sets.
     `reference` and `answers` are what images and answers of a device are compared with, by split;
     `subgroups` test scores by group, where a run was asked for them.
     """
@@ -215,7 +216,9 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         versions={**student.versions, **file.versions},
     )
     scores = asdict(evidence)
-    unkept = scores.pop("unkept_sets")
+    of_sets = [*rule_limits(evidence.prediction_sets), *scores.pop("unkept_sets")]
+    scores["prediction_sets"]["limits"] = of_sets
+    sure = never_uncertain(evidence.thresholds, len(sheet.classes))
     return Card(
         format=FORMAT,
         kdtf=__version__,
@@ -240,7 +243,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         training_images=sheet.training_images,
         training_layout=sheet.training_layout,
         images=sheet.images,
-        limits=[*sheet.limits, *_copies(evidence), *too_few(evidence.prediction_sets), *unkept],
+        limits=[*sheet.limits, *_copies(evidence), *sure, *of_sets],
         reference=sheet.reference,
     )
 

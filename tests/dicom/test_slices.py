@@ -5,11 +5,12 @@ import pytest
 
 pytest.importorskip("pydicom", reason="no pydicom: pip install '.[dicom]'")
 from dicom_files import PATIENT, enhanced_file, slice_file
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
-from kdtf.dicom.slices import slices
-from kdtf.dicom.study import BY_STUDY, groups
-from kdtf.predictor import Predictor
+from kdtf.dicom.slices import Slice, slices
+from kdtf.dicom.structured_report import LONGEST_MEANING
+from kdtf.dicom.study import groups
+from kdtf.predictor import Predictor, Row
 
 COUNT = 3
 
@@ -63,7 +64,9 @@ def test_what_cannot_be_read_has_a_reason_that_quotes_no_header(predictor, serie
         "not a DICOM file: no report can refer to it",
         "No such file or directory",
     ]
-    assert not any("Doe" in reason for reason in reasons) and groups(predictor, answers, "max") == []
+    assert not any("Doe" in reason for reason in reasons)
+    found = groups(predictor, answers, "max")
+    assert [len(own.slices) for own in found] == [0] * len(found) and found[0].unplaced == 2
 
 
 @pytest.mark.parametrize(
@@ -88,16 +91,34 @@ def test_groups_by_series_and_by_study(predictor, series, tmp_path):
     assert [len(group.slices) for group in groups(predictor, answers, "mean")] == [4, 2]
 
 
-def test_verdicts_by_hand():
-    probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], np.float32)
-    assert np.allclose(BY_STUDY["mean"](probs), [0.3, 0.55, 0.15])
-    assert np.allclose(BY_STUDY["max"](probs), [0.5, 0.8, 0.2])
+def answered(*probs):
+    """Slices of one study with these probabilities (3,); None of one that could not be read."""
+    header = Dataset()
+    header.StudyInstanceUID = "1.2.3"
+    made = []
+    for k, own in enumerate(probs):
+        read = own is not None
+        row = Row(f"{k}.dcm", 0, "", 0.0, False, "", "" if read else "torn", np.array(own if read else []))
+        made.append(Slice(row, header, None))
+    return made
 
 
-@pytest.mark.parametrize("rule", BY_STUDY)
-def test_a_verdict_is_that_of_the_rule_and_of_the_thresholds(rule, predictor, series):
-    (group,) = groups(predictor, list(slices(predictor, series)), rule)
-    probs = BY_STUDY[rule](np.stack([own.row.probs for own in group.slices]))
-    assert group.verdict.label == predictor.classes[probs.argmax()]
-    assert group.verdict.probability == pytest.approx(float(probs.max()))
-    assert group.verdict.uncertain == (probs.max() < 0.99)
+def test_by_max_a_slice_that_shows_nothing_does_not_outvote_those_that_show_something(predictor):
+    own = answered([0.05, 0.93, 0.02], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1])
+    (by_max,), (by_mean,) = (groups(predictor, own, rule) for rule in ("max", "mean"))
+    assert by_max.verdict.label is None and by_max.verdict.probs.tolist() == [1.0, 0.93, 0.1]
+    assert by_max.verdict.largest == (1, 0, 2)
+    assert by_mean.verdict.label == "b" and by_mean.verdict.largest == ()
+    assert by_mean.verdict.probs == pytest.approx([1.15 / 3, 1.73 / 3, 0.04])
+
+
+def test_a_study_says_what_of_it_could_not_be_read(predictor):
+    foreign = Slice(answered(None)[0].row, None, None)
+    (group,) = groups(predictor, [*answered([1, 0, 0], None, [0, 1, 0]), foreign, foreign], "mean")
+    assert (len(group.slices), group.unread, group.unplaced) == (2, 1, 2)
+    assert group.gaps == "1 slice and 2 files of unknown study could not be read"
+    assert len(group.gaps) <= LONGEST_MEANING and group.verdict.probs.tolist() == [0.5, 0.5, 0]
+    (none,) = groups(predictor, answered(None, None), "max")
+    assert none.slices == [] and none.verdict is None and none.gaps == "2 slices could not be read"
+    (whole,) = groups(predictor, answered([1, 0, 0]), None)
+    assert whole.gaps == "" and whole.verdict is None

@@ -56,7 +56,7 @@ def test_a_report_on_a_series_says_what_is_said_of_every_slice(path, tmp_path):
         values = [item.value for item in own.get_measurements()]
         assert values == pytest.approx([float(p) for p in answer.row.probs], rel=1e-6)
         label, certainty = (item.value for item in own.get_qualitative_evaluations())
-        assert label.meaning == answer.row.label[:64] and certainty.meaning == "Certain"
+        assert label.meaning == answer.row.label[:64] and certainty.meaning == "At or above the threshold"
         (source,) = own.source_images
         assert source.referenced_sop_instance_uid == answer.header.SOPInstanceUID
         assert all(len(item.name.value) <= LONGEST_CODE for item in own.get_measurements())
@@ -87,12 +87,12 @@ def test_the_set_of_a_slice_is_told_class_by_class_and_in_words(quantiles, size,
     path = bundle("float32", classes=NAMES, thresholds={}, prediction_sets=sets)
     (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 2)], "mean")
     study, *slices = _groups(made)
-    assert group.verdict.prediction_set is None and len(study.get_qualitative_evaluations()) == 2
+    assert group.verdict.label and len(study.get_qualitative_evaluations()) == 1
     for own in slices:
         members = [item.value.meaning for item in own.get_qualitative_evaluations()[2:]]
         assert members == [name[:64] for name in NAMES[:size]]
     texts = [item.TextValue for item in text_items(made)]
-    assert texts.count(f"prediction set of 90 % coverage: {words}") == 2
+    assert texts.count(f"not ruled out, by a prediction set of 90 % coverage over many images: {words}") == 2
 
 
 @pytest.mark.parametrize("rule", ["max", "mean"])
@@ -105,6 +105,33 @@ def test_a_study_has_its_verdict_first_and_states_the_rule(rule, path, tmp_path)
     assert f"{rule} of the probabilities of 3 slices" in {item.TextValue for item in text_items(made)}
     frames = [own.source_images[0].referenced_frame_numbers for own in said]
     assert [list(f) if isinstance(f, list | tuple) else f for f in frames][1:] in ([1, 2, 3], [[1], [2], [3]])
+
+
+def test_a_report_on_part_of_a_study_says_so(path, tmp_path):
+    broken = dcmread(slice_file(tmp_path, 2))
+    del broken.PixelData
+    broken.save_as(tmp_path / "broken.dcm")
+    sources = [slice_file(tmp_path, 1), tmp_path / "broken.dcm"]
+    (made,), _, _ = written(path, sources, "mean")
+    assert made.CompletionFlag == "PARTIAL" and made.CompletionFlagDescription == "1 slice could not be read"
+    assert "1 slice could not be read" in {item.TextValue for item in text_items(made)}
+    (whole,), _, _ = written(path, sources[:1], "mean")
+    assert whole.CompletionFlag == "COMPLETE"
+
+
+def test_by_max_a_study_has_no_class_and_the_slice_of_each_largest_probability(path, tmp_path):
+    (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 3)], "max")
+    study, *_ = _groups(made)
+    assert study.get_qualitative_evaluations() == []
+    texts = {item.TextValue for item in text_items(made)}
+    for name, at in zip(NAMES, group.verdict.largest, strict=True):
+        assert f"largest of {name}: slice {at + 1}" in texts
+
+
+def test_a_report_tells_the_limits_of_the_student_once(bundle, tmp_path):
+    path = bundle("float32", thresholds={}, limits=["Test has 72 images."])
+    (made,), _, _ = written(path, [enhanced_file(tmp_path, 2)], None)
+    assert [item.TextValue for item in text_items(made)].count("limit: Test has 72 images.") == 1
 
 
 def test_a_report_is_valid(path, tmp_path):
@@ -126,7 +153,8 @@ def test_the_command_writes_a_report_a_series_or_a_study_and_tells_no_patient(pa
         slice_file(folder, number, series=series)
     for more, count, words in (
         ([], 2, "Series 2: 1 slice."),
-        (["--by-study", "max"], 1, "max of 2 slices: "),
+        (["--by-study", "mean"], 1, "Study 1, mean of 2 slices: "),
+        (["--by-study", "max"], 1, "Study 1, max of 2 slices:\n  0."),
     ):
         shutil.rmtree(out, ignore_errors=True)
         command = ["predict", str(path), str(folder), "--dicom-sr", str(out), "--log", str(tmp_path / "log")]
@@ -138,7 +166,7 @@ def test_the_command_writes_a_report_a_series_or_a_study_and_tells_no_patient(pa
             file.name for file in out.iterdir()
         }
     text = (tmp_path / "log/predictions.jsonl").read_text()
-    assert text.count("\n") == 4 and "Doe" not in text and ".dcm" not in text
+    assert text.count("\n") == 6 and "Doe" not in text and ".dcm" not in text
 
 
 def test_bad_input_is_told_in_a_line(path, tmp_path, capsys):

@@ -8,8 +8,8 @@ from kdtf.drift.comparison import CHECKS
 from kdtf.drift.expectation import Answers, Expectation, Reference
 from kdtf.drift.reading import Log
 from kdtf.drift.table import COLUMNS, drift_csv
-from kdtf.drift.verdict import CHANGED, EXPECTED, FEW, NO_DRIFT, TOO_FEW, UNUSUAL, judged
-from kdtf.drift.windows import by_number, by_period
+from kdtf.drift.verdict import CHANGED, EXPECTED, FEW, NO_DRIFT, NO_DRIFT_IN_READ, TOO_FEW, UNUSUAL, judged
+from kdtf.drift.windows import NONE, by_number, by_period
 from kdtf.predictor import STATISTICS
 
 CLASSES = ("=1+1", "normal")
@@ -41,11 +41,11 @@ def log_of(weeks, seed=0, images=60, **shifts):
     named = (rng.random(count) < 0.6).astype(int)
     uncertain = rng.random(count) < np.array(shifts.get("uncertain", [0.1] * weeks))[week]
     times = (MONDAY + 7 * week).astype("datetime64[ms]") + np.arange(count) % images
-    return Log(times, values, named, uncertain, rng.random(count) < 0.01, {}, {})
+    return Log(times, values, named, uncertain, rng.random(count) < 0.01, NONE, {}, {})
 
 
 def verdict_of(log, expected):
-    return judged(by_period(log.times, "week"), log, expected, np.random.default_rng(0))
+    return judged(by_period(log.times, "week", log.unread), log, expected, np.random.default_rng(0))
 
 
 def test_unchanged_images_are_no_drift(expected):
@@ -144,6 +144,31 @@ def test_windows_by_time_and_by_number():
     ]  # fmt: skip
 
 
+def test_images_that_could_not_be_read_are_counted_where_they_came():
+    times = np.array(["2026-02-02", "2026-02-03", "2026-02-10"], "datetime64[ms]")
+    unread = np.array(
+        ["2026-01-20", "2026-02-02", "2026-02-09", "2026-02-11", "2026-02-11"], "datetime64[ms]"
+    )
+    weeks = by_period(times, "week", unread)
+    assert [(own.name, own.images, own.unread) for own in weeks] == [
+        ("2026-01-19", 0, 1), ("2026-02-02", 2, 1), ("2026-02-09", 1, 3)
+    ]  # fmt: skip
+    assert (weeks[0].first, weeks[0].last, weeks[2].last) == (unread[0], unread[0], unread[-1])
+    assert weeks[2].unread_part == 0.75
+    assert [(own.images, own.unread) for own in by_number(times, 2, unread)] == [(2, 3), (1, 2)]
+
+
+def test_many_images_that_could_not_be_read_are_told_in_the_headline(expected):
+    log = log_of(4)
+    for count, headline in ((3, NO_DRIFT), (20, NO_DRIFT_IN_READ)):
+        verdict = verdict_of(log._replace(unread=np.full(count, log.times[70])), expected)
+        assert verdict.headline == headline and not verdict.drift
+        part = 100 * count / (60 + count)
+        told = f"{count} images could not be read, {part:.1f} % of those in the window of 2026-10-12."
+        assert told in verdict.sentences
+    assert b"2026-10-12,2026-10-12T00:00:00.000Z,2026-10-12T00:00:00.059Z,60,20," in drift_csv(verdict)
+
+
 def test_the_table_has_a_row_a_check_and_runs_no_formula(expected):
     log = log_of(2, brightness=[0, 12])
     verdict = verdict_of(log._replace(named=np.zeros(120, int)), expected)
@@ -154,4 +179,4 @@ def test_the_table_has_a_row_a_check_and_runs_no_formula(expected):
         "2026-10-12", "brightness", "up", "changed"
     )  # fmt: skip
     assert float(row["observed"]) == pytest.approx(72, abs=3) and float(row["p_all"]) < 0.001
-    assert [line.split(",")[6] for line in lines].count("'=1+1") == 2
+    assert [line.split(",")[7] for line in lines].count("'=1+1") == 2

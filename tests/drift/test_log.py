@@ -50,10 +50,13 @@ def test_a_line_holds_numbers_and_classes_and_no_path(tmp_path):
     assert warned["unlike"] and not log.record(ROW._replace(warning="tiny: 3 x 3 px"), now)["unlike"]
 
 
-def test_an_image_that_cannot_be_read_has_no_line(tmp_path):
+def test_an_image_that_cannot_be_read_has_a_line_that_quotes_nothing(tmp_path):
     recorder = Recorder(PredictionLog(tmp_path / "log", MODEL, CLASSES))
-    assert list(recorder([UNREAD])) == [UNREAD] and not (tmp_path / "log").exists()
-    assert (recorder.rows, recorder.error) == (0, None)
+    assert list(recorder([UNREAD])) == [UNREAD] and (recorder.rows, recorder.error) == (1, None)
+    (line,) = lines_of(tmp_path / "log")
+    assert line == {"time": line["time"], "model": MODEL, "unread": True}
+    with_paths = PredictionLog(tmp_path, MODEL, CLASSES, paths=True).record(UNREAD, datetime.now(UTC))
+    assert (with_paths["file"], with_paths["index"]) == ("x.png", 0) and "class" not in with_paths
 
 
 def test_a_full_file_gets_a_number_and_none_is_removed(tmp_path):

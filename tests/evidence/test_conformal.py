@@ -18,6 +18,7 @@ from kdtf.evidence.conformal import (
     SLACK,
     FileSets,
     class_quantiles,
+    counted,
     least_images,
     likely_coverage,
     quantile_rank,
@@ -91,10 +92,51 @@ def test_a_class_of_too_few_images_is_in_every_set_and_it_is_said():
     assert list(rule.quantiles) == ["a"] and rule.val_images == {"a": 9, "b": 8, "c": 0}
     assert members(np.array([[0.0, 0.0, 1.0]]), NAMES, asdict(rule)).tolist() == [[False, True, True]]
     assert too_few(rule) == [
-        "Val has 8 images of b, and a coverage of 90 % takes 9: b is in every prediction set.",
-        "Val has 0 images of c, and a coverage of 90 % takes 9: c is in every prediction set.",
+        "Val has 8 images of b that count, and a coverage of 90 % takes 9: b is in every prediction set.",
+        "Val has 0 images of c that count, and a coverage of 90 % takes 9: c is in every prediction set.",
     ]
-    assert too_few_in_words("b", 1, 0.5) is None and "1 image of b" in too_few_in_words("b", 1, 0.8)
+    one = too_few_in_words("b", 1, 0.8)
+    assert too_few_in_words("b", 1, 0.5) is None and "1 image of b that counts" in one
+
+
+def test_copies_of_training_images_do_not_count():
+    """Nine images of a that train has are sure; without them one is left, too few."""
+    labels, copies = np.repeat([0, 1], [10, 9]), np.arange(19) < 9
+    probs = np.where((labels == 0)[:, None], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0])
+    truth = GroundTruth(NAMES, labels, labels)
+    every = set_rule(file_of(probs, probs), truth, 1.0, EvidenceConfig())
+    rule = set_rule(file_of(probs, probs), truth._replace(val_copies=copies), 1.0, EvidenceConfig())
+    assert every.val_images == {"a": 10, "b": 9, "c": 0} and list(every.quantiles) == ["a", "b"]
+    assert rule.val_images == {"a": 1, "b": 9, "c": 0} and list(rule.quantiles) == ["b"]
+    assert rule.rule == f"{every.rule} 9 val images do not count, for a copy in train."
+
+
+def test_of_a_patient_one_image_a_class_counts_and_none_is_favoured():
+    labels, patients = np.tile([0, 0, 1], 200), np.repeat(np.arange(200).astype(str), 3)
+    truth = GroundTruth(NAMES, labels, labels, val_groups=patients)
+    rows = counted(truth)
+    assert len(rows) == 400 and (np.diff(rows) > 0).all()
+    assert all(len(np.unique(patients[rows[labels[rows] == k]])) == 200 for k in (0, 1))
+    assert 70 < (rows % 3 == 0).sum() < 130  # of two images of a, the first about as often as the second
+    part = truth._replace(val_copies=np.arange(600) % 3 == 0)
+    assert counted(part).tolist() == [i for i in range(600) if i % 3]
+
+
+def test_with_few_patients_of_many_images_the_promise_holds_by_counting_patients():
+    """Patients differ more than their images do: 12 of 10 images each, 400 draws, coverage 0.9 asked for."""
+    rng, covered = np.random.default_rng(3), {True: [], False: []}
+    for _ in range(400):
+        level = rng.normal(size=13).repeat(10) + 0.3 * rng.normal(
+            size=130
+        )  # the last one's are those to come
+        probs = np.column_stack([1 / (1 + np.exp(-level)), 1 / (1 + np.exp(level))])
+        labels, patients = np.zeros(120, int), np.repeat(np.arange(12).astype(str), 10)
+        for known, values in covered.items():
+            truth = GroundTruth(("a", "b"), labels, labels, val_groups=patients if known else None)
+            model = file_of(probs[:120], probs[120:])
+            rule = set_rule(model, truth, 1.0, EvidenceConfig(sets="threshold"))
+            values.append(members(model.test_probs, ("a", "b"), asdict(rule))[:, 0].mean())
+    assert np.mean(covered[True]) > 0.89 and np.mean(covered[False]) < np.mean(covered[True]) - 0.02
 
 
 @pytest.mark.parametrize("method", SETS)

@@ -42,9 +42,9 @@ def test_the_sets_of_the_chosen_file_stand_first_on_clean_images(results):
 def test_a_val_that_is_too_small_for_the_promise_is_told_class_by_class(tables, chosen):
     text, _, notes = set_section(tables, chosen)
     assert "at least 90 % have their class in their set" in text
-    takes = "and a coverage of 90 % takes 9"
+    takes = "that count, and a coverage of 90 % takes 9"
     assert notes == [
-        f"Val has 8 images of {name}, {takes}: {name} is in every prediction set."
+        f"Val has 8 images of {name} {takes}: {name} is in every prediction set."
         for name in ("well", "ill", "worse")
     ]
 

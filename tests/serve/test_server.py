@@ -225,6 +225,11 @@ def test_headers_that_are_no_http_or_too_long(server):
     assert server.ask(path="/health", method="GET")[:2] == (200, {"status": "ok"})
 
 
+def test_the_card_of_the_student_is_there_with_its_limits(server, student):
+    status, card = server.ask(path="/model", method="GET")[:2]
+    assert status == 200 and card == json.loads(student.with_suffix(".json").read_text())
+
+
 def test_metrics_count_what_was_answered(server):
     def count():
         text = server.ask(path="/metrics", method="GET")[1]

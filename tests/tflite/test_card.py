@@ -167,6 +167,7 @@ def test_it_tells_what_is_in_the_file(card, content):
 def test_it_repeats_the_evidence_and_the_data_sheet(card):
     evidence = asdict(EVIDENCE)
     del evidence["unkept_sets"]  # among the limits
+    evidence["prediction_sets"]["limits"] = []
     assert {name: getattr(card, name) for name in evidence} == evidence
     assert card.classes == list(CLASSES) and card.synthetic_data is True
     assert card.training_images == SHEET.training_images and card.images == SHEET.images
@@ -209,10 +210,33 @@ def test_a_class_that_val_has_too_few_images_of_is_told(file):
         EVIDENCE.prediction_sets, val_images={"a": 9, "b": 8, "c": 30}, quantiles={"a": 0.3, "c": 0.2}
     )
     limits = build_card(file, SHEET, replace(EVIDENCE, prediction_sets=rule)).limits
-    assert (
-        limits[-1] == "Val has 8 images of b, and a coverage of 90 % takes 9: b is in every prediction set."
+    told = "Val has 8 images of b that count, and a coverage of 90 % takes 9: b is in every prediction set."
+    assert limits[-1] == told and limits[:-1] == build_card(file, SHEET, EVIDENCE).limits
+
+
+def test_what_bears_on_sets_stands_beside_their_rule_too(file):
+    rule = replace(
+        EVIDENCE.prediction_sets, method="adaptive", quantiles={"a": 0.9999, "b": 0.8, "c": 0.9999}
     )
-    assert limits[:-1] == build_card(file, SHEET, EVIDENCE).limits
+    evidence = replace(EVIDENCE, prediction_sets=rule, unkept_sets=["Test does not bear it out."])
+    card = build_card(file, SHEET, evidence)
+    only = (
+        "A prediction set has a or c only where it is the likeliest class: that alone covers 90 % of its val "
+        "images."
+    )
+    assert card.prediction_sets["limits"] == [only, "Test does not bear it out."] == card.limits[-2:]
+    threshold = replace(evidence, prediction_sets=replace(rule, method="threshold"))
+    assert build_card(file, SHEET, threshold).limits[-1] == "Test does not bear it out." != only
+
+
+def test_a_threshold_that_no_image_can_be_below_is_told(file):
+    evidence = replace(EVIDENCE, thresholds={"a": 1 / 3, "b": 0.34, "c": 0.2})
+    told = [own for own in build_card(file, SHEET, evidence).limits if "never uncertain" in own]
+    assert told == [
+        f"An image that is named {name} is never uncertain: the threshold of {name}, {cut}, is not above "
+        "1/3, which the likeliest class always reaches."
+        for name, cut in (("a", "0.333"), ("c", "0.200"))
+    ]
 
 
 def test_without_copies_nothing_is_said_of_them(file):

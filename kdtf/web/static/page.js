@@ -120,7 +120,7 @@ function inWords({ student, probs, top, threshold, uncertain }) {
 function setOf({ student, members }) {
   if (members === null) return [];
   const { classes, sets } = student.card;
-  return [`Set (${+(100 * sets.coverage).toPrecision(6)}\u00a0%): ${setInWords(members, classes)}.`];
+  return [`Not ruled out (${+(100 * sets.coverage).toPrecision(6)}\u00a0%): ${setInWords(members, classes)}.`];
 }
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
