@@ -101,7 +101,7 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
         own = seeds[(seeds.images == gain.images) & (seeds.recipe == "keras")].set_index(["teacher", "model"])
         teacher = own.loc[(gain.teacher.removesuffix("-unlabelled"), "teacher"), "mean"]
         alone = own.loc[("alone", "alone"), "mean"]
-        size = files[(files.model == "alone") & (files.recipe == "int8")].kib
+        size = files[(files.model == "alone") & (files.recipe == "int8")].size_kib
         rows.append(
             {
                 "regime": regime,

@@ -18,7 +18,7 @@ from kdtf.store import Store
 
 PIXELS = np.zeros((20, 4, 4, 1), np.uint8)
 SPLIT = Split(PIXELS, np.zeros(20, int), None, PIXELS)
-AUDIT = Audit([], [], {"test": np.zeros(20, bool)}, [])
+AUDIT = Audit([], [], dict.fromkeys(("val", "test"), np.zeros(20, bool)), [])
 
 
 def predictions(teacher, model, right):

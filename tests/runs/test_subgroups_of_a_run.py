@@ -52,7 +52,9 @@ def test_a_card_has_scores_by_group_where_it_is_asked_to(asked, tmp_path):
     data = Dataset(split, split, split, ("a", "b"), "digest", ())
     copies = np.arange(60) < 5
     config = Config().with_values({"card_subgroups": asked})
-    closing = Closing(config, data, Audit([], [], {"test": copies}, []), Store(tmp_path), Progress())
+    closing = Closing(
+        config, data, Audit([], [], {"test": copies, "val": copies}, []), Store(tmp_path), Progress()
+    )
     right = np.arange(60) >= 10  # the first ten of F are wrong, five of them copies
     probs = np.eye(2)[np.where(right, labels, 1 - labels)]
 
