@@ -30,7 +30,7 @@ from kdtf.drift.expectation import Answers, Expectation, Reference, expectation
 from kdtf.drift.log import CURRENT, PredictionLog
 from kdtf.drift.reading import Log
 from kdtf.drift.verdict import CHANGED, EXPECTED, judged
-from kdtf.drift.windows import by_number
+from kdtf.drift.windows import NONE, by_number
 from kdtf.predictor import STATISTICS, UNLIKE, Predictor, Row
 from kdtf.tflite.card import read_card
 
@@ -75,6 +75,7 @@ def log_of(rows: list[Row], classes: tuple[str, ...]) -> Log:
         np.array([classes.index(row.label) for row in rows]),
         np.array([row.uncertain for row in rows]),
         np.array([UNLIKE in row.warning for row in rows]),
+        NONE,
         {},
         {},
     )
@@ -84,7 +85,7 @@ def part(log: Log, rows: np.ndarray) -> Log:
     """Some images of a log, in this order."""
     values = {name: own[rows] for name, own in log.statistics.items()}
     times = np.arange(len(rows)).astype("datetime64[s]").astype("datetime64[ms]")
-    return Log(times, values, log.named[rows], log.uncertain[rows], log.unlike[rows], {}, {})
+    return Log(times, values, log.named[rows], log.uncertain[rows], log.unlike[rows], NONE, {}, {})
 
 
 def expected_of(log: Log, train: np.ndarray, val: np.ndarray, classes: tuple[str, ...]) -> Expectation:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 BATCH = 64  # images a call: larger ones gain nothing on a CPU and cost memory
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-DICOM = {".dcm", ".dicom"}
+DICOM = {".dcm", ".dicom", ".ima"}
 DICOM_MAGIC, DICOM_MAGIC_AT = b"DICM", 128  # bytes
 NPY_MAGIC = b"\x93NUMPY"
 MOST_SIDE = 8192  # px: what a card may ask images to be prepared to
@@ -52,6 +52,7 @@ TEMPERATURES = (0.001, 1000.0)  # from and to, of a card; kdtf fits them between
 SETS = ("threshold", "adaptive")  # how prediction sets are made: see `fits`
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # how text begins that spreadsheets run
 LEAST_PATH = 16  # characters of a path that are left on the narrowest screen
+USE = "Research use only. Not a medical device."
 SLACK = 1e-4  # what resampling in floats may overshoot 0, 1 or 255 by
 # What decoders raise, between them, on damaged or hostile files.
 UNREADABLE = (
@@ -122,6 +123,7 @@ def _describes_a_student(card: Any) -> bool:
             and 0 <= prepared.get("side", 0) <= MOST_SIDE
             and isinstance(card.get("output_tensor", {}), dict)
             and _has_set_rule(card.get("prediction_sets"))
+            and all(isinstance(sentence, str) for sentence in card.get("answer_limits", []))
             and patterns_of(card).shape[1] == THUMBNAIL**2
             and card.get("temperature", 1.0) > 0
         )
@@ -138,7 +140,6 @@ def _has_set_rule(sets: Any) -> bool:
         sets["method"] in SETS
         and all(type(number) in (int, float) and 0 <= number <= 1 for number in numbers)
         and 0 < sets["coverage"] < 1
-        and all(isinstance(sentence, str) for sentence in sets.get("limits", []))
     )
 
 
@@ -169,7 +170,7 @@ class Row(NamedTuple):
     index: int  # type: ignore[assignment]  # of the image in a `.npy` file; 0 elsewhere
     label: str  # the class of the largest probability; "" where the image could not be read
     probability: float  # of that class, calibrated
-    uncertain: bool  # below the threshold of that class
+    uncertain: bool  # below the threshold of that class, or as likely as another one
     warning: str  # in what the image is unlike the training images, or ""
     error: str  # why the image could not be read, or ""
     probs: np.ndarray  # (K,) calibrated; empty where the image could not be read
@@ -216,6 +217,7 @@ class Predictor:
         model, self.card = read_bundle(path)
         self._interpreter = open_interpreter(model, path, threads)
         self.classes: tuple[str, ...] = tuple(self.card["classes"])
+        self.limits: tuple[str, ...] = tuple(self.card.get("answer_limits", ()))  # of every answer
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         taken = self.card["input"]
@@ -265,11 +267,10 @@ class Predictor:
     def uncertain(self, probs: np.ndarray) -> np.ndarray:
         """(N,) bool: is the top class of calibrated probabilities (N, K) below its threshold in the card?
 
-        A class without a threshold is never uncertain.
+        Or is another class as likely? A class without a threshold is uncertain then alone.
         """
         thresholds = self.card.get("thresholds", {})
-        cuts = np.array([thresholds.get(name, 0.0) for name in self.classes])
-        return probs.max(axis=1) < cuts[probs.argmax(axis=1)]
+        return uncertain(probs, np.array([thresholds.get(name, 0.0) for name in self.classes]))
 
     def prediction_sets(self, probs: np.ndarray) -> list[tuple[str, ...] | None]:
         """For each of calibrated probabilities (N, K): the classes that the image may be of, by `members`.
@@ -357,6 +358,8 @@ class Predictor:
         said = [_small(picture.image.size, self.shape)]
         if picture.peak is not None and picture.peak < BITS_12:
             said.append(f"16 bits, but nothing above {picture.peak}: 12-bit data look almost black")
+        if picture.stretched:
+            said.append("no window in the file: its darkest level is black here, its brightest white")
         return Waiting(str(file), 0, pixels, "; ".join(filter(None, said)))
 
     def pixels(self, image: "Image") -> np.ndarray:
@@ -446,7 +449,7 @@ def printed(rows: Iterable[Row], classes: tuple[str, ...], width: int = 0) -> It
 def _remarks(row: Row, classes: tuple[str, ...]) -> Iterator[str]:
     """What stands below a row on a screen: its set where that is more or less than its class, its warning."""
     if row.prediction_set is not None and row.prediction_set != (row.label,):
-        yield f"  Not ruled out: {escaped(set_in_words(row.prediction_set, classes, why=True))}."
+        yield f"  Prediction set: {escaped(set_in_words(row.prediction_set, classes, why=True))}."
     if row.warning:
         yield f"  Warning: {escaped(row.warning)}."
 
@@ -479,6 +482,12 @@ def tempered(probs: np.ndarray, t: float) -> np.ndarray:
 
 
 # Prediction sets
+
+
+def uncertain(probs: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """(N,) bool: is the top class of probabilities (N, K) below its cut (K,), or another one as likely?"""
+    top = probs.max(axis=1, keepdims=True)
+    return (top[:, 0] < cuts[probs.argmax(axis=1)]) | ((probs == top).sum(axis=1) > 1)
 
 
 def fits(probs: np.ndarray, method: str) -> np.ndarray:
@@ -515,7 +524,7 @@ def set_in_words(names: tuple[str, ...], classes: tuple[str, ...], *, why: bool 
     if not names:
         return "no class" + ": most images of every class fit better" * why
     if len(names) == len(classes) > 1:
-        return "any class" + ": none can be ruled out" * why
+        return "any class" + ": it tells nothing" * why
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -587,8 +596,12 @@ def _small(size: tuple[int, int], shape: tuple[int, int, int]) -> str:
 # Files
 
 
-def files_of(source: Path) -> Iterator[Path]:
-    """`source` itself, or what is an image by its name in that folder and below, in the order of names."""
+def files_of(source: Path, *, bare: bool = False) -> Iterator[Path]:
+    """`source` itself, or what is an image by its name in that folder and below, in the order of names.
+
+    DICOM files are by their first bytes too, whatever their name. With `bare` so is every name without an
+    ending: DICOM files are called IM0003 or 1.2.840.7, and a damaged one has no first bytes.
+    """
     if not source.is_dir():
         yield source
         return
@@ -597,9 +610,8 @@ def files_of(source: Path) -> Iterator[Path]:
         for name in sorted(names):
             path = Path(folder, name)
             known = path.suffix.lower() in IMAGES | DICOM | {".npy"}
-            # a number is no ending: DICOM files are called 1.2.840.7
-            bare = not path.suffix or path.suffix[1:].isdigit()
-            if not name.startswith(".") and path.is_file() and (known or (bare and has_magic(path))):
+            known |= bare and (not path.suffix or path.suffix[1:].isdigit())  # a number is no ending
+            if not name.startswith(".") and path.is_file() and (known or has_magic(path)):
                 yield path
 
 
@@ -662,7 +674,8 @@ def map_images(path: Path) -> tuple[np.ndarray, int]:
 
 class Picture(NamedTuple):
     image: "Image"  # of mode L or RGB
-    peak: int | None  # largest value of a 16-bit grey image without a window
+    peak: int | None = None  # largest value of a 16-bit grey image without a window
+    stretched: bool = False  # are black and white the least and the largest value of a DICOM file?
 
 
 def read_image(path: Path, window: tuple[float, ...] = ()) -> Picture:
@@ -730,11 +743,11 @@ def _flatten(image: "Image", window: tuple[float, ...]) -> Picture:
         if not np.isfinite(values).all():
             raise Unusable("NaN or infinity among its pixels")
         low_high = limits(*window) if window else (values.min(), values.max())
-        return Picture(stretch(values, *low_high), None)
+        return Picture(stretch(values, *low_high))
     if image.has_transparency_data:
         black = Pillow.new("RGBA", image.size, (0, 0, 0, 255))
-        return Picture(Pillow.alpha_composite(black, image.convert("RGBA")).convert("RGB"), None)
-    return Picture(image.convert("L" if image.mode in ("1", "L") else "RGB"), None)
+        return Picture(Pillow.alpha_composite(black, image.convert("RGBA")).convert("RGB"))
+    return Picture(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def limits(center: float, width: float) -> tuple[float, float]:
@@ -794,7 +807,8 @@ def read_dicom(path: Path, window: tuple[float, ...] = ()) -> Picture:
             data = dcmread(file)
             _check_dicom(data)
             grey = str(data.PhotometricInterpretation).startswith("MONOCHROME")
-            return Picture(_grey(data, window) if grey else _colour(data), None)
+            stretched = grey and not window and _has_no_window(data)
+            return Picture(_grey(data, window) if grey else _colour(data), stretched=stretched)
     except InvalidDicomError:
         raise Unusable("not a DICOM file") from None
     except (BytesLengthException, *UNREADABLE) as error:
@@ -813,6 +827,11 @@ def _check_dicom(data: "Dataset") -> None:
     syntax = data.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and not get_decoder(syntax).is_available:
         raise Unusable(f"no decoder is installed for {syntax.name}")
+
+
+def _has_no_window(data: "Dataset") -> bool:
+    ends = _first(data.get("WindowCenter")), _first(data.get("WindowWidth"))
+    return None in ends and not data.get("VOILUTSequence")
 
 
 def _grey(data: "Dataset", window: tuple[float, ...]) -> "Image":
@@ -877,6 +896,8 @@ def main(argv: list[str]) -> int:
     try:
         predictor = Predictor(argv[0])
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        for sentence in (USE, *predictor.limits):
+            sys.stderr.write(f"{escaped(sentence)}\n")
         for row, text in printed(predictor.rows(argv[1:]), predictor.classes, width):
             unread += bool(row.error)
             (sys.stderr if row.error else sys.stdout).write(text + "\n")

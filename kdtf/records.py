@@ -54,9 +54,9 @@ class Subgroups(NamedTuple):
 class GroundTruth(NamedTuple):
     """What is known of the val and test images: class names, labels (n,) and (N,), groups of test (N,).
 
-    `groups` and `val_groups` (n,) are patients; `val_copies` (n,) bool the val images that have a copy in
-    train; `subgroups` those of test by which scores are told apart, `in_train` the training images of each,
-    where that is known.
+    `groups` and `val_groups` (n,) are patients; `val_met` (n,) bool the val images that have a copy, or
+    another image of their patient, in train; `subgroups` those of test by which scores are told apart,
+    `in_train` the training images of each, where that is known.
     """
 
     classes: tuple[str, ...]
@@ -66,7 +66,7 @@ class GroundTruth(NamedTuple):
     subgroups: tuple[Subgroups, ...] = ()
     in_train: tuple[tuple[int, ...], ...] = ()
     val_groups: np.ndarray | None = None
-    val_copies: np.ndarray | None = None
+    val_met: np.ndarray | None = None
 
 
 class Agreement(NamedTuple):
@@ -363,6 +363,7 @@ class SetRule:
     quantiles: dict[str, float]  # by class: the least `predictor.fits` that is in the set
     val_images: dict[str, int]  # by class: what the quantiles are taken from, see `conformal.counted`
     rule: str  # the same in words
+    by_patient: bool = False  # whether `val_images` are one image a patient
 
 
 @dataclass(frozen=True)
@@ -372,8 +373,9 @@ class FileEvidence:
     `test` and `clean` are {metric: [value, low, high]}, ends of the 95 % interval; what is undefined is left
     out. `clean` is of the test images without a copy in train or val, empty where that is all of them.
     `answers` is, of val and test, {"classes": how often each class is named (K,), "uncertain": how often}.
-    `subgroups` are scores by group, empty unless they are asked for; `unkept_sets` sentences on classes
-    whose prediction sets hold them less often on test than promised.
+    `subgroups` are scores by group, empty unless they are asked for; `set_coverage` how often on test the
+    prediction sets of each class hold it, [value, low, high], and `set_limits` sentences on what test says
+    against them.
     """
 
     temperature: float  # divides log p; chosen on val
@@ -386,7 +388,8 @@ class FileEvidence:
     clean_images: int
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     subgroups: list[dict[str, Any]] = field(default_factory=list)
-    unkept_sets: list[str] = field(default_factory=list)
+    set_coverage: dict[str, list[float]] = field(default_factory=dict)
+    set_limits: list[str] = field(default_factory=list)
 
 
 class Attention(NamedTuple):

@@ -22,8 +22,11 @@ def require_bundle(path: str, name: str) -> None:
 
 
 def say_limits(predictor: "Predictor", terminal: Terminal) -> None:
-    """What a card says against its prediction sets, beside the answers that have some."""
-    for sentence in (predictor.card.get("prediction_sets") or {}).get("limits", ()):
+    """What a card says against answers, beside them, and what they are not for."""
+    from ..predictor import USE
+
+    terminal.say(f"{USE} All limits of this student are in its .json.")
+    for sentence in predictor.limits:
         terminal.say(one_line(sentence))
 
 

@@ -168,7 +168,8 @@ def _line(own: "JudgedWindow") -> str:
 
     cells = [f"{own.window.images:,}", *(sign(one) for one in own.checks)]
     if not own.checks:
-        cells.append(own.state.rjust(sum(side for _, side in COLUMNS[1:])))
+        text = f"{own.window.unread:,} could not be read" if own.window.unread else own.state
+        cells.append(text.rjust(sum(side for _, side in COLUMNS[1:])))
     return own.window.name.ljust(WINDOW) + "".join(
         f"{cell:>{side}}" for cell, (_, side) in zip(cells, COLUMNS, strict=False)
     )

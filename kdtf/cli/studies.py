@@ -19,11 +19,11 @@ from .terminal import one_line, wrapped
 if TYPE_CHECKING:
     from ..dicom.study import Group
     from ..predictor import Predictor
+    from .terminal import Terminal
 
-OF_SLICES = "Thresholds and prediction sets are of single images: no study is called certain or uncertain."
-MAX = (
-    " By max no class is named: a slice that shows nothing would outvote those that show something. Look at "
-    "the slice that is named beside a class."
+OF_SLICES = (
+    "Not validated on studies: no class is named. Thresholds and prediction sets are of single images. Look "
+    "at the slice beside a class: it is the one in which that class is likeliest."
 )
 
 
@@ -59,14 +59,12 @@ def run_studies(arguments: Namespace) -> None:
         for line in _lines(group, rule, number, predictor.classes):
             print(line)
     if rule and reported:
-        print(wrapped(OF_SLICES + MAX * (rule == "max"), sys.stdout))
-    read = [group for group in reported if group.slices]
-    if out and read:
-        with disk_errors(out, "--dicom-sr", ""):
-            _write(read, out, Path(arguments.bundle).name, predictor, rule)
-        print(f"Written: {len(read)} structured {plural(len(read), 'report')} in {one_line(str(out))}.")
+        print(wrapped(OF_SLICES, sys.stdout))
+    failed = _write(reported, out, Path(arguments.bundle).name, predictor, rule, terminal) if out else 0
     require_logged(recorder)
-    unread = sum(bool(own.row.error) for own in answers)
+    if failed:
+        raise UserError(f"{failed} of the reports could not be made: see above.")
+    unread = sum(bool(own.row.error) and own.is_slice for own in answers)
     if unread:
         raise UserError(f"{unread} of the images could not be read: see above.")
 
@@ -76,27 +74,46 @@ def _lines(group: "Group", rule: str | None, number: int, classes: tuple[str, ..
     from ..predictor import place_of
 
     kind, gaps = "Study" if rule else "Series", f" ({group.gaps})" * bool(group.gaps)
-    count = f"{len(group.slices)} {plural(len(group.slices), 'slice')}"
+    count = len(group.slices)
+    of = f"{count} {plural(count, 'slice')}"
+    doubts = f" {', '.join(group.doubts)}." * bool(group.doubts)
     verdict = group.verdict
     if verdict is None:
-        yield f"{kind} {number}: {count if group.slices else 'nothing to say'}{gaps}."
-    elif verdict.label is not None:
-        said = f"{one_line(verdict.label)}, {verdict.probs.max():.3f}"
-        yield f"{kind} {number}, {rule} of {count}: {said}{gaps}."
-    else:
-        yield f"{kind} {number}, {rule} of {count}{gaps}:"
-        side = max(len(one_line(name)) for name in classes)
-        for k in (-verdict.probs).argsort(kind="stable"):
-            place = place_of(group.slices[verdict.largest[k]].row)
-            yield f"  {verdict.probs[k]:.3f}  {one_line(classes[k]):<{side}}  {place}"
+        yield f"{kind} {number}: {of if count else 'nothing to say'}{gaps}.{doubts}"
+        return
+    yield f"{kind} {number}, {rule} of {of}{gaps}:{doubts}"
+    side = max(len(one_line(name)) for name in ("class", *classes))
+    yield f"  {'class':<{side}}  {rule:>5}  named by  likeliest in"
+    for k in (-verdict.probs).argsort(kind="stable"):
+        own = group.slices[verdict.largest[k]].row
+        place = f"{place_of(own)}, {own.probs[k]:.3f}"
+        yield f"  {one_line(classes[k]):<{side}}  {verdict.probs[k]:.3f}  {verdict.named[k]:>8}  {place}"
 
 
-def _write(reported: list["Group"], out: Path, name: str, predictor: "Predictor", rule: str | None) -> None:
-    """A report a group, each named by its own identifier."""
+def _write(
+    reported: list["Group"],
+    out: Path,
+    name: str,
+    predictor: "Predictor",
+    rule: str | None,
+    terminal: "Terminal",
+) -> int:
+    """A report a group, each named by its own identifier; returns how many could not be made, each told."""
     from ..dicom.structured_report import Student, report
 
-    student = Student(name, predictor.card)
-    for group in reported:
-        document = report(group, student, rule)
-        with written_aside(out / f"{document.SOPInstanceUID}.dcm") as file:
-            document.save_as(file)
+    student, read = Student(name, predictor.card), [group for group in reported if group.slices]
+    failed = 0
+    with disk_errors(out, "--dicom-sr", ""):
+        for group in read:
+            try:
+                document = report(group, student, rule)
+            except UserError as error:
+                terminal.say(one_line(f"No report: {error}"))
+                failed += 1
+                continue
+            with written_aside(out / f"{document.SOPInstanceUID}.dcm") as file:
+                document.save_as(file)
+    written = len(read) - failed
+    if written:
+        print(f"Written: {written} structured {plural(written, 'report')} in {one_line(str(out))}.")
+    return failed

@@ -85,6 +85,13 @@ class Dataset:
         )
 
     @property
+    def val_of_train_patients(self) -> np.ndarray:
+        """(n,) bool: the val images whose patient is in train too; none where patients are not known."""
+        if self.val.groups is None or self.train.groups is None:
+            return np.zeros(len(self.val.labels), bool)
+        return np.isin(self.val.groups, self.train.groups)
+
+    @property
     def subgroups_digest(self) -> str:
         """16 hex digits over the subgroups of all splits, which `digest` does not cover; "" without any."""
         parts = [

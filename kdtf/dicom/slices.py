@@ -1,11 +1,13 @@
 """DICOM files slice by slice: every frame as a file of one frame, which `Predictor` reads as any other.
 
 A frame keeps its rescaling and its window, from the file itself or from the functional groups of an enhanced
-one. What cannot be read has the reason instead, which quotes no header.
+one. What cannot be read has the reason instead, which quotes no header. Localizers, and what has no image at
+all (reports, dose, a DICOMDIR), are no slices: they are told, and nothing is missing where they are left out.
 """
 
 import copy
 import io
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ GROUPS = {  # of an enhanced file: the sequence in a functional group, and what 
 FUNCTIONAL = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 PIXELS = ("PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 NOT_DICOM = "not a DICOM file: no report can refer to it"
+NO_IMAGE, LOCALIZER = "left out, as it has no image", "left out, as it is a localizer"
 
 
 class Slice(NamedTuple):
@@ -32,21 +35,31 @@ class Slice(NamedTuple):
     row: Row
     header: "Dataset | None"  # None where the file could not be read
     frame: int | None  # from 1; None in a file of one frame
+    is_slice: bool = True  # else it was left out: it is a localizer, or has no image at all
 
 
 def slices(predictor: Predictor, sources: Iterable[str | Path]) -> Iterator[Slice]:
     """A `Slice` for every frame of DICOM files and of folders of them, in the order of names."""
-    for file in (file for source in sources for file in files_of(Path(source))):
-        try:
-            yield from _of_file(predictor, file)
-        except Unusable as reason:
-            yield Slice(_unread(file, str(reason)), None, None)
+    for file in (file for source in sources for file in files_of(Path(source), bare=True)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's quote headers, and a header holds the patient
+            try:
+                yield from _of_file(predictor, file)
+            except Unusable as reason:
+                yield Slice(_unread(file, str(reason)), None, None)
 
 
 def _of_file(predictor: Predictor, file: Path) -> Iterator[Slice]:
     data = _dataset(file)
-    count = _frames(data)
     header = copy_without(data, PIXELS)
+    if left_out := _no_slice(data):
+        yield Slice(_unread(file, left_out), header, None, is_slice=False)
+        return
+    try:
+        count = _frames(data)
+    except Unusable as error:
+        yield Slice(_unread(file, str(error)), header, None)
+        return
     if count == 1:
         yield from (Slice(row, header, None) for row in predictor.rows(file))
         return
@@ -73,6 +86,14 @@ def _dataset(file: Path) -> "Dataset":
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or f"pydicom cannot read it ({type(error).__name__})"
         raise Unusable(reason) from None
+
+
+def _no_slice(data: "Dataset") -> str:
+    """Why a file is left out; "" of a slice, one without its pixels too."""
+    kinds = data.get("ImageType") or ()
+    if "LOCALIZER" in (kinds if not isinstance(kinds, str) else (kinds,)):
+        return LOCALIZER
+    return "" if "PixelData" in data or "Rows" in data else NO_IMAGE
 
 
 def _frames(data: "Dataset") -> int:

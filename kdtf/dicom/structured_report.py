@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import UserError, require
-from ..predictor import set_in_words
+from ..predictor import USE, set_in_words
 from .slices import Slice
 from .study import Group, Verdict
 
@@ -23,17 +23,24 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SCHEME = "99KDTF"
-USE = "Research use only. Not a medical device."
 LONGEST_CODE = 16  # characters of a code value (PS3.5, SH)
 LONGEST_MEANING = 64  # characters (LO)
 CERTAINTY = {
     False: ("at threshold", "At or above the threshold"),
-    True: ("below threshold", "Below the threshold"),
+    True: ("uncertain", "Uncertain: below the threshold, or a tie"),
 }
 OF_STUDY = {
     "max": "Largest probability in a slice: {}",
     "mean": "Mean probability of {}",
 }  # by rule of `BY_STUDY`
+OF_STUDY_USE = (
+    "Not validated on studies. Thresholds and prediction sets are of single images, and no class is named."
+)
+NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+MAY_BE_EMPTY = (  # type 2 of patient and study modules (PS3.3)
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
 SERIES_NUMBER = 9001  # beyond what scanners count to
 
 
@@ -43,7 +50,7 @@ class Student:
     def __init__(self, name: str, card: dict[str, Any]):
         self.name, self.digest, self.classes = name, str(card["sha256"]), tuple(card["classes"])
         self.coverage: float = card.get("prediction_sets", {}).get("coverage", 0.0)  # 0 of one without sets
-        self.limits = tuple(f"limit: {sentence}" for sentence in card.get("limits", ()))
+        self.limits = tuple(f"Limit: {sentence}" for sentence in card.get("limits", ()))
 
 
 def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR":
@@ -51,12 +58,16 @@ def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
+    where = group.slices[0].row.file
+    for own in group.slices:
+        _complete(own)
     content = hd.sr.MeasurementReport(
         observation_context=_observer(student),
         procedure_reported=_code("imaging", "Imaging of the source"),
         imaging_measurements=list(_measurements(group, student, rule)),
         title=codes.DCM.ImagingMeasurementReport,
     )
+    _add_comments(content[0], group, student)
     try:
         made = hd.sr.ComprehensiveSR(
             evidence=_evidence(group.slices),
@@ -74,11 +85,45 @@ def report(group: Group, student: Student, rule: str | None) -> "ComprehensiveSR
     except (AttributeError, KeyError, ValueError, TypeError) as error:
         reason = type(error).__name__  # its text may quote a header
         raise UserError(
-            f"A DICOM source must have a study and a patient. It cannot be read: {reason}."
+            f"{where} must have the headers that a report on it takes. They cannot be used: {reason}."
         ) from None
+    made.CodingSchemeIdentificationSequence = [_scheme()]
     if group.gaps:
         made.CompletionFlagDescription = group.gaps[:LONGEST_MEANING]
     return made
+
+
+def _scheme() -> Any:
+    from pydicom import Dataset
+
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = SCHEME
+    scheme.CodingSchemeName = scheme.CodingSchemeResponsibleOrganization = "kdtf"
+    return scheme
+
+
+def _complete(own: Slice) -> None:
+    """Give a header what a report takes from it and what may be empty; de-identified files lack it.
+
+    Raises `UserError` for what a report cannot do without.
+    """
+    for name in NEEDED:
+        _of(own, name)
+    for name in MAY_BE_EMPTY:
+        if own.header is not None and name not in own.header:
+            setattr(own.header, name, "")
+
+
+def _add_comments(root: Any, group: Group, student: Student) -> None:
+    """What a reader must see before any number: what it is not for, what is missing, what limits it."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    study = [OF_STUDY_USE] if group.verdict is not None else []
+    for text in (USE, *study, *filter(None, [group.gaps]), *group.doubts, *student.limits):
+        root.ContentSequence.append(
+            hd.sr.TextContentItem(codes.DCM.Comment, text, hd.sr.RelationshipTypeValues.CONTAINS)
+        )
 
 
 def _code(value: str, meaning: str) -> Any:
@@ -119,60 +164,49 @@ def _evidence(slices: Iterable[Slice]) -> list["Dataset"]:
 def _measurements(
     group: Group, student: Student, rule: str | None
 ) -> Iterator["MeasurementsAndQualitativeEvaluations"]:
-    """The verdict on the whole, where there is one, then a group a slice. The first tells the limits."""
-    remarks = [*student.limits, group.gaps] if group.gaps else [*student.limits]
+    """What all say together, where that was asked for, then a group a slice."""
     if group.verdict is not None and rule is not None:
-        yield _of_study(group, group.verdict, student, rule, remarks)
-        remarks = []
+        yield _of_study(group, group.verdict, student, rule)
     for number, own in enumerate(group.slices, 1):
-        yield _of_slice(own, student, f"slice {number}", remarks)
-        remarks = []
+        yield _of_slice(own, student, f"slice {number}")
 
 
 def _of_study(
-    group: Group, verdict: Verdict, student: Student, rule: str, remarks: list[str]
+    group: Group, verdict: Verdict, student: Student, rule: str
 ) -> "MeasurementsAndQualitativeEvaluations":
-    """The probabilities of all slices together, and the class that is named, where the rule names one."""
-    words = f"{rule} of the probabilities of {len(group.slices)} slices"
-    evaluations = [_named(verdict.label)] if verdict.label is not None else []
-    places = zip(student.classes, verdict.largest, strict=False)  # by mean there are none
-    remarks = [*remarks, *(f"largest of {name}: slice {at + 1}" for name, at in places)]
+    """The probabilities of all slices together, and where to look; no class is named."""
+    count = len(group.slices)
+    words = f"{rule} of the probabilities of {count} slices"
+    remarks = [
+        f"{name}: largest in slice {at + 1}, named by {named} of {count}"
+        for name, at, named in zip(student.classes, verdict.largest, verdict.named, strict=True)
+    ]
     meanings = [OF_STUDY[rule].format(name) for name in student.classes]
     numbers = _numbers(rule, meanings, student, verdict.probs)
-    return _measurement(student, f"study, {words}", group.slices, numbers, evaluations, [words, *remarks])
+    return _measurement(student, f"study, {words}", group.slices, numbers, [], [words, *remarks])
 
 
-def _of_slice(
-    own: Slice, student: Student, name: str, remarks: list[str]
-) -> "MeasurementsAndQualitativeEvaluations":
+def _of_slice(own: Slice, student: Student, name: str) -> "MeasurementsAndQualitativeEvaluations":
     import highdicom as hd
 
     row = own.row
     beside = _code("certainty", "Beside the threshold of the class")
+    named = _code("class", "Class of the largest probability")
     evaluations = [
-        _named(row.label),
+        hd.sr.QualitativeEvaluation(named, _code(row.label, row.label)),
         hd.sr.QualitativeEvaluation(beside, _code(*CERTAINTY[bool(row.uncertain)])),
     ]
-    remarks = [row.warning, *remarks] if row.warning else remarks
+    remarks = [row.warning] if row.warning else []
     if row.prediction_set is not None:
-        inside = _code("may be", "Not ruled out, by its prediction set")
+        inside = _code("may be", "In its prediction set")
         evaluations += [
             hd.sr.QualitativeEvaluation(inside, _code(member, member)) for member in row.prediction_set
         ]
         words = set_in_words(row.prediction_set, student.classes, why=True)
-        coverage = f"{100 * student.coverage:g} % coverage over many images"
-        remarks = [f"not ruled out, by a prediction set of {coverage}: {words}", *remarks]
+        remarks.append(f"prediction set of {100 * student.coverage:g} % coverage over many images: {words}")
     meanings = [f"Probability of {name}" for name in student.classes]
     numbers = _numbers("p", meanings, student, row.probs)
     return _measurement(student, name, [own], numbers, evaluations, remarks)
-
-
-def _named(label: str) -> Any:
-    import highdicom as hd
-
-    return hd.sr.QualitativeEvaluation(
-        _code("class", "Class of the largest probability"), _code(label, label)
-    )
 
 
 def _numbers(prefix: str, meanings: list[str], student: Student, probs: np.ndarray) -> list[Any]:

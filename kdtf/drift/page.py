@@ -15,7 +15,18 @@ from .comparison import CHECKS, CLASSES, DRAWS
 from .expectation import Expectation
 from .reading import Log
 from .table import rows_of, sign
-from .verdict import ALPHA, CHANGED, EXPECTED, FEW, LARGE, MODERATE, UNUSUAL, Judged, JudgedWindow, Verdict
+from .verdict import (
+    ALPHA,
+    CHANGED,
+    EXPECTED,
+    LARGE,
+    MANY_UNREAD,
+    MODERATE,
+    UNUSUAL,
+    Judged,
+    JudgedWindow,
+    Verdict,
+)
 from .windows import LEAST
 
 OWN = Path(__file__).parent / "templates"
@@ -78,7 +89,7 @@ def _sections(verdict: Verdict, expected: Expectation, drawn: dict[str, bytes]) 
 
 def facts(verdict: Verdict, log: Log) -> list[dict[str, str]]:
     """The tiles of the first card."""
-    compared = len(verdict.windows) - verdict.count(FEW)
+    compared = sum(bool(own.checks) for own in verdict.windows)
     values = {
         f"{plural(len(log.times), 'image')} of this student": f"{len(log.times):,}",
         f"{plural(len(log.unread), 'image')} not read": f"{len(log.unread):,}",
@@ -173,5 +184,6 @@ def _rules(expected: Expectation) -> list[str]:
         f"{ALPHA} and its PSI beyond chance at least {MODERATE}. It is unusual taken alone where that holds "
         "of p corrected within the window.",
         f"Windows of fewer than {LEAST} images are not compared.",
-        "Images that could not be read are counted, and compared with nothing: they are no answers.",
+        f"A window of {LEAST} images or more of which {100 * MANY_UNREAD:g} % could not be read changed, "
+        "whatever the others show.",
     ]

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from ..predictor import STATISTICS, cell
-from .verdict import CHANGED, EXPECTED, FEW, UNUSUAL, Judged, Verdict
+from .verdict import CHANGED, EXPECTED, UNUSUAL, Judged, Verdict
 from .windows import Window
 
 COLUMNS = (
@@ -37,7 +37,7 @@ def rows_of(verdict: Verdict) -> list[dict[str, Any]]:
     rows = []
     for own in verdict.windows:
         place = _place(own.window)
-        rows += [{**place, **_check(one)} for one in own.checks] or [{**place, "state": FEW}]
+        rows += [{**place, **_check(one)} for one in own.checks] or [{**place, "state": own.state}]
     return rows
 
 

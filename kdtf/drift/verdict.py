@@ -20,8 +20,7 @@ ALPHA = 0.05  # of a false alarm, in a window taken alone and in all of them tog
 MODERATE, LARGE = 0.1, 0.25  # of the index: the usual reading
 EXPECTED, UNUSUAL, CHANGED, FEW = "as expected", "unusual", "changed", "too few images"
 NO_DRIFT, TOO_FEW = "No drift seen.", "Too few images to tell."
-MANY_UNREAD = 0.05  # of the images of a window; from there on an answer is of those that could be read alone
-NO_DRIFT_IN_READ = "No drift seen in the images that could be read."
+MANY_UNREAD = 0.05  # of the images of a window of at least `LEAST`
 PATIENTS = (
     "Every test takes images as independent. Images of one patient or study are alike, so that windows of "
     "few patients alarm too often: choose windows of many patients."
@@ -59,7 +58,12 @@ class JudgedWindow(NamedTuple):
 
     @property
     def state(self) -> str:
-        """That of its checks which says most; `FEW` without any."""
+        """`CHANGED` where many images could not be read, else that of its checks which says most.
+
+        `FEW` without any.
+        """
+        if window_is_lost(self.window):
+            return CHANGED
         states = [own.state for own in self.checks]
         return next((state for state in (CHANGED, UNUSUAL, EXPECTED) if state in states), FEW)
 
@@ -90,10 +94,18 @@ def judged(windows: Sequence[Window], log: Log, expected: Expectation, rng: np.r
     rows = tuple(
         JudgedWindow(window, tuple(_judged_checks(checks.get(window.name, []), p_all))) for window in windows
     )
-    changes = tuple(_changes([row for row in rows if row.checks]))
-    none = NO_DRIFT_IN_READ if any(own.unread_part >= MANY_UNREAD for own in windows) else NO_DRIFT
-    headline = changes[0] if changes else none if large else TOO_FEW
-    return Verdict(headline, (*changes[1:], *_remarks(rows, log)), tuple(_limits(rows, expected)), rows)
+    changes = list(_changes([row for row in rows if row.checks]))
+    unread = [_unread_in_words(windows, log)] if len(log.unread) else []
+    if any(window_is_lost(window) for window in windows):
+        changes, unread = [*unread, *changes], []
+    headline = changes[0] if changes else NO_DRIFT if large else TOO_FEW
+    sentences = (*changes[1:], *unread, *_remarks(rows, log))
+    return Verdict(headline, sentences, tuple(_limits(rows, expected)), rows)
+
+
+def window_is_lost(window: Window) -> bool:
+    """Could so many of its images not be read that it changed, whatever the others show?"""
+    return window.images + window.unread >= LEAST and window.unread_part >= MANY_UNREAD
 
 
 def _judged_checks(checks: list[Check], p_all: Iterator[float]) -> Iterator[Judged]:
@@ -147,17 +159,21 @@ def _when(rows: list[JudgedWindow], at: list[int]) -> str:
     return f"in {len(at)} windows from {rows[at[0]].window.name} to {rows[at[-1]].window.name}"
 
 
+def _unread_in_words(windows: Sequence[Window], log: Log) -> str:
+    worst = max(windows, key=lambda window: window.unread_part)
+    count = len(log.unread)
+    return (
+        f"{count:,} {plural(count, 'image')} could not be read, {100 * worst.unread_part:.1f} % of those in "
+        f"the window of {worst.name}."
+    )
+
+
 def _remarks(rows: tuple[JudgedWindow, ...], log: Log) -> Iterator[str]:
-    first, last = (str(log.times[at].astype("datetime64[D]")) for at in (0, -1))
+    ends = min(row.window.first for row in rows), max(row.window.last for row in rows)
+    first, last = (str(end.astype("datetime64[D]")) for end in ends)
     images, count = len(log.times), len(rows)
     days = f"of {first}" if first == last else f"from {first} to {last}"
     yield (f"The log has {images:,} {plural(images, 'image')} {days}, in {count} {plural(count, 'window')}.")
-    if len(log.unread):
-        worst = max((row.window for row in rows), key=lambda window: window.unread_part)
-        yield (
-            f"{len(log.unread):,} {plural(len(log.unread), 'image')} could not be read, "
-            f"{100 * worst.unread_part:.1f} % of those in the window of {worst.name}."
-        )
     tested = [row for row in rows if row.checks]
     unusual = sum(row.state == UNUSUAL for row in rows)
     if unusual:

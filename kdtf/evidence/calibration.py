@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..predictor import tempered
+from ..predictor import tempered, uncertain
 from ..records import Agreement
 from .bootstrap import Draws, Interval, proportion_interval
 from .metrics import LEAST_PROB, accuracy, confidence_bins, is_right
 
 TEMPERATURES_TRIED = (0.05, 20.0)  # the ends of the search
+FOLDS = 10
 
 
 def threshold(
@@ -79,8 +80,24 @@ def answers(probs: np.ndarray, cuts: Mapping[int, float]) -> dict[str, Any]:
     """
     named, classes = probs.argmax(axis=1), probs.shape[1]
     least = np.array([cuts.get(k, 0.0) for k in range(classes)])
-    uncertain = int((probs.max(axis=1) < least[named]).sum())
-    return {"classes": np.bincount(named, minlength=classes).tolist(), "uncertain": uncertain}
+    count = int(uncertain(probs, least).sum())
+    return {"classes": np.bincount(named, minlength=classes).tolist(), "uncertain": count}
+
+
+def answers_of_val(
+    probs: np.ndarray, labels: np.ndarray, min_sensitivity: float | None = None
+) -> dict[str, Any]:
+    """As `answers`, of val itself: (n, K) and (n,). Whether an image is uncertain the others decide.
+
+    Thresholds are chosen on val, so that its own images are less often below them than new ones: those of
+    each tenth are chosen on the nine others.
+    """
+    tenth = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    count = 0
+    for k in range(FOLDS):
+        cuts = class_thresholds(probs[tenth != k], labels[tenth != k], min_sensitivity)
+        count += answers(probs[tenth == k], cuts)["uncertain"] if (tenth == k).any() else 0
+    return {**answers(probs, {}), "uncertain": count}
 
 
 def operating_point(

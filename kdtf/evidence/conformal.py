@@ -27,6 +27,10 @@ from .metrics import class_keys, ratio
 SLACK = 1e-4
 ENDS = ("", "_low", "_high")  # of the columns of a value and its interval
 ALL = "all classes"  # the row of `sets.csv` that is of no class of its own
+UNKNOWN_PATIENTS = (
+    "The patients of val are not known: each image counts as of another one. With several images of a "
+    "patient prediction sets hold less often than promised."
+)
 
 
 def quantile_rank(images: int, coverage: float) -> int:
@@ -80,11 +84,12 @@ def likely_coverage(images: int, tested: int, coverage: float) -> tuple[float, f
 def counted(truth: GroundTruth) -> np.ndarray:
     """Rows (m,), ascending, of the val images that quantiles are taken from.
 
-    An image with a copy in train is none that the student meets for the first time, and images of one
-    patient are not drawn from all patients one by one: of each patient one image of a class is drawn.
+    An image that the student has met in train, by a copy or by its patient, is none of those to come, and
+    images of one patient are not drawn from all patients one by one: of each patient one image of a class is
+    drawn.
     """
-    copies = np.zeros(len(truth.val), bool) if truth.val_copies is None else truth.val_copies
-    rows = np.flatnonzero(~copies)
+    met = np.zeros(len(truth.val), bool) if truth.val_met is None else truth.val_met
+    rows = np.flatnonzero(~met)
     if truth.val_groups is None:
         return rows
     rows = np.random.default_rng(0).permutation(rows)
@@ -99,18 +104,19 @@ def set_rule(model: Predictions, truth: GroundTruth, t: float, rules: EvidenceCo
     own_fits, labels = fits(tempered(model.val_probs[rows], t), rules.sets), truth.val[rows]
     quantiles = class_quantiles(own_fits, labels, rules.coverage)
     counts = np.bincount(labels, minlength=len(truth.classes))
-    copies = 0 if truth.val_copies is None else int(truth.val_copies.sum())
+    met = 0 if truth.val_met is None else int(truth.val_met.sum())
     return SetRule(
         method=rules.sets,
         coverage=rules.coverage,
         quantiles={truth.classes[k]: value for k, value in quantiles.items()},
         val_images=dict(zip(truth.classes, map(int, counts), strict=True)),
-        rule=rule_in_words(rules.sets, rules.coverage, copies, by_patient=truth.val_groups is not None),
+        by_patient=truth.val_groups is not None,
+        rule=rule_in_words(rules.sets, rules.coverage, met, by_patient=truth.val_groups is not None),
     )
 
 
-def rule_in_words(method: str, coverage: float, copies: int = 0, *, by_patient: bool = False) -> str:
-    """How sets are made and what they promise; `copies` are val images that have a copy in train."""
+def rule_in_words(method: str, coverage: float, met: int = 0, *, by_patient: bool = False) -> str:
+    """How sets are made and what they promise; `met` val images are known from train."""
     fit = "its probability reaches"
     if method == "adaptive":
         fit = "its probability and those of all classes that are no likelier add up to at least"
@@ -123,21 +129,22 @@ def rule_in_words(method: str, coverage: float, copies: int = 0, *, by_patient: 
     ]
     if by_patient:
         sentences.append("Of each patient of val one image a class counts.")
-    if copies:
-        words = plural(copies, "image does", "images do")
-        sentences.append(f"{copies} val {words} not count, for a copy in train.")
+    if met:
+        words = plural(met, "image does", "images do")
+        sentences.append(f"{met} val {words} not count: a copy, or its patient, is in train.")
     return " ".join(sentences)
 
 
-def unkept(sets: "FileSets", rows: np.ndarray, draws: Draws) -> list[str]:
-    """A sentence on each class whose coverage on the images `rows` (n,) of test chance does not explain."""
+def limits_on_test(sets: "FileSets", rows: np.ndarray, draws: Draws) -> list[str]:
+    """What the images `rows` (n,) of test say against the sets of a file, a sentence each."""
     promised = {"promised": sets.rule.coverage}
-    return list(filter(None, (unkept_in_words({**promised, **row}) for row in sets.rows(rows, draws))))
+    told = [unkept_in_words({**promised, **row}) for row in sets.rows(rows, draws)]
+    return list(filter(None, [*told, sets.singles_in_words(rows)]))
 
 
 def rule_limits(rule: SetRule) -> list[str]:
     """What is to be known of the sets of a rule, whatever test says of them: a sentence each."""
-    return [*too_few(rule), *named_only(rule)]
+    return [*too_few(rule), *named_only(rule), *([] if rule.by_patient else [UNKNOWN_PATIENTS])]
 
 
 def too_few(rule: SetRule) -> list[str]:
@@ -153,7 +160,7 @@ def named_only(rule: SetRule) -> list[str]:
         return []
     return [
         f"A prediction set has {' or '.join(names)} only where it is the likeliest class: that alone covers "
-        f"{100 * rule.coverage:g} % of its val images."
+        f"at least {100 * rule.coverage:g} % of its val images."
     ]
 
 
@@ -164,20 +171,25 @@ def too_few_in_words(name: str, images: int, coverage: float) -> str | None:
         return None
     return (
         f"Val has {images} {plural(images, 'image')} of {name} that {plural(images, 'counts', 'count')}, and "
-        f"a coverage of {100 * coverage:g} % takes {least}: {name} is in every prediction set."
+        f"a coverage of {100 * coverage:g} % takes {least}: {name} is in every prediction set, and a set of "
+        "it alone says nothing."
     )
 
 
 def unkept_in_words(row: Mapping[str, Any]) -> str | None:
-    """A sentence on a row of `sets.csv` whose coverage is below what chance explains; None of any other."""
-    low, covered = row["likely_low"], row["coverage"]
-    if low is None or not covered < low:  # NaN, of what was not tested, is below nothing
+    """A sentence on a row of `sets.csv` whose coverage is short of what was promised; None of any other.
+
+    It is below what chance makes of val sets of that size, or its whole interval is below the promise.
+    """
+    covered, high, low = row["coverage"], row["coverage_high"], row["likely_low"]
+    if not (covered < (0 if low is None else low) or high < row["promised"]):  # NaN is below nothing
         return None
-    count, name = int(row["test_images"]), row["class"]
+    count, whole = int(row["test_images"]), row["class"] == ALL
+    what = f"{100 * covered:.0f} % of {'all' if whole else 'its'} {count} {plural(count, 'image')} have "
     return (
-        f"Test does not bear the promise out for {name}: {100 * covered:.0f} % of its {count} "
-        f"{plural(count, 'image')} have it in their set. Promised were {100 * row['promised']:g} %, and "
-        f"chance goes down to {100 * low:.0f} %: its images in test may be unlike those in val."
+        f"Test does not bear the promise out for {row['class']}: {what}{'their class' if whole else 'it'} in "
+        f"their set (95 % interval {100 * row['coverage_low']:.0f} to {100 * high:.0f} %), not "
+        f"{100 * row['promised']:g} %. Its images may be unlike those in val, or val be too much like train."
     )
 
 
@@ -213,9 +225,29 @@ class FileSets:
                 **{f"coverage{end}": value for end, value in zip(ENDS, coverage, strict=True)},
                 **{f"mean_size{end}": value for end, value in zip(ENDS, size, strict=True)},
                 "single_sets": int((held == 1).sum()),
+                "single_right": int((self.covered[rows][own[:, k] > 0][held == 1]).sum()),
                 "empty_sets": int((held == 0).sum()),
                 "full_sets": int((held == len(names)).sum()),
             }
+
+    def coverage(self, rows: np.ndarray, draws: Draws) -> dict[str, list[float]]:
+        """How often sets hold each class, and that of all images, in `rows` (n,): [value, low, high]."""
+        return {
+            row["class"]: [row[f"coverage{end}"] for end in ENDS]
+            for row in self.rows(rows, draws)
+            if row["test_images"]
+        }
+
+    def singles_in_words(self, rows: np.ndarray) -> str | None:
+        """A sentence on sets of one class that are right less often than promised, or None."""
+        single = self.sizes[rows] == 1
+        count, right = int(single.sum()), int(self.covered[rows][single].sum())
+        if not count or right >= self.rule.coverage * count:
+            return None
+        return (
+            f"Of {count} test {plural(count, 'image')} with a set of one class, {right} "
+            f"{plural(right, 'is', 'are')} of that class: such a set is no certainty."
+        )
 
     def _of_val(self, name: str | None, tested: int) -> dict[str, float | None]:
         """What val tells of a class, or of all (None), before `tested` images of it are scored."""

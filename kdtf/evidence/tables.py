@@ -29,13 +29,14 @@ from .calibration import (
     Reliability,
     agreement,
     answers,
+    answers_of_val,
     class_thresholds,
     operating_point,
     reliability,
     temperature,
     threshold_rule,
 )
-from .conformal import FileSets, unkept
+from .conformal import FileSets, limits_on_test
 from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
 from .metrics import accuracy, is_right, ranked, scores, weighted_auc
 
@@ -285,7 +286,7 @@ SET_COLUMNS = (
     *("teacher", "model", "recipe", "seed", "images", "method", "promised", "class", "val_images"),
     *("quantile", "likely_low", "likely_high", "test_images", "covered_images"),
     *(f"{measure}{end}" for measure in ("coverage", "mean_size") for end in ("", "_low", "_high")),
-    *("single_sets", "empty_sets", "full_sets"),
+    *("single_sets", "single_right", "empty_sets", "full_sets"),
 )
 TABLES = {
     "intervals": EvidenceTable("intervals.csv", _intervals),
@@ -321,13 +322,14 @@ def file_evidence(
         threshold_rule=f"Each class against the rest on val, {threshold_rule(min_sensitivity)}, of "
         "softmax(log p / temperature). An image whose top class is below its threshold is uncertain.",
         prediction_sets=sets.rule,
-        unkept_sets=unkept(sets, part.rows, part.draws),
+        set_coverage=sets.coverage(part.rows, part.draws),
+        set_limits=limits_on_test(sets, part.rows, part.draws),
         test=_test_scores(model, whole),
         test_images=len(whole.rows),
         clean=_test_scores(model, clean) if clean else {},
         clean_images=len(clean.rows) if clean else 0,
         answers={
-            "val": answers(tempered(model.val_probs, t), cuts),
+            "val": answers_of_val(tempered(model.val_probs, t), truth.val, min_sensitivity),
             "test": answers(tempered(model.test_probs, t), cuts),
         },
     )

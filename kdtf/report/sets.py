@@ -15,7 +15,12 @@ from .frames import FILE, IMAGES, Tables, marked
 from .subjects import RunSubject
 
 LINE = 0.4  # inches of a class in the picture
-COUNTS = {"sets of one": "single_sets", "empty sets": "empty_sets", "full sets": "full_sets"}
+COUNTS = {
+    "sets of one": "single_sets",
+    "of these right": "single_right",
+    "empty sets": "empty_sets",
+    "full sets": "full_sets",
+}
 
 
 class SetCoverage(NamedTuple):
@@ -36,7 +41,7 @@ def set_section(tables: Tables, chosen: pd.Series) -> tuple[str, list[dict], lis
         "The set of an image has every class that the image may be of. Of images of any class that are like "
         f"those of val, at least {promised} have their class in their set. That coverage is an average over "
         "val sets of that size. Of a single one it varies: where it is to be expected in 95 % of cases, each "
-        "image counted as independent, stands beside it. Val images with a copy in train do not count; of a "
+        "image counted as independent, stands beside it. Val images that train knows do not count; of a "
         "patient, where patients are known, one image a class does. The fewer classes a set has, the more it "
         "tells. A set of one class is no certainty: of many such images some have another one. "
         "Brackets hold 95 % intervals."
@@ -81,9 +86,10 @@ def _notes(rows: pd.DataFrame, chosen: pd.Series) -> Iterator[str | None]:
     """Of the chosen file: classes that val has too few images of, promises that test does not bear out."""
     own = marked(rows, rows, chosen)
     part = "clean" if "clean" in set(rows.images) else "all"
-    own = own[own[CHOSEN] & (own.images == part) & (own["class"] != ALL)]
+    own = own[own[CHOSEN] & (own.images == part)]
     for row in own.to_dict("records"):
-        yield too_few_in_words(row["class"], int(row["val_images"]), row["promised"])
+        if row["class"] != ALL:
+            yield too_few_in_words(row["class"], int(row["val_images"]), row["promised"])
         yield unkept_in_words(row)
 
 

@@ -50,7 +50,7 @@ class Closing:
 
     def __init__(self, config: Config, data: Dataset, audit: Audit, store: Store, progress: Progress):
         self.config, self.data, self.store, self.progress = config, data, store, progress
-        truth = data.ground_truth._replace(val_copies=audit.has_copy["val"])
+        truth = data.ground_truth._replace(val_met=audit.has_copy["val"] | data.val_of_train_patients)
         seed = config.run.seed
         self.study = Study(
             data_name=data_name(data.source, data.synthetic),

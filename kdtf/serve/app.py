@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from .. import __version__
+from ..predictor import USE
 from .guard import Guard
 from .metrics import CONTENT_TYPE, Metrics
 from .pool import Busy, Late, Pool
@@ -27,7 +28,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ROUTES = ("/predict", "/model", "/health", "/metrics")
-USE = "Research use only. Not a medical device."
 GONE_AWAY = 499  # as nginx counts requests whose client does not wait for the answer
 CLOSING = {401, 408, 413, 421, 429}
 BODY = {"requestBody": {"required": True, "content": {"*/*": {"schema": {"format": "binary"}}}}}
@@ -61,7 +61,12 @@ def new_app(pool: Pool, settings: ServerSettings, log: Log) -> Callable[..., Awa
     """The application of a pool of workers; `log` takes a record for each request."""
     app = FastAPI(title="kdtf", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics()
-    model = {"sha256": pool.card["sha256"], "kdtf": __version__}
+    model = {
+        "sha256": pool.card["sha256"],
+        "kdtf": __version__,
+        "coverage": (pool.card.get("prediction_sets") or {}).get("coverage"),
+        "limits": pool.card.get("answer_limits", []),
+    }
 
     @app.post("/predict", openapi_extra=BODY)
     async def predict(request: Request) -> Response:

@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+import numpy as np
+
 from ..native_log import native_noise
 from ..predictor import DICOM_MAGIC, DICOM_MAGIC_AT, NPY_MAGIC, Predictor, Row, set_in_words
 
@@ -54,9 +56,10 @@ def _silence() -> None:
 def answer(predictor: Predictor, content: bytes, record: Record | None = None) -> dict[str, Any]:
     """What a student says of the bytes of an image file: `answer_of` its row, as a value of JSON."""
     if content.startswith(NPY_MAGIC):
-        return {"error": ARRAYS}
-    with named(content) as path:
-        (row,) = predictor.rows(path)
+        row = Row("", 0, "", float("nan"), False, "", ARRAYS, np.zeros(0))
+    else:
+        with named(content) as path:
+            (row,) = predictor.rows(path)
     said = answer_of(row, predictor.classes)
     if record:
         try:

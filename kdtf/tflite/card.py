@@ -72,7 +72,9 @@ class Card:
 
     `test` and `clean` are {metric: [value, low, high]} on all test images, and on those without a copy in
     train or val, empty where every one has a copy; `training_images` {statistic: [low, median, high]}.
-    `prediction_sets` is a `SetRule` with its own part of `limits`, empty on cards of before there were sets.
+    `prediction_sets` is a `SetRule`, and how often sets hold on `test` as {class: [value, low, high]}; it is
+    empty on cards of before there were sets. `answer_limits` are those of the
+    `limits` that stand beside every answer.
     `reference` and `answers` are what images and answers of a device are compared with, by split;
     `subgroups` test scores by group, where a run was asked for them.
     """
@@ -111,6 +113,7 @@ class Card:
     answers: dict[str, dict[str, Any]]
     reference: dict[str, dict[str, Any]]
     subgroups: list[dict[str, Any]] = field(default_factory=list)
+    answer_limits: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON values; numbers that are not known (NaN) are null, which browsers read too."""
@@ -216,9 +219,12 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         versions={**student.versions, **file.versions},
     )
     scores = asdict(evidence)
-    of_sets = [*rule_limits(evidence.prediction_sets), *scores.pop("unkept_sets")]
-    scores["prediction_sets"]["limits"] = of_sets
-    sure = never_uncertain(evidence.thresholds, len(sheet.classes))
+    of_answers = [
+        *never_uncertain(evidence.thresholds, len(sheet.classes)),
+        *rule_limits(evidence.prediction_sets),
+        *scores.pop("set_limits"),
+    ]
+    scores["prediction_sets"]["test"] = scores.pop("set_coverage")
     return Card(
         format=FORMAT,
         kdtf=__version__,
@@ -243,7 +249,8 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         training_images=sheet.training_images,
         training_layout=sheet.training_layout,
         images=sheet.images,
-        limits=[*sheet.limits, *_copies(evidence), *sure, *of_sets],
+        limits=[*sheet.limits, *_copies(evidence), *of_answers],
+        answer_limits=of_answers,
         reference=sheet.reference,
     )
 

@@ -7,7 +7,7 @@ pytest.importorskip("pydicom", reason="no pydicom: pip install '.[dicom]'")
 from dicom_files import PATIENT, enhanced_file, slice_file
 from pydicom import Dataset, dcmread
 
-from kdtf.dicom.slices import Slice, slices
+from kdtf.dicom.slices import LOCALIZER, NO_IMAGE, NOT_DICOM, Slice, slices
 from kdtf.dicom.structured_report import LONGEST_MEANING
 from kdtf.dicom.study import groups
 from kdtf.predictor import Predictor, Row
@@ -91,25 +91,27 @@ def test_groups_by_series_and_by_study(predictor, series, tmp_path):
     assert [len(group.slices) for group in groups(predictor, answers, "mean")] == [4, 2]
 
 
-def answered(*probs):
+def answered(*probs, warning="", uncertain=False):
     """Slices of one study with these probabilities (3,); None of one that could not be read."""
-    header = Dataset()
-    header.StudyInstanceUID = "1.2.3"
     made = []
     for k, own in enumerate(probs):
-        read = own is not None
-        row = Row(f"{k}.dcm", 0, "", 0.0, False, "", "" if read else "torn", np.array(own if read else []))
-        made.append(Slice(row, header, None))
+        header = Dataset()
+        header.StudyInstanceUID, header.SOPInstanceUID = "1.2.3", f"1.2.3.{k}"
+        label = "" if own is None else "abc"[int(np.argmax(own))]
+        said = (label, 0.0, uncertain, warning, "" if own is not None else "torn")
+        made.append(Slice(Row(f"{k}.dcm", 0, *said, np.array([] if own is None else own)), header, None))
     return made
 
 
-def test_by_max_a_slice_that_shows_nothing_does_not_outvote_those_that_show_something(predictor):
-    own = answered([0.05, 0.93, 0.02], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1])
-    (by_max,), (by_mean,) = (groups(predictor, own, rule) for rule in ("max", "mean"))
-    assert by_max.verdict.label is None and by_max.verdict.probs.tolist() == [1.0, 0.93, 0.1]
-    assert by_max.verdict.largest == (1, 0, 2)
-    assert by_mean.verdict.label == "b" and by_mean.verdict.largest == ()
-    assert by_mean.verdict.probs == pytest.approx([1.15 / 3, 1.73 / 3, 0.04])
+TUMOURS = ([0.05, 0.93, 0.02], [1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.8, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("rule, probs", [("max", [1.0, 0.93, 0.1]), ("mean", [0.6875, 0.2825, 0.03])])
+def test_slices_that_show_nothing_outvote_none_that_shows_something(rule, probs, predictor):
+    (group,) = groups(predictor, answered(*TUMOURS), rule)
+    assert group.verdict.probs == pytest.approx(probs)
+    assert group.verdict.largest == (1, 0, 3) and group.verdict.named == (3, 1, 0)
+    assert not hasattr(group.verdict, "label")
 
 
 def test_a_study_says_what_of_it_could_not_be_read(predictor):
@@ -121,4 +123,39 @@ def test_a_study_says_what_of_it_could_not_be_read(predictor):
     (none,) = groups(predictor, answered(None, None), "max")
     assert none.slices == [] and none.verdict is None and none.gaps == "2 slices could not be read"
     (whole,) = groups(predictor, answered([1, 0, 0]), None)
-    assert whole.gaps == "" and whole.verdict is None
+    assert whole.gaps == "" and whole.verdict is None and whole.doubts == []
+
+
+def test_a_study_says_how_many_of_its_slices_are_unlike_or_uncertain_or_there_twice(predictor):
+    odd = answered([1, 0, 0], [1, 0, 0], warning="unlike the training images: layout 86", uncertain=True)
+    (group,) = groups(predictor, [*odd, *answered([0, 0, 1])], "mean")  # the first once more
+    assert group.doubts == [
+        "2 of 2 slices unlike the training images", "2 of 2 slices uncertain", "1 more was there twice"
+    ]  # fmt: skip
+    assert group.verdict.probs.tolist() == [1, 0, 0]
+
+
+def test_files_that_name_no_study_are_not_put_together(predictor):
+    own = answered([1, 0, 0], [0, 1, 0])
+    for one in own:
+        del one.header.StudyInstanceUID
+    assert [len(group.slices) for group in groups(predictor, own, "mean")] == [1, 1]
+
+
+def test_what_is_no_slice_is_told_and_left_out(predictor, series, tmp_path):
+    scout, dose, empty, torn = (tmp_path / name for name in ("scout.dcm", "dose.dcm", "IM0003", "s022.IMA"))
+    data = dcmread(series[0])
+    data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    data.save_as(scout)
+    data = dcmread(series[0])
+    del data.PixelData, data.Rows
+    data.save_as(dose)
+    empty.write_bytes(b"")
+    torn.write_bytes(series[1].read_bytes())
+    folder = [tmp_path]
+    answers = list(slices(predictor, folder))
+    told = {own.row.file.rsplit("/", 1)[1]: (own.is_slice, own.row.error) for own in answers}
+    assert told["scout.dcm"] == (False, LOCALIZER) and told["dose.dcm"] == (False, NO_IMAGE)
+    assert told["IM0003"] == (True, NOT_DICOM) and told["s022.IMA"] == (True, "")
+    (group,) = groups(predictor, answers, "mean")
+    assert (len(group.slices), group.unread, group.unplaced, group.repeated) == (3, 0, 1, 1)

@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from kdtf.cli.entry import main
 from kdtf.dicom.slices import slices
-from kdtf.dicom.structured_report import LONGEST_CODE, USE, Student, report
+from kdtf.dicom.structured_report import LONGEST_CODE, OF_STUDY_USE, USE, Student, report
 from kdtf.dicom.study import groups
 from kdtf.predictor import Predictor
 
@@ -62,6 +62,10 @@ def test_a_report_on_a_series_says_what_is_said_of_every_slice(path, tmp_path):
         assert all(len(item.name.value) <= LONGEST_CODE for item in own.get_measurements())
     texts = {item.TextValue for item in text_items(made)}
     assert {f"sha256 {predictor.card['sha256']}", USE, "s.tflite"} <= texts
+    comments = [
+        item for item in made.ContentSequence if item.ConceptNameCodeSequence[0].CodeMeaning == "Comment"
+    ]
+    assert comments[0].TextValue == USE
 
 
 def test_a_report_is_of_its_patient_preliminary_and_not_verified(path, tmp_path):
@@ -79,20 +83,20 @@ def test_a_report_is_of_its_patient_preliminary_and_not_verified(path, tmp_path)
     [
         ({name: 1 for name in NAMES[1:]}, 1, "normal"),
         ({name: 1 for name in NAMES}, 0, "no class: most images of every class fit better"),
-        ({}, 3, "any class: none can be ruled out"),
+        ({}, 3, "any class: it tells nothing"),
     ],
 )
 def test_the_set_of_a_slice_is_told_class_by_class_and_in_words(quantiles, size, words, bundle, tmp_path):
     sets = {"method": "threshold", "coverage": 0.9, "quantiles": quantiles}
     path = bundle("float32", classes=NAMES, thresholds={}, prediction_sets=sets)
-    (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 2)], "mean")
+    (made,), _, _ = written(path, [enhanced_file(tmp_path, 2)], "mean")
     study, *slices = _groups(made)
-    assert group.verdict.label and len(study.get_qualitative_evaluations()) == 1
+    assert study.get_qualitative_evaluations() == []
     for own in slices:
         members = [item.value.meaning for item in own.get_qualitative_evaluations()[2:]]
         assert members == [name[:64] for name in NAMES[:size]]
     texts = [item.TextValue for item in text_items(made)]
-    assert texts.count(f"not ruled out, by a prediction set of 90 % coverage over many images: {words}") == 2
+    assert texts.count(f"prediction set of 90 % coverage over many images: {words}") == 2
 
 
 @pytest.mark.parametrize("rule", ["max", "mean"])
@@ -119,19 +123,44 @@ def test_a_report_on_part_of_a_study_says_so(path, tmp_path):
     assert whole.CompletionFlag == "COMPLETE"
 
 
-def test_by_max_a_study_has_no_class_and_the_slice_of_each_largest_probability(path, tmp_path):
-    (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 3)], "max")
+@pytest.mark.parametrize("rule", ["max", "mean"])
+def test_a_study_has_no_class_and_the_slice_of_each_largest_probability(rule, path, tmp_path):
+    (made,), (group,), _ = written(path, [enhanced_file(tmp_path, 3)], rule)
     study, *_ = _groups(made)
     assert study.get_qualitative_evaluations() == []
     texts = {item.TextValue for item in text_items(made)}
-    for name, at in zip(NAMES, group.verdict.largest, strict=True):
-        assert f"largest of {name}: slice {at + 1}" in texts
+    assert OF_STUDY_USE in texts
+    for name, at, named in zip(NAMES, group.verdict.largest, group.verdict.named, strict=True):
+        assert f"{name}: largest in slice {at + 1}, named by {named} of 3" in texts
+
+
+def test_a_report_on_what_has_been_de_identified_has_empty_headers(path, tmp_path):
+    data = dcmread(slice_file(tmp_path, 1))
+    for name in ("AccessionNumber", "StudyID", "PatientBirthDate", "PatientName", "PatientID"):
+        if name in data:
+            delattr(data, name)
+    data.save_as(tmp_path / "bare.dcm")
+    (made,), _, _ = written(path, [tmp_path / "bare.dcm"], None)
+    assert made.AccessionNumber == "" and str(made.PatientName) == ""
+
+
+def test_a_study_without_a_needed_header_keeps_no_other_from_its_report(path, tmp_path, capfd):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    slice_file(folder, 1)
+    data = dcmread(slice_file(folder, 2, series=2))
+    del data.SeriesInstanceUID
+    data.save_as(folder / "slice2.dcm")
+    assert main(["predict", str(path), str(folder), "--dicom-sr", str(out)]) == 2
+    told = capfd.readouterr()
+    assert len(list(out.iterdir())) == 1 and "Written: 1 structured report" in told.out
+    assert "a DICOM file with a SeriesInstanceUID" in told.err and "1 of the reports could not" in told.err
 
 
 def test_a_report_tells_the_limits_of_the_student_once(bundle, tmp_path):
     path = bundle("float32", thresholds={}, limits=["Test has 72 images."])
     (made,), _, _ = written(path, [enhanced_file(tmp_path, 2)], None)
-    assert [item.TextValue for item in text_items(made)].count("limit: Test has 72 images.") == 1
+    assert [item.TextValue for item in text_items(made)].count("Limit: Test has 72 images.") == 1
 
 
 def test_a_report_is_valid(path, tmp_path):
@@ -153,8 +182,8 @@ def test_the_command_writes_a_report_a_series_or_a_study_and_tells_no_patient(pa
         slice_file(folder, number, series=series)
     for more, count, words in (
         ([], 2, "Series 2: 1 slice."),
-        (["--by-study", "mean"], 1, "Study 1, mean of 2 slices: "),
-        (["--by-study", "max"], 1, "Study 1, max of 2 slices:\n  0."),
+        (["--by-study", "mean"], 1, "Study 1, mean of 2 slices:"),
+        (["--by-study", "max"], 1, "Study 1, max of 2 slices:\n  class"),
     ):
         shutil.rmtree(out, ignore_errors=True)
         command = ["predict", str(path), str(folder), "--dicom-sr", str(out), "--log", str(tmp_path / "log")]
@@ -169,7 +198,7 @@ def test_the_command_writes_a_report_a_series_or_a_study_and_tells_no_patient(pa
     assert text.count("\n") == 6 and "Doe" not in text and ".dcm" not in text
 
 
-def test_bad_input_is_told_in_a_line(path, tmp_path, capsys):
+def test_bad_input_is_told_in_a_line(path, tmp_path, capfd):
     file, out = str(slice_file(tmp_path, 1)), tmp_path / "out"
     (tmp_path / "text.png").write_text("no DICOM")
     for command, words in (
@@ -178,11 +207,11 @@ def test_bad_input_is_told_in_a_line(path, tmp_path, capsys):
         ([str(tmp_path / "text.png"), "--dicom-sr", str(out)], "could not be read"),
     ):
         assert main(["predict", str(path), *command]) == 2
-        error = capsys.readouterr().err
+        error = capfd.readouterr().err
         assert words in error and "Traceback" not in error
     data = dcmread(file)
     del data.StudyInstanceUID
     data.save_as(file)
     assert main(["predict", str(path), file, "--dicom-sr", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert "must have a study and a patient" in error and "Doe" not in error and not out.exists()
+    error = capfd.readouterr().err
+    assert "a DICOM file with a StudyInstanceUID" in error and "Doe" not in error and not out.exists()

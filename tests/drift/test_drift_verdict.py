@@ -8,7 +8,7 @@ from kdtf.drift.comparison import CHECKS
 from kdtf.drift.expectation import Answers, Expectation, Reference
 from kdtf.drift.reading import Log
 from kdtf.drift.table import COLUMNS, drift_csv
-from kdtf.drift.verdict import CHANGED, EXPECTED, FEW, NO_DRIFT, NO_DRIFT_IN_READ, TOO_FEW, UNUSUAL, judged
+from kdtf.drift.verdict import CHANGED, EXPECTED, FEW, NO_DRIFT, TOO_FEW, UNUSUAL, judged
 from kdtf.drift.windows import NONE, by_number, by_period
 from kdtf.predictor import STATISTICS
 
@@ -158,15 +158,26 @@ def test_images_that_could_not_be_read_are_counted_where_they_came():
     assert [(own.images, own.unread) for own in by_number(times, 2, unread)] == [(2, 3), (1, 2)]
 
 
-def test_many_images_that_could_not_be_read_are_told_in_the_headline(expected):
+def test_many_images_that_could_not_be_read_are_a_change_and_the_headline(expected):
     log = log_of(4)
-    for count, headline in ((3, NO_DRIFT), (20, NO_DRIFT_IN_READ)):
+    for count in (3, 20):
         verdict = verdict_of(log._replace(unread=np.full(count, log.times[70])), expected)
-        assert verdict.headline == headline and not verdict.drift
         part = 100 * count / (60 + count)
         told = f"{count} images could not be read, {part:.1f} % of those in the window of 2026-10-12."
-        assert told in verdict.sentences
+        first = verdict.headline == told
+        assert verdict.drift == first == (count == 20) and (first or told in verdict.sentences)
+        assert verdict.windows[1].state == (CHANGED if first else EXPECTED)
     assert b"2026-10-12,2026-10-12T00:00:00.000Z,2026-10-12T00:00:00.059Z,60,20," in drift_csv(verdict)
+
+
+def test_a_week_of_which_nothing_could_be_read_is_a_change(expected):
+    log = log_of(3)
+    verdict = verdict_of(log._replace(unread=np.full(25, MONDAY + 22).astype("datetime64[ms]")), expected)
+    assert verdict.drift and verdict.windows[3].state == CHANGED and not verdict.windows[3].checks
+    assert verdict.headline == "25 images could not be read, 100.0 % of those in the window of 2026-10-26."
+    assert verdict.sentences[0] == "The log has 180 images from 2026-10-05 to 2026-10-27, in 4 windows."
+    few = verdict_of(log._replace(unread=np.full(19, MONDAY + 22).astype("datetime64[ms]")), expected)
+    assert not few.drift and few.windows[3].state == FEW
 
 
 def test_the_table_has_a_row_a_check_and_runs_no_formula(expected):

@@ -5,6 +5,7 @@ from kdtf.evidence.bootstrap import Draws
 from kdtf.evidence.calibration import (
     agreement,
     answers,
+    answers_of_val,
     class_agreement,
     class_thresholds,
     operating_point,
@@ -22,6 +23,22 @@ def test_answers_are_counted_as_a_device_gives_them():
     probs = np.array([[0.6, 0.3, 0.1], [0.5, 0.3, 0.2], [0.7, 0.1, 0.2], [0.2, 0.3, 0.5]])
     assert answers(probs, {0: 0.6, 2: 0.9}) == {"classes": [3, 0, 1], "uncertain": 2}
     assert answers(probs, {}) == {"classes": [3, 0, 1], "uncertain": 0}
+
+
+def test_whether_an_image_of_val_is_uncertain_the_others_decide():
+    """Thresholds that val chose leave few of its own answers uncertain; of new ones, many."""
+    rng, own, crossed, new = np.random.default_rng(0), 0, 0, 0
+    labels = np.arange(30) % 2
+    for _ in range(60):
+        first, second = (1 / (1 + np.exp(3 - 6 * labels - 2 * rng.normal(size=30))) for _ in range(2))
+        first, second = np.column_stack([1 - first, first]), np.column_stack([1 - second, second])
+        cuts = class_thresholds(first, labels)
+        own += answers(first, cuts)["uncertain"]
+        new += answers(second, cuts)["uncertain"]
+        found = answers_of_val(first, labels)
+        assert found["classes"] == answers(first, {})["classes"]
+        crossed += found["uncertain"]
+    assert own < 0.6 * new < crossed < 1.5 * new
 
 
 VALUES = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 0.9])

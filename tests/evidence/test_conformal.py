@@ -16,12 +16,15 @@ from kdtf.evidence.calibration import temperature
 from kdtf.evidence.conformal import (
     ALL,
     SLACK,
+    UNKNOWN_PATIENTS,
     FileSets,
     class_quantiles,
     counted,
     least_images,
     likely_coverage,
+    limits_on_test,
     quantile_rank,
+    rule_limits,
     set_rule,
     too_few,
     too_few_in_words,
@@ -92,11 +95,21 @@ def test_a_class_of_too_few_images_is_in_every_set_and_it_is_said():
     assert list(rule.quantiles) == ["a"] and rule.val_images == {"a": 9, "b": 8, "c": 0}
     assert members(np.array([[0.0, 0.0, 1.0]]), NAMES, asdict(rule)).tolist() == [[False, True, True]]
     assert too_few(rule) == [
-        "Val has 8 images of b that count, and a coverage of 90 % takes 9: b is in every prediction set.",
-        "Val has 0 images of c that count, and a coverage of 90 % takes 9: c is in every prediction set.",
+        "Val has 8 images of b that count, and a coverage of 90 % takes 9: b is in every prediction set, "
+        "and a set of it alone says nothing.",
+        "Val has 0 images of c that count, and a coverage of 90 % takes 9: c is in every prediction set, "
+        "and a set of it alone says nothing.",
     ]
     one = too_few_in_words("b", 1, 0.8)
     assert too_few_in_words("b", 1, 0.5) is None and "1 image of b that counts" in one
+
+
+@pytest.mark.parametrize("patients", [None, np.arange(20).astype(str)])
+def test_that_patients_are_not_known_is_a_limit(patients):
+    labels, probs = np.arange(20) % 2, np.tile([0.6, 0.4], (20, 1))
+    truth = GroundTruth(("a", "b"), labels, labels, val_groups=patients)
+    limits = rule_limits(set_rule(file_of(probs, probs), truth, 1.0, EvidenceConfig()))
+    assert (UNKNOWN_PATIENTS in limits) == (patients is None)
 
 
 def test_copies_of_training_images_do_not_count():
@@ -105,10 +118,10 @@ def test_copies_of_training_images_do_not_count():
     probs = np.where((labels == 0)[:, None], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0])
     truth = GroundTruth(NAMES, labels, labels)
     every = set_rule(file_of(probs, probs), truth, 1.0, EvidenceConfig())
-    rule = set_rule(file_of(probs, probs), truth._replace(val_copies=copies), 1.0, EvidenceConfig())
+    rule = set_rule(file_of(probs, probs), truth._replace(val_met=copies), 1.0, EvidenceConfig())
     assert every.val_images == {"a": 10, "b": 9, "c": 0} and list(every.quantiles) == ["a", "b"]
     assert rule.val_images == {"a": 1, "b": 9, "c": 0} and list(rule.quantiles) == ["b"]
-    assert rule.rule == f"{every.rule} 9 val images do not count, for a copy in train."
+    assert rule.rule == f"{every.rule} 9 val images do not count: a copy, or its patient, is in train."
 
 
 def test_of_a_patient_one_image_a_class_counts_and_none_is_favoured():
@@ -118,7 +131,7 @@ def test_of_a_patient_one_image_a_class_counts_and_none_is_favoured():
     assert len(rows) == 400 and (np.diff(rows) > 0).all()
     assert all(len(np.unique(patients[rows[labels[rows] == k]])) == 200 for k in (0, 1))
     assert 70 < (rows % 3 == 0).sum() < 130  # of two images of a, the first about as often as the second
-    part = truth._replace(val_copies=np.arange(600) % 3 == 0)
+    part = truth._replace(val_met=np.arange(600) % 3 == 0)
     assert counted(part).tolist() == [i for i in range(600) if i % 3]
 
 
@@ -341,12 +354,39 @@ def test_a_class_without_test_images_has_no_coverage():
 
 
 def test_a_promise_that_test_does_not_bear_out_is_told():
-    row = {"class": "b", "coverage": 0.69, "likely_low": 0.77, "test_images": 90, "promised": 0.9}
+    row = {"class": "b", "coverage": 0.69, "coverage_low": 0.6, "coverage_high": 0.93, "likely_low": 0.77}
+    row |= {"test_images": 90, "promised": 0.9}
     assert unkept_in_words(row) == (
-        "Test does not bear the promise out for b: 69 % of its 90 images have it in their set. Promised were "
-        "90 %, and chance goes down to 77 %: its images in test may be unlike those in val."
+        "Test does not bear the promise out for b: 69 % of its 90 images have it in their set (95 % interval "
+        "60 to 93 %), not 90 %. Its images may be unlike those in val, or val be too much like train."
     )
     assert unkept_in_words({**row, "coverage": 0.77}) is None
+    short = unkept_in_words({**row, "coverage": 0.77, "coverage_high": 0.85})  # its whole interval
+    assert (
+        short is not None and "77 % of its 90 images have it in their set (95 % interval 60 to 85 %)" in short
+    )
+    whole = {**row, "class": ALL, "likely_low": None}
+    assert unkept_in_words(whole) is None
+    told = unkept_in_words({**whole, "coverage_high": 0.8})
+    assert told.startswith(
+        "Test does not bear the promise out for all classes: 69 % of all 90 images have their"
+    )
+
+
+def test_sets_of_one_class_that_are_no_certainty_are_told():
+    """Val says nothing of a: it is in every set, also where b is the answer."""
+    val, labels = [[0.2, 0.8]] * 12, np.ones(12, int)
+    test = [[0.9, 0.1]] * 4 + [[0.1, 0.9]] * 2
+    truth = GroundTruth(("a", "b"), labels, np.array([0, 1, 1, 1, 1, 1]))
+    sets = FileSets(file_of(val, test), truth, 1.0, EvidenceConfig(sets="threshold"))
+    told = sets.singles_in_words(np.arange(6))
+    assert told == "Of 4 test images with a set of one class, 1 is of that class: such a set is no certainty."
+    assert sets.singles_in_words(np.array([0, 4])) is None and sets.singles_in_words(np.array([4])) is None
+    draws = draw(6, rng=np.random.default_rng(0), draws=50)
+    a, b, both = sets.rows(np.arange(6), draws)
+    assert [row["single_right"] for row in (a, b, both)] == [1, 0, 1]
+    assert told in limits_on_test(sets, np.arange(6), draws)
+    assert list(sets.coverage(np.arange(6), draws)) == ["a", "b", ALL]
 
 
 @pytest.mark.parametrize("method", SETS)

@@ -279,6 +279,15 @@ def test_calibration_and_thresholds_known_values(bundle):
     assert np.allclose(predictor.calibrated(np.array([[0.8, 0.2]])), half)
     probs = np.array([[0.59, 0.31, 0.1], [0.6, 0.3, 0.1], [0.3, 0.4, 0.3], [0.3, 0.3, 0.4]])
     assert predictor.uncertain(probs).tolist() == [True, False, False, False]  # c has no threshold
+    assert predictor.uncertain(np.array([[0.1, 0.45, 0.45], [0.34, 0.33, 0.33]])).tolist() == [True, True]
+    assert Predictor(bundle()).uncertain(np.array([[0.5, 0.5, 0], [0.2, 0.2, 0.6]])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("window, warned", [({}, True), ({"WindowCenter": 40, "WindowWidth": 400}, False)])
+def test_a_dicom_file_without_a_window_is_warned_of(window, warned, bundle, tmp_path):
+    dicom(tmp_path / "a.dcm", **window)
+    (row,) = Predictor(bundle()).rows(tmp_path / "a.dcm")
+    assert ("no window in the file" in row.warning) == warned and not row.error
 
 
 def set_rule(method, **quantiles):

@@ -45,7 +45,7 @@ EVIDENCE = FileEvidence(
     thresholds={"a": 0.4, "b": 0.5, "c": 0.9},
     threshold_rule="Each class against the rest on val, of the largest Youden index.",
     prediction_sets=SetRule(
-        "adaptive", 0.9, dict.fromkeys("abc", 0.3), dict.fromkeys("abc", 10), "As it is."
+        "adaptive", 0.9, dict.fromkeys("abc", 0.3), dict.fromkeys("abc", 10), "As it is.", by_patient=True
     ),
     test={"accuracy": [0.9, 0.8, 0.95], "auc": [0.97, 0.9, 0.99]},
     test_images=40,
@@ -166,8 +166,8 @@ def test_it_tells_what_is_in_the_file(card, content):
 
 def test_it_repeats_the_evidence_and_the_data_sheet(card):
     evidence = asdict(EVIDENCE)
-    del evidence["unkept_sets"]  # among the limits
-    evidence["prediction_sets"]["limits"] = []
+    del evidence["set_limits"]  # among the limits
+    evidence["prediction_sets"]["test"] = evidence.pop("set_coverage")
     assert {name: getattr(card, name) for name in evidence} == evidence
     assert card.classes == list(CLASSES) and card.synthetic_data is True
     assert card.training_images == SHEET.training_images and card.images == SHEET.images
@@ -201,8 +201,8 @@ def test_copies_in_test_are_told_with_the_score_without_them(file):
 
 
 def test_a_class_whose_sets_do_not_keep_their_promise_on_test_is_told(file):
-    evidence = replace(EVIDENCE, unkept_sets=["Test does not bear the promise out for a."])
-    assert build_card(file, SHEET, evidence).limits[-1] == evidence.unkept_sets[0]
+    evidence = replace(EVIDENCE, set_limits=["Test does not bear the promise out for a."])
+    assert build_card(file, SHEET, evidence).limits[-1] == evidence.set_limits[0]
 
 
 def test_a_class_that_val_has_too_few_images_of_is_told(file):
@@ -210,23 +210,30 @@ def test_a_class_that_val_has_too_few_images_of_is_told(file):
         EVIDENCE.prediction_sets, val_images={"a": 9, "b": 8, "c": 30}, quantiles={"a": 0.3, "c": 0.2}
     )
     limits = build_card(file, SHEET, replace(EVIDENCE, prediction_sets=rule)).limits
-    told = "Val has 8 images of b that count, and a coverage of 90 % takes 9: b is in every prediction set."
+    told = (
+        "Val has 8 images of b that count, and a coverage of 90 % takes 9: b is in every prediction set, "
+        "and a set of it alone says nothing."
+    )
     assert limits[-1] == told and limits[:-1] == build_card(file, SHEET, EVIDENCE).limits
 
 
-def test_what_bears_on_sets_stands_beside_their_rule_too(file):
+def test_what_bears_on_answers_stands_among_the_limits_and_by_itself(file):
     rule = replace(
         EVIDENCE.prediction_sets, method="adaptive", quantiles={"a": 0.9999, "b": 0.8, "c": 0.9999}
     )
-    evidence = replace(EVIDENCE, prediction_sets=rule, unkept_sets=["Test does not bear it out."])
+    coverage = {"a": [0.5, 0.4, 0.6]}
+    evidence = replace(
+        EVIDENCE, prediction_sets=rule, set_limits=["Test is against it."], set_coverage=coverage
+    )
     card = build_card(file, SHEET, evidence)
     only = (
-        "A prediction set has a or c only where it is the likeliest class: that alone covers 90 % of its val "
-        "images."
+        "A prediction set has a or c only where it is the likeliest class: that alone covers at least 90 % "
+        "of its val images."
     )
-    assert card.prediction_sets["limits"] == [only, "Test does not bear it out."] == card.limits[-2:]
+    assert card.answer_limits == [only, "Test is against it."] == card.limits[-2:]
+    assert card.prediction_sets["test"] == coverage
     threshold = replace(evidence, prediction_sets=replace(rule, method="threshold"))
-    assert build_card(file, SHEET, threshold).limits[-1] == "Test does not bear it out." != only
+    assert build_card(file, SHEET, threshold).answer_limits == ["Test is against it."]
 
 
 def test_a_threshold_that_no_image_can_be_below_is_told(file):

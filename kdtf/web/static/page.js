@@ -29,7 +29,7 @@ const problem = (text, list = "problems") => id(list).append(element("li", {}, t
 async function begin() {
   const { students: listed } = await (await fetch("students.json")).json();
   id("synthetic").hidden = !listed.every(({ card }) => card.synthetic); // else each says so of itself
-  id("cards").append(...listed.map(described));
+  id("cards").append(...listed.map((own) => described(own, listed.length === 1)));
   await start();
   const students = [];
   for (const facts of listed) {
@@ -45,8 +45,8 @@ async function begin() {
   return students;
 }
 
-/** The model card of a student, and what it cannot do. */
-function described({ name, card }) {
+/** The model card of a student, and what it cannot do: to be seen at once where it is the only one. */
+function described({ name, card }, open) {
   const facts = Object.entries(card.facts).flatMap(([term, value]) => [
     element("dt", {}, term),
     element("dd", {}, value),
@@ -55,7 +55,7 @@ function described({ name, card }) {
   const limited = limits.length ? [element("h3", {}, "Limits"), element("ul", { className: "limits" }, ...limits)] : [];
   const summary = element("summary", {}, name, element("span", { className: "soft headline" }, card.headline));
   if (card.synthetic) summary.append(element("span", { className: "soft phantom" }, PHANTOM));
-  return element("details", {}, summary, ...limited, element("dl", {}, ...facts));
+  return element("details", { open }, summary, ...limited, element("dl", {}, ...facts));
 }
 
 /** Classify files one after another: files that come meanwhile wait their turn. */
@@ -111,8 +111,9 @@ async function show(students, file) {
   }
 }
 
-function inWords({ student, probs, top, threshold, uncertain }) {
+function inWords({ student, probs, top, threshold, uncertain, tied }) {
   const nearest = `${student.card.classes[top]}, ${percent(probs[top])}`;
+  if (tied) return `Uncertain. Another class is as likely as ${nearest}.`;
   return uncertain ? `Uncertain. Likeliest: ${nearest}, below its threshold of ${percent(threshold)}.` : `${nearest}.`;
 }
 
@@ -120,7 +121,7 @@ function inWords({ student, probs, top, threshold, uncertain }) {
 function setOf({ student, members }) {
   if (members === null) return [];
   const { classes, sets } = student.card;
-  return [`Not ruled out (${+(100 * sets.coverage).toPrecision(6)}\u00a0%): ${setInWords(members, classes)}.`];
+  return [`Prediction set (${+(100 * sets.coverage).toPrecision(6)}\u00a0%): ${setInWords(members, classes)}.`];
 }
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;

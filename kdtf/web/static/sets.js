@@ -16,7 +16,7 @@ export function predictionSet(probs, sets) {
 /** A set in the predictor's words, those with a reason. */
 export function setInWords(members, classes) {
   if (!members.length) return "no class: most images of every class fit better";
-  if (members.length === classes.length && members.length > 1) return "any class: none can be ruled out";
+  if (members.length === classes.length && members.length > 1) return "any class: it tells nothing";
   const names = members.map((k) => classes[k]);
   const last = names.pop();
   return names.length ? `${names.join(", ")} or ${last}` : last;

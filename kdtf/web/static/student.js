@@ -121,5 +121,6 @@ export async function judge(student, pixels) {
   const top = probs.indexOf(Math.max(...probs));
   const threshold = student.card.thresholds[student.card.classes[top]] ?? null;
   const members = predictionSet(probs, student.card.sets);
-  return { probs, top, threshold, uncertain: threshold !== null && probs[top] < threshold, members };
+  const tied = probs.filter((p) => p === probs[top]).length > 1;
+  return { probs, top, threshold, uncertain: tied || (threshold !== null && probs[top] < threshold), tied, members };
 }
