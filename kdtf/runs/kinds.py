@@ -80,10 +80,10 @@ KINDS = {
     # these write into the results folder itself
     # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas; 3: the verdict,
     # scores by the class named, pictures of the file itself, pairs of copies by file and row; 4: prediction
-    # sets, scores by group; 5: copies of training images, and all but one image of a patient, count in no
+    # sets, scores by group; 6: copies of training images, and all but one image of a patient, count in no
     # set
-    "student-report": Kind("", REPORTED, version=5, reads_data=True),
-    "teacher-report": Kind("", REPORTED, version=5, reads_data=True),
-    "run-report": Kind("", REPORTED, version=5, reads_data=True),
+    "student-report": Kind("", REPORTED, version=6, reads_data=True),
+    "teacher-report": Kind("", REPORTED, version=6, reads_data=True),
+    "run-report": Kind("", REPORTED, version=6, reads_data=True),
 }
 PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))
