@@ -93,7 +93,12 @@ def _no_slice(data: "Dataset") -> str:
     kinds = data.get("ImageType") or ()
     if "LOCALIZER" in (kinds if not isinstance(kinds, str) else (kinds,)):
         return LOCALIZER
-    return "" if "PixelData" in data or "Rows" in data else NO_IMAGE
+    if "PixelData" in data or "Rows" in data:
+        return ""
+    kind = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID")
+    # of a private class, or none, as in a torn file, nobody knows what it was
+    is_other = kind is not None and kind.name != str(kind) and "Image Storage" not in kind.name
+    return NO_IMAGE if is_other else ""
 
 
 def _frames(data: "Dataset") -> int:

@@ -78,7 +78,7 @@ def groups(predictor: Predictor, slices: Iterable[Slice], rule: str | None) -> l
     members: dict[str, list[Slice]] = {}
     unplaced = 0
     for own in slices:
-        if own.header is None:
+        if own.header is None or (own.row.error and own.is_slice and not own.header.get(name)):
             unplaced += 1
         elif own.is_slice:
             members.setdefault(str(own.header.get(name) or own.row.file), []).append(own)

@@ -66,8 +66,8 @@ def threshold_rule(min_sensitivity: float | None = None) -> str:
 def never_uncertain(thresholds: Mapping[str, float], classes: int) -> list[str]:
     """A sentence on each class whose threshold no image that is named so can be below, of so many classes."""
     return [
-        f"An image that is named {name} is never uncertain: the threshold of {name}, {cut:.3f}, is not above "
-        f"1/{classes}, which the likeliest class always reaches."
+        f"An image that is named {name} is uncertain only where another class is as likely: the threshold of "
+        f"{name}, {cut:.3f}, is not above 1/{classes}, which the likeliest class always reaches."
         for name, cut in thresholds.items()
         if cut <= 1 / classes
     ]

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("pydicom", reason="no pydicom: pip install '.[dicom]'")
 from dicom_files import PATIENT, enhanced_file, slice_file
 from pydicom import Dataset, dcmread
+from pydicom.uid import CTImageStorage, XRayRadiationDoseSRStorage
 
 from kdtf.dicom.slices import LOCALIZER, NO_IMAGE, NOT_DICOM, Slice, slices
 from kdtf.dicom.structured_report import LONGEST_MEANING
@@ -143,19 +144,28 @@ def test_files_that_name_no_study_are_not_put_together(predictor):
 
 
 def test_what_is_no_slice_is_told_and_left_out(predictor, series, tmp_path):
-    scout, dose, empty, torn = (tmp_path / name for name in ("scout.dcm", "dose.dcm", "IM0003", "s022.IMA"))
+    scout, dose, empty, siemens = (
+        tmp_path / name for name in ("scout.dcm", "dose.dcm", "IM0003", "s022.IMA")
+    )
     data = dcmread(series[0])
     data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     data.save_as(scout)
     data = dcmread(series[0])
     del data.PixelData, data.Rows
+    data.SOPClassUID = XRayRadiationDoseSRStorage
     data.save_as(dose)
+    data.SOPClassUID = CTImageStorage  # a file that was torn before its image began
+    data.save_as(tmp_path / "torn.dcm")
+    (tmp_path / "zeros.dcm").write_bytes(bytes(128) + b"DICMxxxx")
     empty.write_bytes(b"")
-    torn.write_bytes(series[1].read_bytes())
+    siemens.write_bytes(series[1].read_bytes())
     folder = [tmp_path]
     answers = list(slices(predictor, folder))
     told = {own.row.file.rsplit("/", 1)[1]: (own.is_slice, own.row.error) for own in answers}
     assert told["scout.dcm"] == (False, LOCALIZER) and told["dose.dcm"] == (False, NO_IMAGE)
+    assert (
+        told["torn.dcm"][0] and told["zeros.dcm"][0] and all(told[f"{n}.dcm"][1] for n in ("torn", "zeros"))
+    )
     assert told["IM0003"] == (True, NOT_DICOM) and told["s022.IMA"] == (True, "")
     (group,) = groups(predictor, answers, "mean")
-    assert (len(group.slices), group.unread, group.unplaced, group.repeated) == (3, 0, 1, 1)
+    assert (len(group.slices), group.unread, group.unplaced, group.repeated) == (3, 1, 2, 1)

@@ -238,10 +238,10 @@ def test_what_bears_on_answers_stands_among_the_limits_and_by_itself(file):
 
 def test_a_threshold_that_no_image_can_be_below_is_told(file):
     evidence = replace(EVIDENCE, thresholds={"a": 1 / 3, "b": 0.34, "c": 0.2})
-    told = [own for own in build_card(file, SHEET, evidence).limits if "never uncertain" in own]
+    told = [own for own in build_card(file, SHEET, evidence).limits if "is uncertain only" in own]
     assert told == [
-        f"An image that is named {name} is never uncertain: the threshold of {name}, {cut}, is not above "
-        "1/3, which the likeliest class always reaches."
+        f"An image that is named {name} is uncertain only where another class is as likely: the threshold of "
+        f"{name}, {cut}, is not above 1/3, which the likeliest class always reaches."
         for name, cut in (("a", "0.333"), ("c", "0.200"))
     ]
 
