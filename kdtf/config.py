@@ -19,6 +19,7 @@ MOST_JOBS = 1024
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 TRACKERS = ("mlflow",)
 ENGINES = ("local", "ray", "slurm")
+LABELLERS = ("auto", "keras", "litert")
 STORE_VIEWS = ("auto", "all", "student", "none")
 SETS = ("threshold", "adaptive")  # of `predictor`, which stands alone and would bring NumPy
 DEMO = Path(__file__).with_name("demo.toml")
@@ -117,6 +118,9 @@ class TeacherConfig(Section):
     ensemble: bool = option(False, "the mean of all teachers and seeds as one more teacher, nearly free")
     best_of: bool = option(False, "distil from the teacher that is best on val alone")
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
+    labeller: str = option(
+        "auto", "what labels views: keras, litert, or auto: litert where that is faster", "NAME"
+    )
 
     def check(self) -> None:
         require(len(self.teachers) > 0, flag("teachers"), "at least one name", self.teachers)
@@ -125,6 +129,7 @@ class TeacherConfig(Section):
         self._at_least(0, *(("head_epochs",) if self.head_epochs is not None else ()))
         self._at_least(1, "fine_tune_batch_size")
         self._fraction("teacher_momentum", "teacher_warmup")
+        require_known(flag("labeller"), self.labeller, LABELLERS)
         for name in ("head_dropout", "label_smoothing"):
             require(0 <= getattr(self, name) < 1, flag(name), "in [0, 1)", getattr(self, name))
 

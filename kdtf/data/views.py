@@ -86,6 +86,25 @@ class ReducedViews:
 
 
 @dataclass(frozen=True)
+class PartOfViews:
+    """Some images of one view of `views`, as views (1, n, H, W, C)."""
+
+    views: ViewArray
+    view: int
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, n, H, W, C)."""
+        return (1, self.stop - self.start, *self.views.shape[2:])
+
+    def __getitem__(self, at: tuple[int | np.ndarray, slice | np.ndarray]) -> np.ndarray:
+        rows = np.arange(self.start, self.stop)[at[1]]
+        return self.views[self.view + np.zeros_like(rows), rows]
+
+
+@dataclass(frozen=True)
 class Views:
     """The views of some images, as teacher and student see them."""
 

@@ -4,6 +4,7 @@ The student sees exactly the images the teacher labelled: views are fixed before
 inside the loop. Memory-mapped arrays are read a batch at a time.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from ..data.dataset import UNLABELLED
 from ..data.views import ViewArray
 
+KEPT = 16 << 20  # bytes of a validation split that is kept: to start a generator takes as long as 200 images
 Position = tuple[int, int]  # (epoch, step): where a training begins to read, or goes on
 Stream = Callable[[Position], tuple[tf.data.Dataset, int]]  # to (batches from there, steps an epoch)
 
@@ -181,7 +183,7 @@ def training_stream(examples: Examples, batch_size: int, seed: int, unlabelled_s
 def validation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
     """A finite tf.data pass over the validation split, in order, as float32, read a batch at a time.
 
-    Yields what `view_batches` yields.
+    Yields what `view_batches` yields. A small split is read once.
     """
     arrays = _by_name(examples.val_inputs, examples.val_logits, examples.val_features)
     labels = examples.val_labels
@@ -196,6 +198,8 @@ def validation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
 
     specs = {name: tf.TensorSpec((None, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
     signature = (_inputs(specs), tf.TensorSpec((None,), labels.dtype))
-    stream = tf.data.Dataset.from_generator(batches, output_signature=signature).map(as_floats)
+    stream = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    if sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays.values()) <= KEPT:
+        stream = stream.cache()
     steps = len(batch_sizes(len(labels), batch_size))
-    return stream.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(1)
+    return stream.map(as_floats).apply(tf.data.experimental.assert_cardinality(steps)).prefetch(1)

@@ -28,12 +28,17 @@ def inferences_of(model: keras.Model, batch_size: int = 64) -> Inferences:
     """`model` as a function from pixels (N, ...) of any length to a list of its outputs, traced once."""
     signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
     run = tf.function(lambda x: tf.nest.flatten(model(x, training=False)), input_signature=signature)
+    return in_batches(lambda pixels: [np.asarray(own) for own in run(pixels)], batch_size)
+
+
+def in_batches(run: Inferences, batch_size: int) -> Inferences:
+    """`run` on float32 pixels of at most a batch as a function of pixels (N, ...) of any length."""
 
     def outputs(pixels: np.ndarray) -> list[np.ndarray]:
         parts = [
             run(pixels[i : i + batch_size].astype(np.float32)) for i in range(0, len(pixels), batch_size)
         ]
-        return [np.concatenate([np.asarray(part) for part in own]) for own in zip(*parts, strict=True)]
+        return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
     return outputs
 

@@ -55,7 +55,8 @@ class Teacher:
     downloads. `arguments` are those of the builder that hold for all of them. `scaling`, a factor and an
     offset of pixels 0..255, stands for the module where there is none. `published` says whether Keras has
     ImageNet weights for it. `neck` makes of the last maps the features that are cached where the base is
-    frozen, `head` of the features the logits. `min_side` in pixels.
+    frozen, `head` of the features the logits. `min_side` in pixels. `litert` says that LiteRT labels at
+    least 1.4 times as fast as Keras (`benchmarks/labelling.py`).
     """
 
     builder: str
@@ -68,6 +69,7 @@ class Teacher:
     arguments: dict[str, Any] = field(default_factory=dict)
     neck: Callable[[KerasTensor], KerasTensor] = pooled
     head: Callable[[KerasTensor, int], KerasTensor] = dense_head
+    litert: bool = False
 
     def build(self, **arguments: Any) -> keras.Model:
         """The network itself, by the arguments of its builder."""
@@ -95,7 +97,11 @@ TEACHERS = {
         "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, aliases=("densenet121",)
     ),
     "efficientnet": Teacher(
-        "EfficientNetB3", "efficientnet", {"efficientnetb3_notop.h5": {}}, aliases=("efficientnetb3",)
+        "EfficientNetB3",
+        "efficientnet",
+        {"efficientnetb3_notop.h5": {}},
+        aliases=("efficientnetb3",),
+        litert=True,
     ),
     "nasnetmobile": Teacher(
         "NASNetMobile",
@@ -108,11 +114,13 @@ TEACHERS = {
         "MobileNet",
         "mobilenet",
         {f"mobilenet_{a}_224_tf_no_top.h5": {"alpha": v} for a, v in _ALPHAS.items()},
+        litert=True,
     ),
     "mobilenetv2": Teacher(
         "MobileNetV2",
         "mobilenet_v2",
         {f"mobilenet_v2_{_TF}_{a}_224_no_top.h5": {"alpha": float(a)} for a in _ALPHAS_V2},
+        litert=True,
     ),
     # the minimalistic form, which int8 suits; the other one is keras:MobileNetV3Small
     "mobilenetv3small": Teacher(
@@ -120,8 +128,9 @@ TEACHERS = {
         "mobilenet",
         {"weights_mobilenet_v3_small_minimalistic_224_1.0_float_no_top_v2.h5": {}},
         arguments={"minimalistic": True, "include_preprocessing": False},
+        litert=True,
     ),
-    "efficientnetb0": Teacher("EfficientNetB0", "efficientnet", {"efficientnetb0_notop.h5": {}}),
+    "efficientnetb0": Teacher("EfficientNetB0", "efficientnet", {"efficientnetb0_notop.h5": {}}, litert=True),
     "densenet-conv": Teacher(
         "DenseNet121", "densenet", {f"densenet121_{_TF}_notop.h5": {}}, neck=lambda maps: maps, head=conv_head
     ),
@@ -132,6 +141,7 @@ TEACHERS = {
         published=False,
         scaling=(1 / 128, -127 / 128),
         aliases=("efficientnet-lite0",),
+        litert=True,
     ),
     "resnet18": Teacher("resnet18", "mobilenet", published=False),
     "cnn5": Teacher("cnn5", "mobilenet", published=False),

@@ -250,6 +250,8 @@ class Closing:
         weights = {
             row["teacher"]: row["teacher_weights"] for row in subject.summary if row["model"] == "teacher"
         }
+        students = [own for own in subject.models if isinstance(own, StudentResult)]
+        labelled_by = {own.predictions.teacher: own.labelled_by for own in students if own.labelled_by}
         store.write_json(
             "manifest.json",
             {
@@ -266,6 +268,7 @@ class Closing:
                     "notes": list(data.notes),
                 },
                 "teacher_weights": weights,
+                "labelled_by": labelled_by,
                 "versions": package_versions(notes.values()),
                 "budget": self.budget,
                 "expectations": [outlook.in_words for outlook in self.outlooks.values()],

@@ -121,6 +121,8 @@ def run_tasks(
         teachers=teachers_of(config),
         weight_files=weight_digests(config, store.digests.of),
         all_left_out=not len(audit.unlabelled_rows),
+        train_images=len(data.train.labels),
+        unlabelled_images=len(audit.unlabelled_rows),
     )
     closing = Closing(config, data, audit, store, progress)
     progress.say(closing.budget)

@@ -139,6 +139,8 @@ class SideBySide:
         unit = next((own for own in units if first in own), [first])
         chain, there = [first], {*self._done, first.folder}
         for task in unit:
+            if "part" in (*first.settings, *task.settings):  # of labels: others make the others meanwhile
+                continue
             begun = task.folder in there or task.folder in self._running
             if not begun and all(own.folder in there for own in task.inputs.values()):
                 chain.append(task)

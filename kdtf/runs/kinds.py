@@ -4,14 +4,15 @@ A new kind of stage is a row here, its function, and the place in `plan` that as
 heavy: the functions are found by name when a task is performed.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 DETERMINISTIC = "deterministic"  # in an environment, beside the packages
 DRAWN = ("numpy", "pillow")
 TRAINED = ("tensorflow", "keras", "numpy")
+LABELLED = {"labeller": ("ai-edge-litert",)}  # where LiteRT labels
 CONVERTED = ("tensorflow", "litert-quantizer", "ai-edge-litert", "numpy")
 TUNED = (*CONVERTED, "keras", "tf-keras", "tensorflow-model-optimization")
 REPORTED = ("numpy", "pandas", "scikit-learn", "scipy", "statsmodels", "matplotlib", "seaborn", "pillow")
@@ -23,7 +24,7 @@ class Kind:
 
     Raise `version` when what the function makes changes. `packages` are those whose versions decide the
     result, `reads_data` says whether it reads images or labels, `trains` whether --deterministic changes
-    what it makes.
+    what it makes. `optional` are {setting: packages} that decide it too where a task has that setting.
     """
 
     function: str
@@ -31,15 +32,19 @@ class Kind:
     version: int = 1
     reads_data: bool = False
     trains: bool = False
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self) -> Callable[..., None]:
         """The function itself: `function(workspace, **settings)`."""
         module, name = self.function.split(".")
         return getattr(import_module(f"{__package__}.{module}"), name)
 
-    def environment(self, versions: Mapping[str, str], deterministic: bool) -> dict[str, Any]:
-        """What a task of this kind runs in, as far as its result depends on it."""
-        environment: dict[str, Any] = {package: versions[package] for package in self.packages}
+    def environment(
+        self, versions: Mapping[str, str], deterministic: bool, settings: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """What a task of this kind with these settings runs in, as far as its result depends on it."""
+        packages = [*self.packages, *(own for name in settings for own in self.optional.get(name, ()))]
+        environment: dict[str, Any] = {package: versions[package] for package in packages}
         return {**environment, DETERMINISTIC: True} if self.trains and deterministic else environment
 
 
@@ -54,12 +59,15 @@ KINDS = {
     "views": Kind("data.draw_train_views", DRAWN, version=2, reads_data=True),  # 2: or computed
     "unlabelled-views": Kind("data.draw_unlabelled_views", DRAWN, reads_data=True),
     "origin": Kind("teacher.find_origin", TRAINED, reads_data=True),
-    "features": Kind("teacher.extract_features", TRAINED, reads_data=True, trains=True),
+    "features": Kind("teacher.extract_features", TRAINED, reads_data=True, trains=True, optional=LABELLED),
     "head": Kind("teacher.train_head", TRAINED, reads_data=True, trains=True),
     # 2: with the fused batch normalization
     "whole": Kind("teacher.train_whole", TRAINED, version=2, reads_data=True, trains=True),
-    "labels": Kind("teacher.label_views", TRAINED, reads_data=True, trains=True),
-    "unlabelled-labels": Kind("teacher.label_unlabelled", TRAINED, reads_data=True, trains=True),
+    "labels": Kind("teacher.label_views", TRAINED, reads_data=True, trains=True, optional=LABELLED),
+    "unlabelled-labels": Kind(
+        "teacher.label_unlabelled", TRAINED, reads_data=True, trains=True, optional=LABELLED
+    ),
+    "joined-labels": Kind("label_parts.join", ("numpy",)),
     "ensemble-labels": Kind("ensemble.label_views", ("numpy", "scipy")),
     "ensemble-evaluation": Kind("ensemble.evaluate", ("numpy",)),
     "teacher-evaluation": Kind("teacher.evaluate", TRAINED, reads_data=True, trains=True),

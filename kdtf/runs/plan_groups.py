@@ -142,7 +142,7 @@ class GroupPlanner(Planner):
 
     def attention(self, teacher: TeacherTasks, alone: StudentTasks, distilled: StudentTasks) -> Task:
         """Grad-CAM of a teacher, its student and the one alone on the same images."""
-        network = known(teacher.labels).settings["network"]
+        network = known(teacher.evaluation).settings["network"]
         trained = {"trained": teacher.training[-1]} if teacher.training else {}
         return self.task(
             "attention",

@@ -1,16 +1,28 @@
 """The tasks of teachers: one network from one seed, or the mean of several."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from ..config import Config
 from ..distill.losses import LOSSES
+from ..models.registry import TEACHERS
 from ..records import ENSEMBLE, Rule, TeacherHead, TeacherNetwork, Training
 from ..tasks import Task
 from .planner import Planner, known
-from .records import Facts, TeacherTasks
+from .records import JOINED, Facts, LabelPart, TeacherTasks
 
 RUNS = 20  # of one image, timed
+UNDIVIDED = 1 << 18  # views of images that one task labels; of more, each task has a part
+PART = 1 << 16  # images of a part at most: whole batches, so that labels do not depend on it
+
+
+def label_parts(images: int, views: int) -> list[LabelPart]:
+    """The parts in which a teacher labels so many views of so many images; none where one task does all."""
+    if images * views <= UNDIVIDED:
+        return []
+    starts = range(0, images, PART)
+    return [LabelPart(v, i, min(i + PART, images)) for v in range(views) for i in starts]
 
 
 class TeacherPlanner(Planner):
@@ -36,9 +48,10 @@ class TeacherPlanner(Planner):
 
         settings = self.config.teacher
         training, features, epochs = [], None, settings.scratch_epochs
+        labeller = self.labeller(name)
         headed = settings.head_epochs is None or settings.head_epochs > 0
         if headed and (outcome.pretrained or settings.freeze):
-            features = make("features", {}, views=self.views)
+            features = make("features", labeller, views=self.views)
             training = [features, make("head", {"training": self.head_training()}, features=features)]
         if outcome.pretrained or features:
             epochs = settings.fine_tune_epochs
@@ -49,13 +62,36 @@ class TeacherPlanner(Planner):
         trained = {"trained": training[-1]} if training else {}
         # the frozen base's features spare another pass through it
         source = {"features": features} if features and not epochs else {"views": self.views}
-        wanted = {"features": True} if LOSSES[self.config.distil.loss].takes_features else {}
-        labels = make("labels", wanted, **source, **trained)
+        labels = self.labels(make, "labels", self.facts.train_images, labeller, **source, **trained)
         evaluation = make("teacher-evaluation", {"runs": RUNS}, **trained)
         unlabelled = None
         if self.unlabelled:
-            unlabelled = make("unlabelled-labels", wanted, views=self.unlabelled, **trained)
+            many = self.facts.unlabelled_images
+            inputs = {"views": self.unlabelled, **trained}
+            unlabelled = self.labels(make, "unlabelled-labels", many, labeller, **inputs)
         return TeacherTasks(name, seed, origin, tuple(training), labels, evaluation, unlabelled)
+
+    def labels(
+        self, make: Callable[..., Task], kind: str, images: int, labeller: dict[str, str], **inputs: Task
+    ) -> Task:
+        """The labels of so many images by the teacher whose tasks `make` makes: if many, of several tasks."""
+        features = LOSSES[self.config.distil.loss].takes_features
+        by = labeller if "views" in inputs else {}  # a head makes logits of cached features by Keras
+        settings: dict[str, Any] = {"features": True, **by} if features else by
+        whole = make(kind, settings, **inputs)
+        divisible = "views" in inputs and not features  # which would be stored twice
+        parts = label_parts(images, self.config.views.views) if divisible else []
+        if not parts:
+            return whole
+        tasks = (make(kind, {**settings, "part": part}, **inputs) for part in parts)
+        named = {f"part{i}": replace(own, name=f"{whole.name}-part{i}") for i, own in enumerate(tasks)}
+        return self.task(JOINED, whole.name, {"parts": parts}, **named)
+
+    def labeller(self, name: str) -> dict[str, str]:
+        """The setting of what labels views, where that may be LiteRT."""
+        chosen = self.config.teacher.labeller
+        slow = name not in TEACHERS or not TEACHERS[name].litert
+        return {} if chosen == "keras" or (chosen == "auto" and slow) else {"labeller": chosen}
 
     def network(self, name: str, seed: int) -> TeacherNetwork:
         """A teacher's network, before it is known where its weights come from."""

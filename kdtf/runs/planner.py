@@ -45,7 +45,7 @@ class Planner:
             inputs,
             data=self.facts.data if row.reads_data else "",
             version=row.version,
-            environment=row.environment(self.facts.versions, self.config.run.deterministic),
+            environment=row.environment(self.facts.versions, self.config.run.deterministic, settings),
         )
 
     def stage_name(self, teacher: str, stage: str, seed: int) -> str:

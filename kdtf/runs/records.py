@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from ..records import Rule
 from ..tasks import Task
 
+JOINED = "joined-labels"  # the kind of labels that several tasks made
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -14,6 +16,15 @@ class Origin:
 
     weights: str
     pretrained: bool
+
+
+@dataclass(frozen=True)
+class LabelPart:
+    """The part of a teacher's labels that one task makes: those of the images start to stop in one view."""
+
+    view: int
+    start: int
+    stop: int
 
 
 class Candidate(NamedTuple):
@@ -37,6 +48,8 @@ class Facts:
     teachers: tuple[str, ...]  # by their names in the registry
     unlabelled: str = ""  # digest of the images without labels, "" where there are none
     all_left_out: bool = False  # by the audit: none of these may be learned from
+    train_images: int = 0
+    unlabelled_images: int = 0  # without those that the audit leaves out
     subgroups: str = ""  # digest of the groups that scores are told apart by, "" where there are none
     synthetic: bool = False
     prepared: Mapping[str, Any] = field(default_factory=dict)  # how `prepare` made the images, where it did
@@ -68,8 +81,11 @@ class TeacherTasks:
 
     def tasks(self) -> Iterator[Task]:
         """In the order in which they are done."""
-        own = (self.origin, *self.training, self.labels, self.unlabelled_labels, self.evaluation)
-        yield from (task for task in own if task)
+        for task in (self.origin, *self.training, self.labels, self.unlabelled_labels, self.evaluation):
+            if task and task.kind == JOINED:
+                yield from task.inputs.values()
+            if task:
+                yield task
 
 
 @dataclass(frozen=True)

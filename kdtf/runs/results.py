@@ -1,5 +1,6 @@
 """Finished stages read back as the records that tables, cards and reports are made of."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from ..tasks import Task, plain
 from .agreement import read_agreement
 from .fitted import Fitted, read_fitted, read_predictions
 from .planner import known
-from .records import StudentTasks, TeacherTasks
-from .stages import read_file, read_origin
+from .records import JOINED, StudentTasks, TeacherTasks
+from .stages import read_file, read_labeller, read_origin
 
 
 def read_teacher(tasks: TeacherTasks, store: Store) -> TeacherResult:
@@ -63,6 +64,7 @@ def read_student(tasks: StudentTasks, store: Store, teacher_weights: str | None)
         weights=read_origin(folder).weights,
         rule=tasks.rule,
         teacher_weights=teacher_weights,
+        labelled_by=" and ".join(sorted(set(_labellers(tasks.student, store)))) or None,
         training=asdict(tasks.student.settings["training"]),
         versions=_versions(tasks.student, store),
         parameters=known(fitted.parameters),
@@ -92,6 +94,15 @@ def read_files(tasks: StudentTasks, student: StudentResult, store: Store) -> dic
             errors=errors,
         )
     return results
+
+
+def _labellers(task: Task, store: Store) -> Iterator[str]:
+    """What computed the labels that a student, or the mean of several teachers, is made of."""
+    for own in task.inputs.values():
+        if own.kind in ("ensemble-labels", JOINED):
+            yield from _labellers(own, store)
+        if own.kind in ("labels", "unlabelled-labels"):
+            yield read_labeller(_folder(own.inputs.get("features", own), store))
 
 
 def _folder(task: Task, store: Store) -> Path:

@@ -13,6 +13,7 @@ from .records import Origin
 LOGITS, VAL_LOGITS = "logits.npy", "val_logits.npy"  # of a teacher
 FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"  # what its head makes these of
 OF_VAL = {LOGITS: VAL_LOGITS, FEATURES: VAL_FEATURES}
+LABELLER = "labeller.json"  # what labels views: Keras or LiteRT, how far off, and why not LiteRT
 MODEL = "model.tflite"
 ORIGIN, HEAT, CUT = "origin.json", "heat.npz", "cut.json"
 FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"
@@ -26,6 +27,17 @@ def write_origin(folder: Path, origin: Origin) -> None:
 def read_origin(folder: Path) -> Origin:
     """Where a teacher's weights came from."""
     return Origin(**json.loads((folder / ORIGIN).read_text()))
+
+
+def write_labeller(folder: Path, by: str, difference: float | None, reason: str) -> None:
+    """What made labels or features: "LiteRT", or "Keras" for a reason; see `tflite.labelling.Labeller`."""
+    (folder / LABELLER).write_text(json.dumps({"by": by, "difference": difference, "reason": reason}))
+
+
+def read_labeller(folder: Path) -> str:
+    """What made the labels or features in a stage: "LiteRT" or "Keras"."""
+    note = folder / LABELLER
+    return json.loads(note.read_text())["by"] if note.exists() else "Keras"
 
 
 def write_cut(folder: Path, cost: CutCost) -> None:

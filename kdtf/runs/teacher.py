@@ -4,16 +4,18 @@ Each reads what the one before wrote, so that a run that was interrupted does wh
 does. The network is built only where a stage has to be made.
 """
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.src.utils.naming import reset_uids  # it has no public name
 
 from ..data.pixels import pixels_at
-from ..data.views import ViewArray
+from ..data.views import PartOfViews, ViewArray
 from ..distill.batches import Examples
 from ..distill.fit import WHOLE
 from ..distill.hints import as_vectors, with_features
@@ -27,15 +29,18 @@ from ..models.gradcam import heat
 from ..models.students import load_student, without_softmax
 from ..models.teachers import Base, build_base, build_head, with_head
 from ..models.weights import NOT_DOWNLOADED, WeightSource
+from ..native_log import native_noise
 from ..records import Attention, TeacherNetwork, Training
 from ..stage_folders import CHECKPOINT
+from ..tflite.labelling import BATCH, Labeller, litert_or_keras
 from .data import read_audit, views_of
 from .fitted import Fitted, read_fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
-from .records import Origin
-from .stages import FEATURES, LOGITS, OF_VAL, VAL_FEATURES, write_attention, write_origin
+from .records import LabelPart, Origin
+from .stages import FEATURES, LOGITS, OF_VAL, VAL_FEATURES, write_attention, write_labeller, write_origin
 
 WEIGHTS = "teacher.weights.h5"
+LITERT_FROM = 5_000  # views of images: below, what LiteRT spares is less than converting a network costs
 
 
 @cache
@@ -58,11 +63,11 @@ def find_origin(space: Workspace, network: TeacherNetwork) -> None:
     write_origin(space.folder, Origin(base.origin, base.pretrained))
 
 
-def extract_features(space: Workspace, network: TeacherNetwork) -> None:
+def extract_features(space: Workspace, network: TeacherNetwork, labeller: str = "keras") -> None:
     """What the frozen base makes of every view (V, N, F) and of val (n, F)."""
     base = _build(space, network).model
     views, val = views_of(space).teacher_pixels, space.data.val.teacher_pixels
-    _write_outputs(space, base, [FEATURES], views, val, f"{network.name}: features")
+    _write_outputs(space, base, [FEATURES], views, val, f"{network.name}: features", labeller)
 
 
 def train_head(space: Workspace, network: TeacherNetwork, training: Training) -> None:
@@ -114,11 +119,23 @@ def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -
     _write(space.folder, whole, [*earlier, *later])
 
 
-def label_views(space: Workspace, network: TeacherNetwork, features: bool = False) -> None:
+def label_views(
+    space: Workspace,
+    network: TeacherNetwork,
+    features: bool = False,
+    labeller: str = "keras",
+    part: LabelPart | None = None,
+) -> None:
     """Logits over every view and of val, and with `features` what the head makes them of, pooled.
 
-    The frozen base's features spare another pass through it.
+    The frozen base's features spare another pass through it. With `part` the logits of that part alone,
+    (1, n, K), and with the first one those of val.
     """
+    title = f"{network.name}: labelling views"
+    if part:
+        val = space.data.val.teacher_pixels if not (part.view or part.start) else None
+        _label_part(space, network, labeller, part, val, title)
+        return
     head, whole = _network(space, network, space.inputs.get("trained"))
     frozen = space.inputs.get("features")
     if frozen:
@@ -127,15 +144,48 @@ def label_views(space: Workspace, network: TeacherNetwork, features: bool = Fals
     else:
         model = with_features(whole) if features else whole
         views, val = views_of(space).teacher_pixels, space.data.val.teacher_pixels
-    _write_outputs(space, model, _labels(features), views, val, f"{network.name}: labelling views")
+    _write_outputs(space, model, _labels(features), views, val, title, labeller)
 
 
-def label_unlabelled(space: Workspace, network: TeacherNetwork, features: bool = False) -> None:
-    """Logits over every view of the unlabelled images (V, U, K), and with `features` those (V, U, F)."""
+def label_unlabelled(
+    space: Workspace,
+    network: TeacherNetwork,
+    features: bool = False,
+    labeller: str = "keras",
+    part: LabelPart | None = None,
+) -> None:
+    """Logits over every view of the unlabelled images (V, U, K), and with `features` those (V, U, F).
+
+    With `part` the logits of that part alone, (1, n, K).
+    """
+    title = f"{network.name}: labelling unlabelled images"
+    if part:
+        _label_part(space, network, labeller, part, None, title)
+        return
     whole = _network(space, network, space.inputs.get("trained"))[1]
     model = with_features(whole) if features else whole
-    title = f"{network.name}: labelling unlabelled images"
-    _write_outputs(space, model, _labels(features), views_of(space).teacher_pixels, None, title)
+    _write_outputs(space, model, _labels(features), views_of(space).teacher_pixels, None, title, labeller)
+
+
+_last_labeller: dict[tuple, Labeller] = {}  # of a part of labels, in a process that may be given the next one
+
+
+def _label_part(
+    space: Workspace,
+    network: TeacherNetwork,
+    labeller: str,
+    part: LabelPart,
+    val: np.ndarray | None,
+    title: str,
+) -> None:
+    """Logits of one part of all views. The teacher is built once for all parts that a process is given."""
+    views, trained = views_of(space).teacher_pixels, space.inputs.get("trained")
+    at = (network, labeller, trained and trained.name, space.inputs["views"].name)
+    if at not in _last_labeller:
+        _last_labeller.clear()
+        _last_labeller[at] = _labeller(_network(space, network, trained)[1], views, labeller)
+    own = PartOfViews(views, part.view, part.start, part.stop)
+    _write_inferences(space, _last_labeller[at], [LOGITS], own, val, title)
 
 
 def _labels(features: bool) -> list[str]:
@@ -150,14 +200,40 @@ def _write_outputs(
     views: ViewArray,
     val: np.ndarray | None,
     title: str,
+    labeller: str,
 ) -> None:
     """What a model gives for every view, and for val where that is given: a file for each of its outputs."""
-    inferences = inferences_of(model)
+    _write_inferences(space, _labeller(model, views, labeller), names, views, val, title)
+
+
+def _write_inferences(
+    space: Workspace,
+    labeller: Labeller,
+    names: list[str],
+    views: ViewArray,
+    val: np.ndarray | None,
+    title: str,
+) -> None:
+    if labeller.reason:
+        space.progress.say(f"{title} by Keras: {labeller.reason}.")
+    write_labeller(space.folder, labeller.by, labeller.difference, labeller.reason)
     outs = [space.folder / name for name in names]
-    infer_views(inferences, views, outs, space.progress, title, space.folder / CHECKPOINT)
+    infer_views(labeller.inferences, views, outs, space.progress, title, space.folder / CHECKPOINT)
     if val is not None:
-        for name, values in zip(names, inferences(val), strict=True):
+        for name, values in zip(names, labeller.inferences(val), strict=True):
             np.save(space.folder / OF_VAL[name], values)
+
+
+def _labeller(model: keras.Model, views: ViewArray, choice: str) -> Labeller:
+    """A model as a function of arrays, by one of `config.LABELLERS`.
+
+    "auto" is LiteRT where there are views enough for it to pay and no GPU, on which Keras is faster.
+    """
+    pays = math.prod(views.shape[:2]) >= LITERT_FROM and not tf.config.get_visible_devices("GPU")
+    if choice == "keras" or (choice == "auto" and not pays):
+        return Labeller(inferences_of(model), "Keras")
+    with native_noise():
+        return litert_or_keras(model, views[0, :BATCH])
 
 
 def evaluate(space: Workspace, network: TeacherNetwork, runs: int) -> None:

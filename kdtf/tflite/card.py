@@ -47,9 +47,9 @@ class Input:
 class Making:
     """How a file was made: its teacher, network, loss, training, recipe, data and packages.
 
-    `weights` says where the student's began, `teacher_weights` where its teacher's; `distillation` is None
-    for a student trained without a teacher; `recipe` holds the representative views of the file, as
-    `calibration`, and its fine-tuning.
+    `weights` says where the student's began, `teacher_weights` where its teacher's, `labelled_by` what
+    computed that one's labels: Keras, LiteRT or both; `distillation` is None for a student trained without a
+    teacher; `recipe` holds the representative views of the file, as `calibration`, and its fine-tuning.
     """
 
     teacher: str
@@ -57,6 +57,7 @@ class Making:
     network: str | None = None
     weights: str | None = None
     teacher_weights: str | None = None
+    labelled_by: str | None = None
     data_digest: str | None = None
     student_key: str | None = None
     seed: int | None = None
@@ -210,6 +211,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         network=student.network,
         weights=student.weights,
         teacher_weights=student.teacher_weights,
+        labelled_by=student.labelled_by,
         data_digest=sheet.digest,
         student_key=student.key,
         seed=student.predictions.seed,

@@ -85,7 +85,7 @@ def light() -> list[str]:
     """The modules that must not start TensorFlow: all but those that hold or run Keras models."""
     heavy = {
         "models": ("fused_norm", "gradcam"),
-        "tflite": ("budget", "compress", "qat", "quantize", "tuning", "tuning_state"),
+        "tflite": ("budget", "compress", "labelling", "qat", "quantize", "tuning", "tuning_state"),
         "runs": ("teacher", "student", "files"),
     }
     names = {f"kdtf.{package}.{module}" for package, modules in heavy.items() for module in modules}

@@ -20,6 +20,7 @@ from kdtf.runs.kinds import PACKAGES
 from kdtf.runs.perform import perform
 from kdtf.runs.plan import plan
 from kdtf.runs.records import Facts, Origin
+from kdtf.runs.stages import read_labeller
 from kdtf.store import Store
 from kdtf.versions import versions
 
@@ -80,21 +81,25 @@ def arrays(folder, *names):
     return [np.load(folder / f"{name}.npy") for name in names]
 
 
-def test_labels_hold_what_the_head_makes_logits_of(run):
+@pytest.mark.parametrize("labeller, by", [("keras", "Keras"), ("litert", "LiteRT")])
+def test_labels_hold_what_the_head_makes_logits_of(run, labeller, by):
     base = build_base("cnn5", run.data.train.teacher_pixels.shape[1:], WeightSource("none")).model
     whole = with_head(base, build_head("cnn5", base.output.shape[1:], len(run.data.classes)))
     whole.load_weights(run.stage("cnn5-whole") / "teacher.weights.h5")
     says = inferences_of(with_features(whole))
-    features, logits, val_features = arrays(run.stage("cnn5-labels"), "features", "logits", "val_features")
+    labels = run.stage("cnn5-labels", labeller=labeller)
+    unlabelled = run.stage("cnn5-unlabelled-labels", labeller=labeller)
+    assert read_labeller(labels) == read_labeller(unlabelled) == by
+    features, logits, val_features = arrays(labels, "features", "logits", "val_features")
     images = len(run.data.train.labels)
     assert features.shape == (2, images, 8) and features.dtype == np.float32
     for one, other in zip((features[0], logits[0]), says(run.data.train.teacher_pixels), strict=True):
         assert np.allclose(one, other, atol=1e-5)
     assert np.allclose(val_features, says(run.data.val.teacher_pixels)[0], atol=1e-5)
-    own = arrays(run.stage("cnn5-unlabelled-labels"), "features", "logits")
+    own = arrays(unlabelled, "features", "logits")
     for one, other in zip(own, says(run.data.unlabelled.teacher_pixels), strict=True):
         assert np.allclose(one[0], other, atol=1e-5)
-    plain = run.stage("cnn5-labels", loss="kd")
+    plain = run.stage("cnn5-labels", loss="kd", labeller=labeller)
     assert sorted(path.name for path in plain.glob("*.npy")) == ["logits.npy", "val_logits.npy"]
     assert np.array_equal(np.load(plain / "logits.npy"), logits)
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from kdtf.cli.entry import main
 from kdtf.config import Config, RunConfig
 from kdtf.errors import UserError
 from kdtf.progress import Progress
-from kdtf.runs import hands, jobs, local_pool
+from kdtf.runs import hands, jobs, local_pool, plan_teachers
 from kdtf.runs.forecast import guessed
 from kdtf.runs.jobs import SideBySide, threads_of_a_job
 from kdtf.runs.local_pool import LocalPool, environment_of, gpus_of_host
@@ -119,6 +120,20 @@ def test_a_chain_is_of_one_teacher_or_student(side_by_side):
     perform_all(hands, facts, tasks)
     assert ["cnn5-whole", "cnn5-labels", "cnn5-evaluation"] in [[*own] for own in begun]
     assert all(len({name.split("-")[0] for name in own}) == 1 for own in begun)
+
+
+def test_parts_of_labels_are_no_chain(side_by_side, monkeypatch):
+    """Several jobs of a cluster label at once, with one teacher."""
+    monkeypatch.setattr(plan_teachers, "UNDIVIDED", 0)
+    monkeypatch.setattr(f"{__name__}.KNOWN", replace(KNOWN, train_images=10))
+    hands, pool, facts, tasks = side_by_side({"views": 3}, slots=99, chained=True)
+    begun, begin = [], pool.begin
+    pool.begin = lambda chain: (begun.append([own.name for own in chain]), begin(chain))
+    perform_all(hands, facts, tasks)
+    assert [own for own in begun if "cnn5-labels-part" in own[0]] == [
+        [f"cnn5-labels-part{i}"] for i in range(3)
+    ]
+    assert ["cnn5-whole", "cnn5-evaluation"] in begun and not pool.begun
 
 
 def test_what_stands_is_not_performed_again(side_by_side):

@@ -74,6 +74,7 @@ CHANGES = {
     "ensemble": True,
     "best_of": True,
     "teacher_momentum": 0.5,
+    "labeller": "litert",
     "student": "cnn5",
     "students": ("cnn3", "cnn5"),
     "sides": (16, 32),
@@ -220,6 +221,28 @@ def test_a_version_redoes_what_depends_on_it_and_nothing_else():
     assert {"alone-student", "vgg16-whole", "alone-int8"} <= {
         name for name, folder in folders("keras").items() if folder != old[name]
     }
+
+
+def test_litert_labels_where_its_row_says_so_or_where_it_is_asked_for():
+    """And its version is in the keys of those labels alone."""
+    facts = replace(FACTS, teachers=("vgg16", "mobilenet"), unlabelled="u")
+    facts = replace(facts, origins=dict.fromkeys((("vgg16", 0), ("mobilenet", 0)), Origin("there", True)))
+    newer = replace(facts, versions={**VERSIONS, "ai-edge-litert": "2.0"})
+    own = [f"mobilenet-{name}" for name in ("features", "labels", "unlabelled-labels")]
+
+    def labelled(facts, **settings):
+        tasks = plan(Config().with_values(settings), facts).tasks()
+        return {task.name: task for task in tasks if task.kind in ("features", "labels", "unlabelled-labels")}
+
+    before, after = labelled(facts), labelled(newer)
+    assert [name for name in before if before[name].settings.get("labeller")] == own
+    assert [name for name in before if before[name].key != after[name].key] == own
+    assert {task.settings["labeller"] for task in labelled(facts, labeller="litert").values()} == {"litert"}
+    by_keras = labelled(facts, labeller="keras")
+    assert not any("labeller" in task.settings for task in by_keras.values())
+    assert by_keras["vgg16-labels"].key == before["vgg16-labels"].key
+    frozen = labelled(facts, labeller="litert", freeze=True, fine_tune_epochs=0)
+    assert "labeller" not in frozen["mobilenet-labels"].settings  # of features that LiteRT made
 
 
 def test_the_code_of_a_kind_is_in_its_keys(monkeypatch):

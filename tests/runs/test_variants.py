@@ -1,5 +1,6 @@
 """A run of another shape: copies in the data, a frozen base; then with a second seed."""
 
+import json
 import shutil
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from small_run import SMALL, events, pictures_without_drawings, table
 
 from kdtf.cli import main
+from kdtf.runs.stages import LABELLER
 from kdtf.stage_folders import read_note
 
 COMMAND = [*SMALL, "--recipes", "int8", "--views", "1", "--freeze", "--fine-tune-epochs", "0"]
+COMMAND += ["--labeller", "litert"]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,19 @@ def test_frozen_features_take_the_short_way(results, data):
     teacher.load_weights(head / "teacher.weights.h5")
     logits = inference_of(teacher)(np.load(data / "teacher" / "X_train.npy"))
     assert np.allclose(np.load(labels / "logits.npy")[0], logits, atol=1e-4)
+
+
+def test_what_labelled_is_told_by_the_stage_the_manifest_and_the_card(results):
+    """The frozen base went through LiteRT, its head's labels are of what that gave."""
+    (features,) = (results / "work").glob("cnn5-features-*")
+    (labels,) = (results / "work").glob("cnn5-labels-*")
+    note = json.loads((features / LABELLER).read_text())
+    assert note["by"] == "LiteRT" and note["reason"] == "" and 0 < note["difference"] < 1e-4
+    assert json.loads((labels / LABELLER).read_text())["by"] == "Keras"
+    assert read_note(features)["environment"]["ai-edge-litert"]
+    assert json.loads((results / "manifest.json").read_text())["labelled_by"] == {"cnn5": "LiteRT"}
+    cards = (json.loads((results / f"{name}_Student_int8.json").read_text()) for name in ("cnn5", "alone"))
+    assert [card["made_by"]["labelled_by"] for card in cards] == ["LiteRT", None]
 
 
 def test_a_run_leaves_the_histories_of_its_trainings_for_tensorboard(results):

@@ -1,0 +1,21 @@
+"""A teacher's labels that several tasks made, as one stage. No network is run."""
+
+import numpy as np
+
+from .perform import Workspace
+from .records import LabelPart
+from .stages import LOGITS, VAL_LOGITS
+
+
+def join(space: Workspace, parts: list[LabelPart]) -> None:
+    """Logits (V, N, K) of parts in the order of views and images, and those of val if the first has them."""
+    folders = [space.inputs[f"part{i}"] for i in range(len(parts))]
+    shape = (parts[-1].view + 1, parts[-1].stop, *np.load(folders[0] / LOGITS, mmap_mode="r").shape[2:])
+    with open(space.folder / LOGITS, "wb") as file, space.progress.bar(space.title, len(parts)) as advance:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(file, header)
+        for i, folder in enumerate(folders):
+            file.write(np.ascontiguousarray(np.load(folder / LOGITS, mmap_mode="r")).data)
+            advance(i + 1)
+    if (folders[0] / VAL_LOGITS).exists():
+        np.save(space.folder / VAL_LOGITS, np.load(folders[0] / VAL_LOGITS))

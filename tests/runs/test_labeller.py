@@ -1,0 +1,66 @@
+"""What labels views: LiteRT where it was asked for, or where that is faster and there are enough of them."""
+
+import keras
+import numpy as np
+import pytest
+
+from kdtf.progress import Progress
+from kdtf.runs import teacher
+from kdtf.runs.perform import Workspace
+from kdtf.runs.stages import LABELLER, read_labeller
+from kdtf.tflite.labelling import Labeller
+
+VIEWS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 1), np.uint8)
+
+
+class Said(Progress):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def label(tmp_path):
+    """Has all views labelled by what a setting says: the logits are the model's. Gives what was said."""
+    pixels = keras.Input(VIEWS.shape[2:])
+    model = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.Flatten()(pixels)))
+    space = Workspace(tmp_path, {}, None, Said(), "")
+
+    def lines(choice):
+        teacher._write_outputs(space, model, ["logits.npy"], VIEWS, None, "toy: labelling views", choice)
+        expected = np.asarray(model(VIEWS.reshape(-1, *VIEWS.shape[2:]).astype("float32")))
+        assert np.allclose(np.load(tmp_path / "logits.npy").reshape(-1, 2), expected, atol=1e-3)
+        return space.progress.lines
+
+    return lines
+
+
+@pytest.mark.parametrize(
+    "labeller, least, by",
+    [("auto", 10, "LiteRT"), ("auto", 11, "Keras"), ("litert", 11, "LiteRT"), ("keras", 0, "Keras")],
+)
+def test_few_views_are_not_worth_a_conversion(label, tmp_path, monkeypatch, labeller, least, by):
+    monkeypatch.setattr(teacher, "LITERT_FROM", least)
+    assert label(labeller) == [] and read_labeller(tmp_path) == by
+
+
+def test_a_gpu_is_left_to_keras(label, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "LITERT_FROM", 0)
+    monkeypatch.setattr(teacher.tf.config, "get_visible_devices", lambda kind: ["a GPU"])
+    assert label("auto") == [] and read_labeller(tmp_path) == "Keras"
+
+
+def test_it_is_said_why_keras_stands_in(label, tmp_path, monkeypatch):
+    def by_keras(model, pixels):
+        return Labeller(teacher.inferences_of(model), "Keras", 0.5, "outputs of LiteRT are up to 5.0e-01 off")
+
+    monkeypatch.setattr(teacher, "litert_or_keras", by_keras)
+    assert label("litert") == ["toy: labelling views by Keras: outputs of LiteRT are up to 5.0e-01 off."]
+    assert read_labeller(tmp_path) == "Keras" and "5.0e-01" in (tmp_path / LABELLER).read_text()
+
+
+def test_labels_of_an_earlier_kdtf_are_keras(tmp_path):
+    assert read_labeller(tmp_path) == "Keras"
