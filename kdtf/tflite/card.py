@@ -203,23 +203,8 @@ def _known_numbers(value: Any) -> Any:
 
 def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Card:
     """The card of a finished file: its bytes in numbers, how it was made, its scores, its data."""
-    student, facts, row = file.student, file.facts, RECIPES[file.facts.recipe]
+    facts, row = file.facts, RECIPES[file.facts.recipe]
     height, width, channels = sheet.shape
-    making = Making(
-        teacher=student.predictions.teacher,
-        model=student.predictions.model,
-        network=student.network,
-        weights=student.weights,
-        teacher_weights=student.teacher_weights,
-        labelled_by=student.labelled_by,
-        data_digest=sheet.digest,
-        student_key=student.key,
-        seed=student.predictions.seed,
-        distillation=_distillation(student.rule),
-        training=student.training,
-        recipe={RECIPE_FIELDS.get(name, name): value for name, value in file.made_with.items()},
-        versions={**student.versions, **file.versions},
-    )
     scores = asdict(evidence)
     of_answers = [
         *never_uncertain(evidence.thresholds, len(sheet.classes)),
@@ -245,7 +230,7 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         sparsity=facts.sparsity,
         sha256=facts.sha256,
         synthetic_data=sheet.synthetic,
-        made_by=making,
+        made_by=_making(file, sheet),
         intended_use=INTENDED_USE,
         **scores,
         training_images=sheet.training_images,
@@ -254,6 +239,25 @@ def build_card(file: FileResult, sheet: DataSheet, evidence: FileEvidence) -> Ca
         limits=[*sheet.limits, *_copies(evidence), *of_answers],
         answer_limits=of_answers,
         reference=sheet.reference,
+    )
+
+
+def _making(file: FileResult, sheet: DataSheet) -> Making:
+    student = file.student
+    return Making(
+        teacher=student.predictions.teacher,
+        model=student.predictions.model,
+        network=student.network,
+        weights=student.weights,
+        teacher_weights=student.teacher_weights,
+        labelled_by=student.labelled_by,
+        data_digest=sheet.digest,
+        student_key=student.key,
+        seed=student.predictions.seed,
+        distillation=_distillation(student.rule),
+        training=student.training,
+        recipe={RECIPE_FIELDS.get(name, name): value for name, value in file.made_with.items()},
+        versions={**student.versions, **file.versions},
     )
 
 
