@@ -4,12 +4,14 @@ Nothing here looks at what the numbers mean, unpickles anything, or holds more t
 """
 
 import errno
+import mmap
 import shutil
+import tempfile
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +79,17 @@ def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) 
         for chunk in chunks:
             file.write(np.ascontiguousarray(chunk).data)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def forget(array: object) -> None:
+    """Give the pages of a mapped array back that were read of it; of anything else there are none.
+
+    They stay in the kernel's cache for who reads them again, and count no longer as this process's memory.
+    """
+    if isinstance(array, np.memmap) and array.mode == "r":  # what is written to a copy would be lost
+        mapped, advice = getattr(array, "_mmap", None), getattr(mmap, "MADV_DONTNEED", None)
+        if mapped is not None and advice is not None:
+            mapped.madvise(advice)
 
 
 @contextmanager
@@ -155,3 +168,31 @@ def _unpack(archive: zipfile.ZipFile, key: str, target: Path, name: str) -> None
             raise UserError(
                 f"{key} in {name} must be readable. Got: {error}. Is the file cut short?"
             ) from error
+
+
+class KeptRows:
+    """Rows (n, D) that are written block by block to a file without a name, which is mapped when it is whole.
+
+    So that what is kept of each image takes no memory that the kernel could not have back. The file is in
+    `folder`, by default where temporary files are, and goes with the array. Raises `OSError` where the disk
+    is full: a plain stream, since that kills a process that writes through a map.
+    """
+
+    def __init__(self, width: int, dtype: type, folder: Path | None = None):
+        self.width, self.dtype, self.rows = width, np.dtype(dtype), 0
+        with ExitStack() as stack:
+            self.file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            stack.pop_all()  # `mapped` closes it
+
+    def append(self, block: np.ndarray) -> None:
+        """Write more rows."""
+        self.file.write(np.ascontiguousarray(block, self.dtype).data)
+        self.rows += len(block)
+
+    def mapped(self) -> np.ndarray:
+        """All rows (N, D), read-only."""
+        with self.file as file:
+            file.flush()
+            if not self.rows:
+                return np.zeros((0, self.width), self.dtype)
+            return np.memmap(file, self.dtype, "r", shape=(self.rows, self.width))

@@ -4,24 +4,24 @@ Looks for copies and near copies, one image under two labels, patients on both s
 prevalence, odd grey ranges and shortcuts. Changes nothing, blocks nothing, draws nothing.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
-from ..predictor import to_image
 from ..words import plural
-from .copies import BLOCK, SIDE, Copies, Pair, find_copies, find_copies_among, pixel_digest, thumbnail
+from .copies import Copies, Pair, find_copies, find_copies_among
 from .dataset import SPLITS, UNLABELLED_SPLIT, Dataset, OnProgress, Split
+from .near import BLOCK, MOST_EXACT, Recall, one_thread
+from .survey import counter, read_blocks, read_images
 
 SHORTCUT = 0.15  # balanced accuracy above chance at which six plain numbers count as a shortcut
 SHIFTED = 0.001  # p value below which the mixture of classes counts as another one
-FOREGROUND = 25  # grey levels above it are no background: a tenth of the range
-EVERY = 100  # images between two reports of progress
+CHUNK = 65_536  # unlabelled images compared at once where the search is approximate: 34 MB of averages
+PROBED = 100_000  # images of train that the shortcut probe is fitted on, at most, evenly spaced
 CLEAN = "Audit: no copies, no shared groups and no shortcut found."
 LEAKS = ("exact copies across splits", "near copies across splits", "groups across splits")
-NUMBERS = ("mean", "contrast", "darkest", "brightest", "foreground", "foreground contrast")
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,26 @@ class Audit:
         return cls(record["rows"], pairs, has_copy, record["verdict"], unlabelled_rows)
 
 
-def audit(data: Dataset, progress: OnProgress = lambda done, total: None) -> Audit:
-    """Audit a `Dataset`, at the teacher's resolution where it is larger. `progress` hears of images."""
+def audit(
+    data: Dataset, progress: OnProgress = lambda done, total: None, folder: Path | None = None
+) -> Audit:
+    """Audit a `Dataset`, at the teacher's resolution where it is larger. `progress` hears of images.
+
+    What is kept of each image while it runs, some 700 bytes, is in files without a name in `folder`, by
+    default where temporary files are.
+    """
     splits, others = data.splits, data.unlabelled
     labels = np.concatenate([split.labels for split in splits.values()])
     home = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits.values()])  # (N,)
-    count_image = _counter(len(labels) + (len(others.labels) if others else 0), progress)
-    digests, thumbs, numbers = _read_images(splits, count_image)
-    copies = find_copies(digests, thumbs, labels, home)
+    count_image = counter(len(labels) + (len(others.labels) if others else 0), progress)
+    digests, thumbs, numbers = read_images(splits, count_image, folder)
+    with one_thread():
+        copies = find_copies(digests, thumbs, labels, home)
     in_split = np.logical_or.reduce([c.in_split for c in copies.values()])  # (N, 3)
     has_copy = {name: in_split[home == k][:, :k].any(axis=1) for k, name in enumerate(splits)}
+    probed = np.unique(np.linspace(0, len(splits["train"].labels) - 1, PROBED).astype(np.int64))
     probe = shortcut_accuracy(
-        numbers["train"], splits["train"].labels, numbers["test"], splits["test"].labels
+        numbers["train"][probed], splits["train"].labels[probed], numbers["test"], splits["test"].labels
     )
     rows = [
         *(row for kind, own in copies.items() for row in _copy_rows(kind, own, home)),
@@ -107,11 +115,30 @@ def audit(data: Dataset, progress: OnProgress = lambda done, total: None) -> Aud
     ]
     pairs = [pair for own in copies.values() for pair in own.pairs]
     shortened, notes = _shortened(copies)
-    report = Audit([*rows, *shortened], pairs, has_copy, _verdict(rows, has_copy, notes))
+    missed, said = _missed(copies["near"].recall)
+    verdict = [*_verdict(rows, has_copy, notes), *said]
+    report = Audit([*rows, *shortened, *missed], pairs, has_copy, verdict)
     if others is None:
         return report
-    blocks = _read_blocks(others.teacher_pixels, count_image)
-    return _with_unlabelled(report, splits, others, find_copies_among(digests, thumbs, home, blocks))
+    images = len(others.labels)
+    size = CHUNK if len(labels) + images > MOST_EXACT else BLOCK
+    blocks = read_blocks(others.teacher_pixels, count_image, size)
+    with one_thread():
+        among = find_copies_among(digests, thumbs, home, blocks, images)
+    return _with_unlabelled(report, splits, others, among)
+
+
+def _missed(recall: Recall | None) -> tuple[list[dict], list[str]]:
+    """(lines of audit.csv, sentences) on near copies that an approximate search may have missed."""
+    if recall is None:
+        return [], []
+    share = recall.found / recall.pairs if recall.pairs else None
+    check, drawn = "near copies found by the approximate search", f"{recall.drawn:,} drawn images"
+    row = _row(check, count=recall.found, of=recall.pairs, value=share)
+    measured = f"{recall.found:,} of the {recall.pairs:,} near pairs of {drawn} were found"
+    measured = measured if recall.pairs else f"{drawn} have none at all"
+    sentence = f"Near copies of {recall.images:,} different images were searched approximately: {measured}."
+    return [row], [sentence]
 
 
 def _shortened(copies: dict[str, Copies], where: str = "") -> tuple[list[dict], list[str]]:
@@ -190,65 +217,6 @@ def _row(
         "of": of,
         "value": value,
     }
-
-
-def _counter(total: int, progress: OnProgress) -> Callable[[], None]:
-    """What is called for every image, and reports some of them."""
-    done = 0
-
-    def count_image() -> None:
-        nonlocal done
-        done += 1
-        if done % EVERY == 0 or done == total:
-            progress(done, total)
-
-    return count_image
-
-
-def _read_images(
-    splits: dict[str, Split], count_image: Callable[[], None]
-) -> tuple[list[bytes], np.ndarray, dict[str, np.ndarray]]:
-    """One pass over all pixels: digests (N,), unit thumbnails (N, 4096), plain numbers {split: (n, 6)}."""
-    total = sum(len(split.labels) for split in splits.values())
-    thumbs = np.empty((total, SIDE * SIDE), np.float32)
-    digests, numbers, done = [], {}, 0
-    for name, split in splits.items():
-        numbers[name] = np.empty((len(split.labels), len(NUMBERS)))
-        for i, image in enumerate(split.teacher_pixels):
-            digests.append(pixel_digest(image))
-            grey = to_image(image).convert("L")
-            thumbs[done] = _unit(thumbnail(grey)[None])
-            numbers[name][i] = _plain_numbers(np.asarray(grey))
-            done += 1
-            count_image()
-    return digests, thumbs, numbers
-
-
-def _read_blocks(
-    pixels: np.ndarray, count_image: Callable[[], None]
-) -> Iterator[tuple[list[bytes], np.ndarray]]:
-    """Digests (n,) and unit thumbnails (n, 4096) of images (M, H, W, C), `BLOCK` of them at a time."""
-    for start in range(0, len(pixels), BLOCK):
-        digests, thumbs = [], []
-        for image in pixels[start : start + BLOCK]:
-            digests.append(pixel_digest(image))
-            thumbs.append(thumbnail(to_image(image).convert("L")))
-            count_image()
-        yield digests, _unit(np.stack(thumbs))
-
-
-def _unit(thumbs: np.ndarray) -> np.ndarray:
-    """Thumbnails (N, 4096) of which a dot product is a correlation; a constant image has none."""
-    centred = thumbs - thumbs.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    return centred / np.where(norm > 0, norm, 1)
-
-
-def _plain_numbers(grey: np.ndarray) -> tuple[float, ...]:
-    """`NUMBERS` of a grey image (H, W): what could give the class away without looking at the lung."""
-    body = grey > FOREGROUND
-    inside = grey[body] if body.any() else grey
-    return grey.mean(), grey.std(), grey.min(), grey.max(), body.mean(), inside.std()
 
 
 def _copy_rows(kind: str, copies: Copies, home: np.ndarray) -> list[dict]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,17 @@ UNLABELLED_SPLIT = "unlabelled"  # the name of the images without labels, beside
 UNLABELLED = -1  # the label of such an image
 
 OnProgress = Callable[[int, int], None]  # hears of images: (done, total)
+
+
+class PixelArray(Protocol):
+    """Images (N, H, W, C) uint8 that are indexed by a slice or by (n,) rows: an array, or computed ones."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: slice | np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

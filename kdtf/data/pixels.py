@@ -6,6 +6,7 @@ wanted as it is, is used where it lies.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 
 from ..errors import UserError, require
 from ..predictor import SLACK, to_image, to_pixels
-from .arrays import Arrays, NamedArray, map_npy, write_npy
-from .dataset import Split
+from .arrays import Arrays, NamedArray, forget, map_npy, write_npy
+from .dataset import PixelArray, Split
 
 CHUNK_BYTES = 32 << 20  # of source pixels looked at in one go
+MOST_HELD = 64 << 20  # bytes of a split's pixels at another side that are in memory together
 
 
 class PixelRange(NamedTuple):
@@ -53,6 +55,7 @@ def measure_range(source: NamedArray, progress: Callable[[int], None]) -> PixelR
             require(False, source.name, "finite numbers", f"NaN or infinity in image {image}")
         low, high = min(low, lowest), max(high, highest)
         sha.update(chunk.data)
+        forget(source.array)
         progress(part.stop)
     return PixelRange(low, high, sha.hexdigest())
 
@@ -118,15 +121,52 @@ def resize(pixels: np.ndarray, side: int | tuple[int, int]) -> np.ndarray:
     return out
 
 
-def pixels_at(split: Split, side: Side) -> np.ndarray:
-    """The student's pixels of a split (N, H, W, C), reduced from the teacher's where `side` is another."""
+@dataclass(frozen=True)
+class ReducedPixels:
+    """Images (N, H, W, C) uint8 at another height and width in px, computed where they are looked at."""
+
+    source: np.ndarray
+    size: tuple[int, int]
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, height, width, C)."""
+        return (len(self.source), *self.size, self.source.shape[3])
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, at: slice | np.ndarray) -> np.ndarray:
+        resized = resize(self.source[at], self.size)
+        forget(self.source)
+        return resized
+
+
+def pixels_at(split: Split, side: Side) -> PixelArray:
+    """The student's pixels of a split (N, H, W, C), reduced from the teacher's where `side` is another.
+
+    All at once where they take no more than `MOST_HELD` bytes, else those that are looked at.
+    """
     shape = student_shape(split, side)
-    return split.pixels if split.pixels.shape[1:] == shape else resize(split.teacher_pixels, shape[:2])
+    if split.pixels.shape[1:] == shape:
+        return split.pixels
+    reduced = ReducedPixels(split.teacher_pixels, shape[:2])
+    return reduced[:] if math.prod(reduced.shape) <= MOST_HELD else reduced
 
 
 def student_shape(split: Split, side: Side) -> tuple[int, int, int]:
     """(H, W, C) of the student's pixels, at another side than the split's own where one is given."""
     return (*height_and_width(side, split.pixels.shape[1:3]), split.pixels.shape[3])
+
+
+def _taken(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows of an array, of which no more is left in memory."""
+    taken = array[rows]
+    forget(array)
+    return taken
 
 
 @dataclass(frozen=True)
@@ -178,7 +218,7 @@ class PixelStore:
         path = self.work / f"{kind}_{split}_{sha256_of(json.dumps(upstream).encode())[:16]}.npy"
         if path.exists():
             return map_npy(path, path.name)
-        parts = (to_uint8(array[index[part]], scale) for part in _slices(len(index), array[0].nbytes))
+        parts = (to_uint8(_taken(array, index[part]), scale) for part in _slices(len(index), array[0].nbytes))
         return write_npy(path, (len(index), *shape), (resize(p, side) for p in parts) if side else parts)
 
     def notes(self) -> list[str]:

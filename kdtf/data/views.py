@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..config import ViewConfig
 from ..predictor import to_image
-from .arrays import map_npy, write_npy
+from .arrays import forget, map_npy, write_npy
 from .dataset import OnProgress, Split
 from .pixels import Side, height_and_width, resize
 
@@ -66,6 +66,8 @@ class ComputedViews:
             warped = _warp(self.source[rows], _draws(self.seed, views, rows), self.policy)
             reduced = self.pixels is not self.source
             out[~plain] = resize(warped, self.pixels.shape[1:3]) if reduced else warped
+        forget(self.source)
+        forget(self.pixels)
         return out
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ..data.dataset import UNLABELLED
+from ..data.arrays import forget
+from ..data.dataset import UNLABELLED, PixelArray
 from ..data.views import ViewArray
 
 KEPT = 16 << 20  # bytes of a validation split that is kept: to start a generator takes as long as 200 images
@@ -40,7 +41,7 @@ class Examples(NamedTuple):
 
     views: ViewArray
     labels: np.ndarray
-    val_inputs: np.ndarray
+    val_inputs: PixelArray
     val_labels: np.ndarray
     logits: np.ndarray | None = None
     val_logits: np.ndarray | None = None
@@ -157,7 +158,10 @@ def _by_name(pixels: Any, logits: np.ndarray | None, features: np.ndarray | None
 
 def _floats(arrays: dict[str, Any], view: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     """The chosen views (n,) of the chosen images (n,) of each array (V, N, ...): (n, ...) float32."""
-    return {name: array[view, rows].astype(np.float32) for name, array in arrays.items()}
+    chosen = {name: array[view, rows].astype(np.float32) for name, array in arrays.items()}
+    for array in arrays.values():
+        forget(array)
+    return chosen
 
 
 def _inputs(arrays: dict[str, Any]) -> Any:
@@ -192,6 +196,8 @@ def validation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
         for start in range(0, len(labels), batch_size):
             part = slice(start, start + batch_size)
             yield _inputs({name: np.asarray(array[part]) for name, array in arrays.items()}), labels[part]
+            for array in arrays.values():
+                forget(array)
 
     def as_floats(x: tf.Tensor | dict[str, tf.Tensor], y: tf.Tensor) -> tuple:
         return tf.nest.map_structure(lambda values: tf.cast(values, tf.float32), x), y

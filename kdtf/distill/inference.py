@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ..data.arrays import forget
+from ..data.dataset import PixelArray
 from ..data.views import ViewArray
 from ..progress import Progress
 from .views_done import ViewsDone
 
 AT_ONCE = 512  # images in memory, a multiple of the batch size
-Inference = Callable[[np.ndarray], np.ndarray]  # (N, ...) to (N, ...)
-Inferences = Callable[[np.ndarray], list[np.ndarray]]  # (N, ...) to some (N, ...)
+Inference = Callable[[PixelArray], np.ndarray]  # (N, ...) to (N, ...)
+Inferences = Callable[[PixelArray], list[np.ndarray]]  # (N, ...) to some (N, ...)
 
 
 def inference_of(model: keras.Model, batch_size: int = 64) -> Inference:
@@ -31,10 +34,10 @@ def inferences_of(model: keras.Model, batch_size: int = 64) -> Inferences:
     return in_batches(lambda pixels: [np.asarray(own) for own in run(pixels)], batch_size)
 
 
-def in_batches(run: Inferences, batch_size: int) -> Inferences:
+def in_batches(run: Callable[[np.ndarray], list[np.ndarray]], batch_size: int) -> Inferences:
     """`run` on float32 pixels of at most a batch as a function of pixels (N, ...) of any length."""
 
-    def outputs(pixels: np.ndarray) -> list[np.ndarray]:
+    def outputs(pixels: PixelArray) -> list[np.ndarray]:
         parts = [
             run(pixels[i : i + batch_size].astype(np.float32)) for i in range(0, len(pixels), batch_size)
         ]
@@ -65,16 +68,50 @@ def infer_views(
         for v in range(state.views, count):
             for start in range(0, images, AT_ONCE):
                 outputs = inferences(views[v, start : start + AT_ONCE])
+                forget(views)
                 for i, (file, output) in enumerate(zip(files, outputs, strict=True)):
                     values = np.ascontiguousarray(output, "<f4")
                     if not v and not start:
-                        shape = (count, images, *values.shape[1:])
-                        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                        np.lib.format.write_array_header_2_0(state.hashed(i, file), header)
+                        _write_header(state.hashed(i, file), (count, images, *values.shape[1:]))
                     state.hashed(i, file).write(values.data)
             state.advance(files)
             advance(v + 1)
     state.publish()
+
+
+def infer_images(inferences: Inferences, pixels: PixelArray, outs: Sequence[Path]) -> None:
+    """What is inferred from images (N, ...), each output kept as a .npy (N, D) float32 at its path."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(out.open("wb")) for out in outs]
+        for start in range(0, len(pixels), AT_ONCE):
+            for file, output in zip(files, inferences(pixels[start : start + AT_ONCE]), strict=True):
+                if not start:
+                    _write_header(file, (len(pixels), *output.shape[1:]))
+                file.write(np.ascontiguousarray(output, "<f4").data)
+            forget(pixels)
+
+
+def _write_header(file: Any, shape: tuple[int, ...]) -> None:
+    """The beginning of a .npy of float32."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(file, header)
+
+
+@dataclass(frozen=True)
+class InferredViews:
+    """What a network makes of views (V, N, ...), inferred where it is looked at: (V, N, ...) float32."""
+
+    views: ViewArray
+    inference: Inference
+    output: tuple[int, ...]  # the shape of what it makes of one
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(V, N, ...)."""
+        return (*self.views.shape[:2], *self.output)
+
+    def __getitem__(self, at: tuple[int | np.ndarray, slice | np.ndarray]) -> np.ndarray:
+        return self.inference(self.views[at])
 
 
 @contextmanager

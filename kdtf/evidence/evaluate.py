@@ -15,10 +15,10 @@ from ..records import GroundTruth, Predictions
 from ..words import plural
 from .metrics import METRICS, score
 
-Predict = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) 0..255 -> probabilities (N, K)
+Predict = Callable[[Any], np.ndarray]  # pixels (N, H, W, C) 0..255, or what is indexed as such -> (N, K)
 
 
-def latency_ms(predict: Predict, pixels: np.ndarray, runs: int) -> float:
+def latency_ms(predict: Predict, pixels: Any, runs: int) -> float:
     """Median milliseconds for one image (the first of `pixels`), after five calls to warm up."""
     image = np.ascontiguousarray(pixels[:1])
     for _ in range(5):
@@ -31,9 +31,7 @@ def latency_ms(predict: Predict, pixels: np.ndarray, runs: int) -> float:
     return 1000 * float(np.median(times))
 
 
-def measure(
-    predict: Predict, val_pixels: np.ndarray, test_pixels: np.ndarray, *, runs: int
-) -> dict[str, np.ndarray]:
+def measure(predict: Predict, val_pixels: Any, test_pixels: Any, *, runs: int) -> dict[str, np.ndarray]:
     """Everything about a model that needs the model: probabilities on val and test, time for one image.
 
     Raises `UserError` where a probability is not finite: a score of such answers would look like one.

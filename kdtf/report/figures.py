@@ -221,17 +221,18 @@ def draw_pareto(record: Accuracies, *, synthetic: bool = False) -> Figure:
     """
     rows = record.rows
     costs = {"size_kib": "size, KiB", "latency_ms": "one image, ms"}
-    costs = {column: label for column, label in costs.items() if rows[0][column] is not None}
+    known = {column: [row for row in rows if row[column] is not None] for column in costs}
+    costs = {column: label for column, label in costs.items() if known[column]}
     figure, axes = _figure("What accuracy costs", synthetic, (5 * len(costs), 4.4), len(costs))
     for axis, (column, label) in zip(axes, costs.items(), strict=True):
         axis.axhspan(*record.intervals["alone", "alone"], color=MODELS["alone"].colour, alpha=0.15, lw=0)
-        for row in rows:
+        for row in known[column]:  # a teacher that was not trained has no file of weights
             above = 2 + (row["model"] == "alone")  # the one all others are compared with
             look = {"marker": _mark(row["recipe"]), "color": style_of(row["teacher"], row["model"]).colour}
             axis.scatter(row[column], row["accuracy"], s=46, alpha=0.75, zorder=above, **look)
             if record.is_chosen(row):
                 axis.scatter(row[column], row["accuracy"], s=190, zorder=4, **RING)
-        spread = max(row[column] for row in rows) / min(row[column] for row in rows)
+        spread = max(row[column] for row in known[column]) / min(row[column] for row in known[column])
         _make_logarithmic(axis, (1, 2, 5) if spread < 30 else (1, 3))
         finish(axis, label, "accuracy" if column == "size_kib" else "")
     styles = {style_of(row["teacher"], row["model"]) for row in rows}

@@ -39,7 +39,7 @@ def audit_data(space: Workspace, classes: list[str], unlabelled: str = "") -> No
     _require_unlabelled(space, unlabelled)
     with space.progress.bar("auditing the data", 1) as advance:
         data = replace(space.data, classes=tuple(classes))
-        findings = audit(data, lambda done, total: advance(done / total))
+        findings = audit(data, lambda done, total: advance(done / total), space.folder)
     (space.folder / AUDIT).write_text(json.dumps(findings.to_json()))
 
 
@@ -56,9 +56,10 @@ def describe(
     if prepared and student_shape(data.train, side) != data.train.pixels.shape[1:]:
         # a device reduces an image in the same steps: to the larger copy's side, then to the student's
         prepared = {**prepared, "side": data.train.teacher_pixels.shape[1]}
-    train, val, test = (replace(own, pixels=pixels_at(own, side)) for own in data.splits.values())
-    data = replace(data, classes=tuple(classes), synthetic=synthetic, train=train, val=val, test=test)
-    (space.folder / SHEET).write_text(json.dumps(asdict(describe_data(data, prepared))))
+    splits = {name: pixels_at(own, side) for name, own in data.splits.items()}
+    data = replace(data, classes=tuple(classes), synthetic=synthetic)
+    sheet = describe_data(data, prepared, splits, space.folder)
+    (space.folder / SHEET).write_text(json.dumps(asdict(sheet)))
 
 
 def read_datasheet(folder: Path) -> DataSheet:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..data.dataset import PixelArray
 from ..evidence.evaluate import Predict, measure
 from ..records import Predictions
 
@@ -38,7 +39,7 @@ def read_fitted(folder: Path) -> Fitted:
     return Fitted(**json.loads((folder / RECORD).read_text()))
 
 
-def write_measured(folder: Path, predict: Predict, val: np.ndarray, test: np.ndarray, runs: int) -> None:
+def write_measured(folder: Path, predict: Predict, val: PixelArray, test: PixelArray, runs: int) -> None:
     """What a predict function says of val (n, H, W, C) and test (N, H, W, C), and its time for one image."""
     np.savez(folder / MEASURED, allow_pickle=False, **measure(predict, val, test, runs=runs))
 

@@ -31,7 +31,8 @@ def examples_for(space: Workspace, side: Side, features: bool = False) -> Exampl
     teacher: dict[str, Any] = {}
     if labels:
         teacher = {name: np.load(labels / file, mmap_mode="r") for name, file in names.items()}
-        teacher |= {f"val_{name}": np.load(labels / OF_VAL[file]) for name, file in names.items()}
+        of_val = {f"val_{name}": labels / OF_VAL[file] for name, file in names.items()}
+        teacher |= {name: np.load(file, mmap_mode="r") for name, file in of_val.items()}
     unlabelled = space.inputs.get("unlabelled_labels")
     if unlabelled:
         own = {name: np.load(unlabelled / file, mmap_mode="r") for name, file in names.items()}

@@ -5,6 +5,7 @@ does. The network is built only where a stage has to be made.
 """
 
 import math
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..data.views import PartOfViews, ViewArray
 from ..distill.batches import Examples
 from ..distill.fit import WHOLE
 from ..distill.hints import as_vectors, with_features
-from ..distill.inference import infer_views, inference_of, inferences_of
+from ..distill.inference import InferredViews, infer_images, infer_views, inference_of, inferences_of
 from ..distill.train import train_classifier
 from ..errors import require
 from ..evidence.metrics import softmax
@@ -33,7 +34,7 @@ from ..native_log import native_noise
 from ..records import Attention, TeacherNetwork, Training
 from ..stage_folders import CHECKPOINT
 from ..tflite.labelling import BATCH, Labeller, litert_or_keras
-from .data import read_audit, views_of
+from .data import DRAWN, read_audit, views_of
 from .fitted import Fitted, read_fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import LabelPart, Origin
@@ -41,6 +42,10 @@ from .stages import FEATURES, LOGITS, OF_VAL, VAL_FEATURES, write_attention, wri
 
 WEIGHTS = "teacher.weights.h5"
 LITERT_FROM = 5_000  # views of images: below, what LiteRT spares is less than converting a network costs
+MOST_FEATURES = 16 << 30  # bytes of a frozen base's features that are kept
+TOO_MANY_FEATURES = (
+    "{}: its features take {:.1f} GiB, and at most {:.0f} are kept: they are made anew where they are needed."
+)
 
 
 @cache
@@ -64,20 +69,39 @@ def find_origin(space: Workspace, network: TeacherNetwork) -> None:
 
 
 def extract_features(space: Workspace, network: TeacherNetwork, labeller: str = "keras") -> None:
-    """What the frozen base makes of every view (V, N, F) and of val (n, F)."""
+    """What the frozen base makes of every view (V, N, F) and of val (n, F).
+
+    Of the views it is kept where it takes at most `MOST_FEATURES` bytes, else what they are drawn by: who
+    needs it makes it anew (`_features_of`).
+    """
     base = _build(space, network).model
     views, val = views_of(space).teacher_pixels, space.data.val.teacher_pixels
-    _write_outputs(space, base, [FEATURES], views, val, f"{network.name}: features", labeller)
+    size = 4 * math.prod(views.shape[:2]) * math.prod(base.output.shape[1:])
+    if size <= MOST_FEATURES:
+        _write_outputs(space, base, [FEATURES], views, val, f"{network.name}: features", labeller)
+        return
+    space.progress.say(TOO_MANY_FEATURES.format(network.name, size / 2**30, MOST_FEATURES / 2**30))
+    shutil.copyfile(space.inputs["views"] / DRAWN, space.folder / DRAWN)
+    infer_images(inferences_of(base), val, [space.folder / VAL_FEATURES])
+
+
+def _features_of(space: Workspace, base: keras.Model) -> ViewArray:
+    """The features (V, N, F) that `extract_features` kept, or those that `base` makes where they are read."""
+    kept = space.inputs["features"] / FEATURES
+    if kept.exists():
+        return np.load(kept, mmap_mode="r")
+    return InferredViews(
+        views_of(space, "features").teacher_pixels, inference_of(base), base.output.shape[1:]
+    )
 
 
 def train_head(space: Workspace, network: TeacherNetwork, training: Training) -> None:
     """The head, trained on cached features: the mathematics of training through the frozen base."""
-    head, whole = _network(space, network)
-    features = space.inputs["features"]
+    head, whole, base = _network(space, network)
     examples = Examples(
-        np.load(features / FEATURES, mmap_mode="r"),
+        _features_of(space, base),
         space.data.train.labels,
-        np.load(features / VAL_FEATURES),
+        np.load(space.inputs["features"] / VAL_FEATURES, mmap_mode="r"),
         space.data.val.labels,
     )
     history = train_classifier(
@@ -97,7 +121,7 @@ def train_head(space: Workspace, network: TeacherNetwork, training: Training) ->
 def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -> None:
     """The whole network, trained over the views from where its head, or chance, left it."""
     headed = space.inputs.get("head")
-    _, whole = _network(space, network, headed)
+    _, whole, _ = _network(space, network, headed)
     data = space.data
     history = train_classifier(
         whole,
@@ -136,11 +160,11 @@ def label_views(
         val = space.data.val.teacher_pixels if not (part.view or part.start) else None
         _label_part(space, network, labeller, part, val, title)
         return
-    head, whole = _network(space, network, space.inputs.get("trained"))
+    head, whole, base = _network(space, network, space.inputs.get("trained"))
     frozen = space.inputs.get("features")
     if frozen:
         model = keras.Model(head.input, [as_vectors(head.input), head.output]) if features else head
-        views, val = np.load(frozen / FEATURES, mmap_mode="r"), np.load(frozen / VAL_FEATURES)
+        views, val = _features_of(space, base), np.load(frozen / VAL_FEATURES, mmap_mode="r")
     else:
         model = with_features(whole) if features else whole
         views, val = views_of(space).teacher_pixels, space.data.val.teacher_pixels
@@ -220,8 +244,7 @@ def _write_inferences(
     outs = [space.folder / name for name in names]
     infer_views(labeller.inferences, views, outs, space.progress, title, space.folder / CHECKPOINT)
     if val is not None:
-        for name, values in zip(names, labeller.inferences(val), strict=True):
-            np.save(space.folder / OF_VAL[name], values)
+        infer_images(labeller.inferences, val, [space.folder / OF_VAL[name] for name in names])
 
 
 def _labeller(model: keras.Model, views: ViewArray, choice: str) -> Labeller:
@@ -286,8 +309,8 @@ def _build(space: Workspace, network: TeacherNetwork) -> Base:
 
 def _network(
     space: Workspace, network: TeacherNetwork, trained: Path | None = None
-) -> tuple[keras.Model, keras.Model]:
-    """(head, whole teacher): as they start, or with the weights in the folder of a finished stage."""
+) -> tuple[keras.Model, keras.Model, keras.Model]:
+    """(head, whole teacher, its base): as they start, or with the weights of a finished stage's folder."""
     base = _build(space, network).model
     head = build_head(
         network.name, base.output.shape[1:], len(space.data.classes), network.seed, network.head
@@ -295,7 +318,7 @@ def _network(
     whole = with_head(base, head)
     if trained:
         whole.load_weights(trained / WEIGHTS)
-    return head, whole
+    return head, whole, base
 
 
 def _write(folder: Path, whole: keras.Model, history: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.context import context
 
-from ..distill.batches import Examples, steps_per_epoch, view_batches
+from ..distill.batches import Examples, steps_per_epoch, validation_batches, view_batches
 from ..distill.callbacks import check_weights
 from ..distill.losses import LOSSES, cross_entropy
 from ..errors import UserError, require
@@ -26,6 +26,8 @@ from ..native_log import native_noise
 from ..progress import Progress
 from ..records import Rule, Tuning
 from .tuning_state import TuningState
+
+VALIDATION_BATCH = 32  # images of val looked at once
 
 
 class TunedStudent(NamedTuple):
@@ -151,6 +153,7 @@ def fine_tune(
         state.restore()
         start = len(state.rows)  # epochs
         stream, _ = view_batches(examples, batch_size=tuning.batch_size, seed=seed, start=(start, 0))
+        val = validation_batches(examples, VALIDATION_BATCH)
         with progress.bar(title, tuning.epochs) as advance:
             advance(start)
             prepared.model.fit(
@@ -158,7 +161,7 @@ def fine_tune(
                 initial_epoch=start,
                 epochs=tuning.epochs,
                 steps_per_epoch=steps,
-                validation_data=_validation_arrays(examples, scale),
+                validation_data=val.map(lambda x, y: _target(x, y, scale)),
                 callbacks=[*prepared.callbacks, state.callback(tf_keras, advance)],
                 verbose=0,
             )
@@ -260,14 +263,6 @@ def _target(x: Any, labels: tf.Tensor, scale: float) -> tuple[tf.Tensor, tf.Tens
     if isinstance(x, dict):
         return scale * x["pixels"], tf.concat([target, x["teacher_logits"]], axis=1)
     return scale * x, target
-
-
-def _validation_arrays(examples: Examples, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The val split as arrays for tf_keras."""
-    pixels = scale * np.asarray(examples.val_inputs, np.float32)
-    target = examples.val_labels[:, None].astype(np.float32)
-    logits = examples.val_logits
-    return pixels, target if logits is None else np.concatenate([target, logits], axis=1)
 
 
 class Prepared(NamedTuple):

@@ -2,12 +2,13 @@
 
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kdtf.data import arrays
-from kdtf.data.arrays import NamedArray, map_npy, unpacked, write_npy
+from kdtf.data.arrays import NamedArray, forget, map_npy, unpacked, write_npy
 from kdtf.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
@@ -185,3 +186,24 @@ def test_an_array_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypatch
     ):
         pass
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_pages_that_were_read_of_a_mapped_array_are_given_back(tmp_path):
+    values = np.arange(1 << 20, dtype=np.int64)
+    np.save(tmp_path / "x.npy", values)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+
+    def resident():
+        return int(re.search(r"Pss_File: +(\d+)", Path("/proc/self/smaps_rollup").read_text())[1])
+
+    before = resident()
+    total = mapped[::2].sum()
+    read = resident()
+    forget(mapped)
+    assert read - before > 7000 and resident() - before < 1000  # KiB
+    assert mapped[::2].sum() == total
+    copy = np.load(tmp_path / "x.npy", mmap_mode="c")
+    copy[0] = 7
+    for own in (copy, values):
+        forget(own)  # what was written to it would be lost: nothing is done
+    assert copy[0] == 7

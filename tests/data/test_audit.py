@@ -10,9 +10,9 @@ from PIL import Image
 
 from kdtf.cli.entry import main
 from kdtf.data.audit import CLEAN, Audit, audit, shortcut_accuracy
-from kdtf.data.copies import NEAR
 from kdtf.data.dataset import UNLABELLED, Dataset, Split
 from kdtf.data.load import load
+from kdtf.data.near import NEAR
 
 
 def texture(rng, count, side=32):

@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdtf.data import copies as module
-from kdtf.data.copies import (
-    NEAR,
-    Pair,
-    Thumbnails,
-    exact_pairs,
-    find_copies,
-    find_copies_among,
-    near_pairs,
-    near_pairs_between,
-    pixel_digest,
-    thumbnail,
-)
+from kdtf.data import copies as listing
+from kdtf.data import near as module
+from kdtf.data.arrays import KeptRows
+from kdtf.data.copies import Pair, exact_pairs, find_copies, find_copies_among, pixel_digest
+from kdtf.data.near import NEAR, Search
+from kdtf.data.thumbnails import Thumbnails, thumbnail, unit_thumbnails
 
 
 def unit(images):
@@ -45,9 +38,10 @@ def test_near_pairs_are_those_of_the_full_correlation_matrix(monkeypatch, dense)
     expected = np.corrcoef(noisy.reshape(len(noisy), -1))
     i, j = np.nonzero(np.triu(expected >= NEAR, 1))
     assert 0 < len(i) < 30 * 6  # some pairs on either side
-    assert listed(near_pairs(Thumbnails.of(unit(noisy)))) == list(zip(i.tolist(), j.tolist(), strict=True))
+    search = Search(Thumbnails.of(unit(noisy)))
+    assert listed(search.pairs()) == list(zip(i.tolist(), j.tolist(), strict=True)) and search.recall is None
     digests, zeros = [bytes([row]) for row in range(len(base))], np.zeros(len(base), int)
-    pairs = find_copies(digests, unit(noisy), zeros, zeros)["near"].pairs
+    pairs = find_copies(digests, Thumbnails.of(unit(noisy)), zeros, zeros)["near"].pairs
     correlations = [expected[pair.first[1], pair.second[1]] for pair in pairs]
     assert [pair.correlation for pair in pairs] == pytest.approx(correlations, abs=1e-5)
 
@@ -56,7 +50,7 @@ def test_near_pairs_across_blocks(monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 3)
     rows = np.eye(8, 4096, dtype="float32")
     rows[7] = rows[1]
-    assert listed(near_pairs(Thumbnails.of(rows))) == [(1, 7)]
+    assert listed(Search(Thumbnails.of(rows)).pairs()) == [(1, 7)]
 
 
 def test_exact_pairs_are_all_pairs_of_equal_pixels_in_order():
@@ -84,7 +78,7 @@ def copies():
     images[5] = images[1] + rng.normal(0, 3, (64, 64))
     digests = [pixel_digest(image) for image in images]
     labels, home = np.array([0, 1, 0, 1, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 2])
-    return find_copies(digests, unit(images), labels, home)
+    return find_copies(digests, Thumbnails.of(unit(images)), labels, home)
 
 
 def test_copies_are_pairs_with_places_in_their_splits(copies):
@@ -107,8 +101,8 @@ def test_copies_say_of_each_image_where_its_copies_are(copies):
 
 
 def test_all_pairs_count_and_the_first_are_listed(monkeypatch):
-    monkeypatch.setattr(module, "MOST_PAIRS", 4)
-    digests, thumbs = [b"same"] * 5, np.zeros((5, 4096), "float32")
+    monkeypatch.setattr(listing, "MOST_PAIRS", 4)
+    digests, thumbs = [b"same"] * 5, Thumbnails.of(np.zeros((5, 4096), "float32"))
     exact = find_copies(digests, thumbs, np.array([0, 0, 0, 0, 1]), np.zeros(5, int))["exact"]
     assert [pair.second[1] for pair in exact.pairs] == [1, 2, 3, 4] and exact.conflicts == 4
     assert exact.count == 10
@@ -121,8 +115,8 @@ def test_pairs_between_two_sets_are_those_of_both_together(monkeypatch, block):
     base = rng.integers(0, 256, (20, 64, 64)).astype("float64")
     rows = unit(base[rng.integers(0, 20, 50)] + rng.normal(0, 4, (50, 64, 64)))
     first, second = rows[:30], rows[30:]
-    wanted = {(i, j - 30) for i, j in listed(near_pairs(Thumbnails.of(rows))) if i < 30 <= j}
-    pairs = listed(near_pairs_between(Thumbnails.of(first), Thumbnails.of(second)))
+    wanted = {(i, j - 30) for i, j in listed(Search(Thumbnails.of(rows)).pairs()) if i < 30 <= j}
+    pairs = listed(Search(Thumbnails.of(first)).pairs_with(Thumbnails.of(second), np.arange(20)))
     assert set(pairs) == wanted and len(pairs) == len(wanted) > 5
 
 
@@ -134,10 +128,78 @@ def test_copies_of_unlabelled_images_do_not_depend_on_the_blocks(ends):
     images[4], images[6] = images[1], images[3]
     images[5] = images[2] + rng.normal(0, 3, (64, 64))
     digests, thumbs = [pixel_digest(image) for image in images], unit(images)
-    blocks = [(digests[a + 4 : b + 4], thumbs[a + 4 : b + 4]) for a, b in pairwise(ends)]
-    copies = find_copies_among(digests[:4], thumbs[:4], np.array([0, 0, 1, 2]), blocks)
+    blocks = [(digests[a + 4 : b + 4], Thumbnails.of(thumbs[a + 4 : b + 4])) for a, b in pairwise(ends)]
+    copies = find_copies_among(digests[:4], Thumbnails.of(thumbs[:4]), np.array([0, 0, 1, 2]), blocks)
     assert np.argwhere(copies["exact"].in_split).tolist() == [[0, 0], [2, 2]]
     assert np.argwhere(copies["near"].in_split).tolist() == [[1, 1]]
     assert copies["exact"].pairs == [Pair("exact", ("test", 0), ("unlabelled", 2), 1.0, False)]
     (near,) = copies["near"].pairs
     assert (near.first, near.second) == (("val", 0), ("unlabelled", 1)) and NEAR <= near.correlation < 1
+
+
+@pytest.fixture
+def many():
+    """Unit thumbnails (600, 4096), of which each fifth is nearly another one, and their near pairs i < j."""
+    rng = np.random.default_rng(5)
+    small = rng.integers(0, 256, (600, 8, 8), dtype=np.uint8)
+    grown = [np.asarray(Image.fromarray(i).resize((64, 64), Image.Resampling.BICUBIC)) for i in small]
+    images = np.stack(grown).astype("float64")
+    images[::5] = images[1::5] + rng.normal(size=(120, 64, 64)) * rng.uniform(0, 12, (120, 1, 1))
+    rows = unit(images)
+    return rows, set(map(tuple, np.argwhere(np.triu(rows @ rows.T >= NEAR, 1)).tolist()))
+
+
+@pytest.fixture
+def approximate(monkeypatch):
+    """Trees are used, of many leaves, each looked at in several blocks."""
+    for name, value in (("MOST_EXACT", 100), ("LEAF", 16), ("BLOCK", 5)):
+        monkeypatch.setattr(module, name, value)
+
+
+def test_an_approximate_search_tells_each_pair_once_and_what_part_it_finds(many, approximate):
+    rows, wanted = many
+    search = Search(Thumbnails.of(rows))
+    pairs = listed(search.pairs())
+    assert set(pairs) <= wanted and len(pairs) == len(set(pairs)) >= 0.95 * len(wanted) > 80
+    # all images are drawn here: each pair is met from both of its ends
+    assert search.recall == (600, 600, 2 * len(wanted), 2 * len(pairs))
+
+
+def test_one_tree_misses_some_pairs_and_the_recall_says_so(many, approximate, monkeypatch):
+    monkeypatch.setattr(module, "TREES", 1)
+    rows, wanted = many
+    search = Search(Thumbnails.of(rows))
+    pairs = listed(search.pairs())
+    assert len(pairs) < len(wanted) and search.recall.found == 2 * len(pairs)
+
+
+def test_an_approximate_search_between_two_sets_finds_the_pairs_of_both(many, approximate):
+    rows, wanted = many
+    first, second = Thumbnails.of(rows[:303]), Thumbnails.of(np.concatenate([rows[303:], rows[1:31:5]]))
+    pairs = listed(Search(first, more=303).pairs_with(second, np.arange(303)))
+    between = {(i, j - 303) for i, j in wanted if i < 303 <= j} | {(1 + 5 * k, 297 + k) for k in range(6)}
+    assert between <= set(pairs) and len(pairs) == len(set(pairs))
+
+
+def test_many_images_are_those_to_come_too(many, monkeypatch):
+    monkeypatch.setattr(module, "MOST_EXACT", 700)
+    monkeypatch.setattr(module, "LEAF", 16)
+    thumbs = Thumbnails.of(many[0])
+    assert Search(thumbs, more=100).recall is None and Search(thumbs, more=101).recall is not None
+
+
+def test_what_is_kept_of_an_image_is_half_a_kibibyte(tmp_path):
+    thumbs = Thumbnails.of(unit(np.random.default_rng(0).normal(size=(10, 64, 64))))
+    assert thumbs.coarse.nbytes == 10 * 512
+    kept = KeptRows(3, np.float32, tmp_path)
+    for start in range(0, 10, 4):
+        kept.append(np.arange(start, min(start + 4, 10))[:, None] * [1, 2, 3])
+    rows = kept.mapped()
+    assert np.array_equal(rows, np.arange(10)[:, None] * [1, 2, 3]) and rows.dtype == np.float32
+    assert not list(tmp_path.iterdir())  # it has no name
+
+
+def test_thumbnails_made_one_by_one_and_together_are_the_same_bits():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 40, 30, 1), dtype=np.uint8)
+    one_by_one = [unit_thumbnails(pixels, np.array([row]))[0] for row in range(9)]
+    assert np.array_equal(np.stack(one_by_one), unit_thumbnails(pixels, np.arange(9)))

@@ -5,14 +5,17 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from kdtf.data import copies as module
+from kdtf.data import copies as listing
+from kdtf.data import near as module
 from kdtf.data.audit import CLEAN, audit, shortcut_accuracy
-from kdtf.data.copies import MOST_PAIRS, NEAR, find_copies, find_copies_among
+from kdtf.data.copies import MOST_PAIRS, find_copies, find_copies_among
 from kdtf.data.dataset import UNLABELLED, Dataset, Split
+from kdtf.data.near import NEAR
+from kdtf.data.thumbnails import Thumbnails
 
 MANY = 20_000
 HOME = np.repeat([0, 1, 2], [MANY - 200, 100, 100])
-FLAT = np.broadcast_to(np.zeros(4096, np.float32), (MANY, 4096))  # thumbnails of images of one grey level
+FLAT = Thumbnails.of(np.broadcast_to(np.zeros(4096, np.float32), (MANY, 4096)))  # of images of one grey level
 
 
 def test_twenty_thousand_equal_images_are_counted_and_not_gone_through():
@@ -32,7 +35,7 @@ def test_flat_images_of_any_grey_level_are_near_nothing():
 
 
 def test_unlabelled_copies_of_equal_images_are_counted_too():
-    blocks = [([b"same"] * 1000, FLAT[:1000])] * 3
+    blocks = [([b"same"] * 1000, Thumbnails.of(np.zeros((1000, 4096), np.float32)))] * 3
     exact = find_copies_among([b"same"] * MANY, FLAT, HOME, blocks)["exact"]
     assert exact.in_split.shape == (3000, 3) and exact.in_split.all()
     assert exact.count == 3000 * 200 and len(exact.pairs) == MOST_PAIRS  # with val and test
@@ -51,12 +54,12 @@ def crowd(count, rng):
 @pytest.mark.parametrize("most", [10, 100_000])
 def test_near_copies_of_many_are_those_of_all_pairs(monkeypatch, dense, most):
     monkeypatch.setattr(module, "DENSE", dense)
-    monkeypatch.setattr(module, "MOST_PAIRS", most)
+    monkeypatch.setattr(listing, "MOST_PAIRS", most)
     rng = np.random.default_rng(3)
     unit, correlations = crowd(60, rng)
     rows = np.r_[np.arange(60), rng.integers(0, 60, 60)]  # each image twice or so
     labels, home = rng.integers(0, 3, 120), np.repeat([0, 1, 2], 40)
-    near = find_copies([bytes([row]) for row in rows], unit[rows], labels, home)["near"]
+    near = find_copies([bytes([row]) for row in rows], Thumbnails.of(unit[rows]), labels, home)["near"]
     alike = correlations[np.ix_(rows, rows)] >= NEAR
     wanted = [(i, j) for i, j in combinations(range(120), 2) if alike[i, j] and rows[i] != rows[j]]
     assert 1000 < len(wanted) == near.count
@@ -82,7 +85,7 @@ def data_of(images, unlabelled=None):
 
 
 def test_the_audit_says_how_many_pairs_are_counted_and_not_listed(monkeypatch):
-    monkeypatch.setattr(module, "MOST_PAIRS", 100)
+    monkeypatch.setattr(listing, "MOST_PAIRS", 100)
     blank = np.zeros((60, 8, 8, 1), np.uint8)
     report = audit(data_of(blank, blank[:9]))
     lines = [row for row in report.rows if row["check"] == "pairs of exact copies listed"]
@@ -102,7 +105,7 @@ def test_where_all_pairs_are_listed_the_audit_does_not_speak_of_it():
 
 
 def test_near_copies_within_a_split_that_are_too_many_to_list_are_a_finding(monkeypatch):
-    monkeypatch.setattr(module, "MOST_PAIRS", 2)
+    monkeypatch.setattr(listing, "MOST_PAIRS", 2)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 32, 32, 1), np.uint8)
     images[:4] = np.clip(images[:1].astype(int) + rng.integers(-3, 4, (4, 32, 32, 1)), 0, 255)
@@ -127,3 +130,19 @@ def test_a_class_that_is_missing_from_test_is_left_out_of_the_shortcut_probe(rec
         (2 / 3 + 1) / 2
     )
     assert not recwarn.list
+
+
+def test_the_audit_says_what_an_approximate_search_finds(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 32, 32, 1), np.uint8)
+    images[:4] = np.clip(images[:1].astype(int) + rng.integers(-3, 4, (4, 32, 32, 1)), 0, 255)
+    said = audit(data_of(images)).verdict
+    for name, value in (("MOST_EXACT", 50), ("LEAF", 8)):
+        monkeypatch.setattr(module, name, value)
+    report = audit(data_of(images))
+    (row,) = [row for row in report.rows if row["check"] == "near copies found by the approximate search"]
+    assert row["of"] == 12 and row["value"] == row["count"] / 12  # six pairs, met from both ends
+    found = f"{row['count']} of the 12 near pairs of 60 drawn images were found"
+    sentence = f"Near copies of 60 different images were searched approximately: {found}."
+    assert report.verdict == [*said, sentence]
+    assert audit(data_of(images[4:])).verdict[-1].endswith("approximately: 56 drawn images have none at all.")

@@ -8,7 +8,8 @@ from PIL import Image
 
 from kdtf.data import pixels as module
 from kdtf.data.arrays import NamedArray
-from kdtf.data.pixels import PixelRange, float_scale, measure_range, resize, to_uint8
+from kdtf.data.dataset import Split
+from kdtf.data.pixels import PixelRange, float_scale, measure_range, pixels_at, resize, to_uint8
 from kdtf.errors import UserError
 
 
@@ -85,3 +86,15 @@ def test_resize_is_pillows_own(channels):
     assert small.shape == (4, 8, 8, channels) and np.array_equal(small[2].squeeze(), np.asarray(one))
     assert np.array_equal(resize(images, (12, 20)), images)
     assert np.all(resize(np.full_like(images, 77), (5, 3)) == 77)
+
+
+def test_pixels_at_another_side_are_computed_where_they_are_many(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), np.uint8)
+    split = Split(pixels, np.zeros(7, np.int64), None, pixels)
+    whole = pixels_at(split, 8)
+    assert isinstance(whole, np.ndarray) and np.array_equal(whole, resize(pixels, 8))
+    monkeypatch.setattr(module, "MOST_HELD", whole.nbytes - 1)
+    computed, rows = pixels_at(split, 8), np.array([5, 1])
+    assert not isinstance(computed, np.ndarray) and (computed.shape, len(computed)) == ((7, 8, 8, 1), 7)
+    assert np.array_equal(computed[2:4], whole[2:4]) and np.array_equal(computed[rows], whole[rows])
+    assert pixels_at(split, 16) is pixels

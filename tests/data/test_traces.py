@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from kdtf.data import traces as module
 from kdtf.data.load import load
 from kdtf.data.traces import Trace, Traces
 
@@ -43,6 +44,14 @@ def test_where_val_was_split_off_rows_are_those_of_the_users_train(tmp_path):
     assert traces.of("test", 3) == Trace("test", 3, "")
 
 
+def test_names_are_those_of_their_rows_however_many_are_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 3)
+    data, names = folder(tmp_path, val=True), ["ä.png", "", "b c.png", 'd"\n,e.png', "é" * 40, "last"]
+    name_files(data, "val", names)
+    traces = Traces(load(data, tmp_path / "work"))
+    assert [traces.of("val", i).file for i in range(6)] == names
+
+
 def test_a_name_is_given_back_as_it_was_before_it_was_quoted(tmp_path):
     data = folder(tmp_path, val=True)
     name_files(data, "val", ["'=1+1.png", *"abcde"])
@@ -50,7 +59,9 @@ def test_a_name_is_given_back_as_it_was_before_it_was_quoted(tmp_path):
     assert traces.of("val", 0) == Trace("val", 0, "=1+1.png") and traces.of("val", 5).file == "e"
 
 
-@pytest.mark.parametrize("text", ["row,file\n0,a\n", "nothing", "", "row,name\n" + "0,a\n" * 6, "\xff"])
+@pytest.mark.parametrize(
+    "text", ["row,file\n0,a\n", "nothing", "", "row,name\n" + "0,a\n" * 6, "\xff", "row,file\n" + "0\n" * 6]
+)
 def test_a_table_that_does_not_fit_names_nothing(tmp_path, text):
     data = folder(tmp_path, val=True)
     (data / "files_val.csv").write_bytes(text.encode("latin-1"))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kdtf.data.typical import layout, percentiles, typical
+from kdtf.data import typical as module
+from kdtf.data.typical import layout, percentiles, reference, typical
 from kdtf.predictor import likeness, patterns_of, statistics, thumbnails
 
 
@@ -60,3 +61,18 @@ def test_layout_of_few_images():
     for count in (1, 2, 4):
         stored, left = layout(faces(count, 0), faces(1, 1))
         assert np.isfinite(left).all() and len(patterns_of({"training_layout": stored})) >= 1
+
+
+@pytest.mark.parametrize("at_once", [7, 64])
+def test_many_thumbnails_are_gone_through_in_parts(monkeypatch, at_once):
+    train, val = faces(200, 0), faces(40, 1)
+    stored, unexplained = layout(train, val)
+    images = reference({"train": train, "val": val, "test": val}, {"layout": unexplained}, stored)
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    own_stored, own_unexplained = layout(train, val)
+    assert own_unexplained == pytest.approx(unexplained, abs=0.02)
+    assert np.allclose(*(patterns_of({"training_layout": own}) for own in (stored, own_stored)), atol=0.01)
+    own = reference({"train": train, "val": val, "test": val}, {"layout": unexplained}, stored)
+    for name, numbers in images["train"]["quantiles"].items():
+        theirs = own["train"]["quantiles"][name]
+        assert np.allclose(*(np.array(text.split(), float) for text in (numbers, theirs)), atol=0.02)

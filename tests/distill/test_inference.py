@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from kdtf.distill.inference import infer_views, inference_of, inferences_of
+from kdtf.distill import inference as module
+from kdtf.distill.inference import (
+    InferredViews,
+    infer_images,
+    infer_views,
+    inference_of,
+    inferences_of,
+)
 from kdtf.progress import Progress
 
 RNG = np.random.default_rng(0)
@@ -31,6 +38,32 @@ def test_the_outputs_for_views_are_stored_view_by_view(tmp_path):
     assert double.dtype == total.dtype == np.float32
     assert np.array_equal(double, views.astype("float32") * 2)
     assert np.array_equal(total, views.sum(-1, keepdims=True))
+
+
+def test_the_outputs_for_images_are_stored_a_part_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    images = RNG.integers(0, 256, (5, 3), dtype=np.uint8)
+    paths, seen = [tmp_path / "double.npy", tmp_path / "sum.npy"], []
+
+    def inferences(x):
+        seen.append(len(x))
+        return [x.astype("float32") * 2, x.sum(1, keepdims=True)]
+
+    infer_images(inferences, images, paths)
+    double, total = map(np.load, paths)
+    assert seen == [2, 2, 1] and double.dtype == total.dtype == np.float32
+    assert np.array_equal(double, 2 * images.astype("float32"))
+    assert np.array_equal(total, images.sum(1, keepdims=True))
+
+
+def test_inferred_views_are_what_is_inferred_of_those_looked_at():
+    views = RNG.integers(0, 256, (3, 5, 4, 4, 1), dtype=np.uint8)
+    inferred = InferredViews(views, lambda x: x.astype("float32").mean(axis=(1, 2)), (1,))
+    assert inferred.shape == (3, 5, 1)
+    whole = views.astype("float32").mean(axis=(2, 3))
+    rows = np.array([4, 0])
+    assert np.array_equal(inferred[1, 2:4], whole[1, 2:4])
+    assert np.array_equal(inferred[np.array([0, 2]), rows], whole[[0, 2], rows])
 
 
 class Killed(BaseException):

@@ -132,6 +132,13 @@ def test_without_timings_there_is_no_axis_for_them():
     assert [axis.get_xlabel() for axis in figure.axes] == ["size, KiB"]
 
 
+def test_a_teacher_without_a_file_of_weights_is_left_out_where_size_is_the_axis():
+    rows = [{**row, "size_kib": None} if row["model"] == "teacher" else row for row in ROWS]
+    sizes, times = figures.draw_pareto(figures.Accuracies([rows[1], *rows[:1], *rows[2:]], INTERVALS)).axes
+    drawn = [sum(len(own.get_offsets()) for own in axis.collections) for axis in (sizes, times)]
+    assert drawn[1] - drawn[0] == 1 and sizes.get_xlabel() == "size, KiB"
+
+
 def test_a_reliability_diagram_has_points_with_intervals_over_the_images_of_each_bin():
     """Lines that join bins of two images are read as a course."""
     upper, lower = drawing("reliability").axes

@@ -15,6 +15,7 @@ from kdtf.models.students import load_student
 from kdtf.models.teachers import build_base, build_head, with_head
 from kdtf.models.weights import WeightSource
 from kdtf.progress import Progress
+from kdtf.runs import teacher
 from kdtf.runs.fitted import read_fitted
 from kdtf.runs.kinds import PACKAGES
 from kdtf.runs.perform import perform
@@ -112,6 +113,25 @@ def test_labels_of_a_frozen_base_hold_its_features(run):
     assert np.array_equal(
         *(np.load(f / "logits.npy") for f in (labels, run.stage("cnn5-labels", **frozen, loss="kd")))
     )
+
+
+def test_features_that_take_too_much_room_are_made_anew_where_they_are_needed(tiny, tmp_path, monkeypatch):
+    """The head and the labels are those of stored features, but for the noise of batches of other sizes."""
+    frozen = {"freeze": True, "scratch_epochs": 0, "fine_tune_epochs": 0, "head_epochs": 2, "loss": "kd"}
+    names, found = [f"cnn5-{kind}" for kind in ("features", "head", "labels")], []
+    with teachers_of_one_convolution(normalized_convolution):
+        for place in ("stored", "made anew"):
+            (tmp_path / place).mkdir()
+            own = Run(tiny, tmp_path / place)
+            found.append([own.stage(name, **frozen) for name in names])
+            size = np.load(found[0][0] / "features.npy", mmap_mode="r").nbytes
+            monkeypatch.setattr(teacher, "MOST_FEATURES", size - 1)
+    (stored, head, labels), (made_anew, other_head, other_labels) = found
+    assert (stored / "features.npy").exists() and not (made_anew / "features.npy").exists()
+    assert np.array_equal(*(np.load(folder / "val_features.npy") for folder in (stored, made_anew)))
+    rows, others = (read_fitted(folder).history for folder in (head, other_head))
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in others], abs=1e-4)
+    assert np.allclose(*(np.load(folder / "logits.npy") for folder in (labels, other_labels)), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["cnn5", "cnn5-unlabelled"])
