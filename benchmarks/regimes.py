@@ -13,8 +13,8 @@ Epochs follow from the budget, so that students of 50 labels take as many steps 
 regime is a run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its
 tables are copied to DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the accuracy of
 teacher, student alone and distilled student on test (and on its clean images) as means over seeds, and the
-paired gain with its 95 % interval. The second command draws the gains of several such tables over the
-teacher's lead on the student alone.
+paired gain with its 95 % interval, of the networks and of their int8 files. The second command draws the
+gains of several such tables over the teacher's lead on the student alone.
 """
 
 import argparse
@@ -96,6 +96,7 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
     import pandas as pd
 
     gains, seeds, files = (pd.read_csv(folder / f"{name}.csv") for name in ("gains", "seeds", "summary"))
+    scores = pd.read_csv(folder / "intervals.csv")
     rows = []
     for gain in gains[gains.question.isin(list(AGAINST_ALONE))].itertuples():
         own = seeds[(seeds.images == gain.images) & (seeds.recipe == "keras")].set_index(["teacher", "model"])
@@ -118,10 +119,27 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
                 "gain": gain.gain,
                 "low": gain.low,
                 "high": gain.high,
+                **file_gain(scores[scores.images == gain.images], gain.teacher),
                 "verdict": gain.verdict,
             }
         )
     return rows
+
+
+def file_gain(scores: Any, teacher: str) -> dict[str, float]:
+    """Accuracy of the int8 files of a teacher's students beside those of the students alone, seed by seed.
+
+    `scores` are rows of intervals.csv. The interval is Student's t over seeds.
+    """
+    from scipy import stats
+
+    own = scores[(scores.metric == "accuracy") & (scores.recipe == "int8")].set_index("seed")
+    alone = own[own.model == "alone"].value
+    distilled = own[(own.teacher == teacher) & (own.model == "distilled")].value
+    gains = (distilled - alone).dropna()
+    low, high = stats.t.interval(0.95, len(gains) - 1, gains.mean(), stats.sem(gains))
+    means = {"file_alone": alone.mean(), "file_distilled": distilled.mean(), "file_gain": gains.mean()}
+    return {**means, "file_low": low, "file_high": high}
 
 
 def measure(arguments: argparse.Namespace) -> None:
