@@ -896,12 +896,13 @@ def main(argv: list[str]) -> int:
     try:
         predictor = Predictor(argv[0])
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        for sentence in (USE, *predictor.limits):
-            sys.stderr.write(f"{escaped(sentence)}\n")
+        read = 0
         for row, text in printed(predictor.rows(argv[1:]), predictor.classes, width):
-            unread += bool(row.error)
+            unread, read = unread + bool(row.error), read + (not row.error)
             (sys.stderr if row.error else sys.stdout).write(text + "\n")
         sys.stdout.flush()
+        for sentence in predictor.limits if read else ():
+            sys.stderr.write(f"{escaped(sentence)}\n")
     except BundleError as error:
         sys.stderr.write(f"Error: {escaped(str(error))}\n")
         return 2

@@ -313,8 +313,8 @@ class StudentResult:
     size_kib: float
     train_seconds: float
     history: list[dict[str, Any]]
-    labelled_by: str | None = None  # "Keras", "LiteRT" or both: what computed its teacher's labels
     agreement: tuple[Agreement, ...] = ()  # with its teacher on what they learnt from, of the first seed
+    labelled_by: str | None = None  # "Keras", "LiteRT" or both: what computed its teacher's labels
 
 
 @dataclass(frozen=True)

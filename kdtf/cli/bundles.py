@@ -22,10 +22,7 @@ def require_bundle(path: str, name: str) -> None:
 
 
 def say_limits(predictor: "Predictor", terminal: Terminal) -> None:
-    """What a card says against answers, beside them, and what they are not for."""
-    from ..predictor import USE
-
-    terminal.say(f"{USE} All limits of this student are in its .json.")
+    """What a card says against the answers that were given."""
     for sentence in predictor.limits:
         terminal.say(one_line(sentence))
 

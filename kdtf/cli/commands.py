@@ -143,13 +143,14 @@ def run_predict(argv: list[str]) -> None:
             predictor = Predictor(arguments.bundle, arguments.threads)
         if "training_images" not in predictor.card:
             terminal.say("This .json knows nothing of the training images: unlike images are not noticed.")
-        say_limits(predictor, terminal)
         recorder = recorder_of(arguments, predictor)
         rows = predictor.rows(arguments.images)
         rows = recorder(rows) if recorder else rows
         rows = saved(rows, predictor.classes, out) if out else rows
         with terminal.working() if out else nullcontext():
             counts, doubts, unread = _print_rows(rows, predictor.classes, terminal, print_lines=out is None)
+    if counts:
+        say_limits(predictor, terminal)
     some = counts or unread
     require(some, "IMAGE", "an image, or a folder that holds any", " ".join(arguments.images))
     if out:

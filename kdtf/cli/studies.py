@@ -50,7 +50,6 @@ def run_studies(arguments: Namespace) -> None:
     if recorder:
         for _ in recorder(own.row for own in answers):
             pass
-    say_limits(predictor, terminal)
     require(answers, "IMAGE", "a DICOM file, or a folder that holds any", " ".join(arguments.images))
     reported = groups(predictor, answers, rule)
     for row, text in printed((own.row for own in answers), predictor.classes):
@@ -60,6 +59,8 @@ def run_studies(arguments: Namespace) -> None:
             print(line)
     if rule and reported:
         print(wrapped(OF_SLICES, sys.stdout))
+    if any(group.slices for group in reported):
+        say_limits(predictor, terminal)
     failed = _write(reported, out, Path(arguments.bundle).name, predictor, rule, terminal) if out else 0
     require_logged(recorder)
     if failed:

@@ -46,7 +46,7 @@ FORMATS = {  # by what errors call it
     "TIFF": Format(frozenset({".tif", ".tiff"}), predictor.read_image),
     "BMP": Format(frozenset({".bmp"}), predictor.read_image),
     "DICOM": Format(
-        frozenset({".dcm", ".dicom"}), predictor.read_dicom, predictor.has_magic, "pydicom", "dicom"
+        frozenset(predictor.DICOM), predictor.read_dicom, predictor.has_magic, "pydicom", "dicom"
     ),
 }
 

@@ -1,5 +1,7 @@
 """A teacher's labels that several tasks made, as one stage. No network is run."""
 
+import shutil
+
 import numpy as np
 
 from .perform import Workspace
@@ -18,4 +20,4 @@ def join(space: Workspace, parts: list[LabelPart]) -> None:
             file.write(np.ascontiguousarray(np.load(folder / LOGITS, mmap_mode="r")).data)
             advance(i + 1)
     if (folders[0] / VAL_LOGITS).exists():
-        np.save(space.folder / VAL_LOGITS, np.load(folders[0] / VAL_LOGITS))
+        shutil.copyfile(folders[0] / VAL_LOGITS, space.folder / VAL_LOGITS)

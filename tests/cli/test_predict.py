@@ -48,7 +48,7 @@ def test_a_line_an_image_under_a_header(bundle, images, capfd):
     "quantiles, size, below",
     [
         ({"a": 1, "b": 1, "c": 1}, "0 of 3", "no class: most images of every class fit better"),
-        ({}, "3 of 3", "any class: none can be ruled out"),
+        ({}, "3 of 3", "any class: it tells nothing"),
         ({"a": 1}, "2 of 3", "b or c"),
     ],
 )
@@ -63,7 +63,7 @@ def test_the_size_of_a_set_is_a_column_and_its_classes_stand_below(
     assert [line[header.index("set") :] for line in lines[::2]] == [
         f"{size}  {images / name}" for name in ("a.png", "b.jpg")
     ]
-    assert lines[1::2] == [f"  Not ruled out: {below}."] * 2
+    assert lines[1::2] == [f"  Prediction set: {below}."] * 2
     assert predict(path, images / "a.png", "--csv", tmp_path / "out.csv") == 0
     table = pd.read_csv(tmp_path / "out.csv")
     assert (table["set"][0], table.set_size[0]) == (below.partition(":")[0], int(size[0]))

@@ -20,7 +20,7 @@ def test_weights_files_do_not_know_how_many_networks_were_built_before(tmp_path)
         for number in range(2):
             folder = tmp_path / str(number)
             folder.mkdir()
-            _, whole = teacher._network(space, network)
+            _, whole, _ = teacher._network(space, network)
             teacher._write(folder, whole, [])
             contents.append((folder / teacher.WEIGHTS).read_bytes())
             keras.layers.Conv2D(1, 1)

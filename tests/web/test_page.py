@@ -115,7 +115,7 @@ def test_it_says_what_the_predictor_says_and_sends_nothing(page, address, bundle
     for k, path in enumerate(bundles):
         predict = Predictor(path)
         limits, rule = predict.card["thresholds"], predict.card["prediction_sets"]
-        promised = f"Not ruled out ({100 * rule['coverage']:g}\u00a0%): "
+        promised = f"Prediction set ({100 * rule['coverage']:g}\u00a0%): "
         rows = list(predict.rows(files))
         for image, row in zip(shown, rows, strict=True):
             got = [float(p.strip("<>% \u00a0")) / 100 for p in image[k]["probs"]]
