@@ -7,7 +7,6 @@ number of images and not with its square; what that misses is measured. Memory h
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -29,6 +28,7 @@ PRODUCTS = 256  # dot products of thumbnails taken at once: 8 MiB
 
 MOST_EXACT = 200_000  # images of which all pairs are gone through
 TREES, LEAF = 8, 1024  # of an approximate search: trees, and images a leaf at most, about
+LEAVES = 32  # between which what was read of files is given back
 DRAWN = 2000  # images of which all pairs are gone through nevertheless, to measure what is missed
 SEED = 0  # of splits and of the images drawn
 
@@ -43,18 +43,6 @@ class Recall(NamedTuple):
     drawn: int
     pairs: int  # of the drawn images
     found: int
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Products of matrices by one thread: these are small, and two wait for each other where cores are busy.
-
-    On two cores that others used, two threads took 57 CPU seconds for 100,000 images, and one took 4.4.
-    """
-    from threadpoolctl import threadpool_limits  # it looks through all libraries that are loaded
-
-    with threadpool_limits(1, "blas"):
-        yield
 
 
 # What is looked at first
@@ -295,9 +283,10 @@ class Search:
     def _pairs_by_leaf(self, least: float) -> Iterator[Rows]:
         """The pairs that are in one leaf of any tree; each in the first tree that has it so."""
         for t in range(TREES):
-            forget(self.points)
-            forget(self.thumbs.coarse)
-            for members in _groups(self.leaves[:, t]):
+            for count, members in enumerate(_groups(self.leaves[:, t])):
+                if not count % LEAVES:
+                    forget(self.points)
+                    forget(self.thumbs.coarse)
                 parts = [members[part] for part in _blocks(len(members))]
                 for a, own in enumerate(parts):
                     first = self._block(own)

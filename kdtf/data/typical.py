@@ -15,6 +15,7 @@ import numpy as np
 from ..predictor import BATCH, THUMBNAIL, likeness, patterns_of, statistics, thumbnails, unexplained
 from .arrays import KeptRows, forget
 from .dataset import PixelArray
+from .threads import one_thread
 
 RANGE = (0.005, 0.5, 0.995)  # quantiles over the training images: low, median, high
 EXPLAINED, MOST_PATTERNS, FOLDS = 0.9, 32, 5  # of the variance of thumbnails; a pattern is 64 bytes
@@ -126,7 +127,9 @@ def _unexplained(parts: Iterable[np.ndarray], patterns: np.ndarray) -> np.ndarra
 
 def _principal(parts: Iterable[np.ndarray]) -> np.ndarray:
     """The principal components (K, 64) of thumbnails (N, 64) that come in parts, the largest first."""
-    energies, directions = np.linalg.eigh(reduce(np.add, (part.T @ part for part in parts)))  # ascending
+    with one_thread():
+        products = reduce(np.add, (part.T @ part for part in parts))
+    energies, directions = np.linalg.eigh(products)  # ascending
     explained = np.cumsum(energies[::-1]) / max(energies.sum(), 1e-12)
     count = min(int(np.searchsorted(explained, EXPLAINED)) + 1, MOST_PATTERNS)
     return directions[:, ::-1].T[:count]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.arrays import forget
 from ..data.views import ViewArray
 from ..evidence.calibration import class_agreement
 from ..models.students import load_student
@@ -29,8 +30,11 @@ def compare(space: Workspace, side: int | None) -> None:
     predict = inference_of(load_student(space.inputs["student"]))
 
     def classes(views: ViewArray) -> np.ndarray:
-        parts = [slice(i, i + AT_ONCE) for i in range(0, views.shape[1], AT_ONCE)]
-        return np.concatenate([predict(views[0, part]).argmax(axis=1) for part in parts])  # (N,)
+        named = []
+        for start in range(0, views.shape[1], AT_ONCE):
+            named.append(predict(views[0, start : start + AT_ONCE]).argmax(axis=1))
+            forget(views)
+        return np.concatenate(named)  # (N,)
 
     images: dict[str, tuple[str, str, np.ndarray | None]]
     images = {"train": ("views", "labels", space.data.train.labels)}
