@@ -33,6 +33,7 @@ with native_noise():
     import tensorflow as tf
 
     from kdtf.config import DEFAULT_TEACHERS, Config
+    from kdtf.data.arrays import write_npy_header
     from kdtf.data.load import load
     from kdtf.data.views import computed_views, draw_views, read_views
     from kdtf.distill.batches import Examples, validation_batches, view_batches
@@ -91,8 +92,7 @@ def cached_examples(data, config, work):
         draw_views(computed, work / "views.npy")
         shape, rng = (*computed.pixels.shape[:2], len(data.classes)), np.random.default_rng(0)
         with open(work / "logits.npy", "wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(file, header)
+            write_npy_header(file, shape, "<f4")
             for _ in range(shape[0]):
                 file.write(rng.normal(size=shape[1:]).astype("<f4").data)
     views = read_views(work / "views.npy", computed).pixels

@@ -13,10 +13,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
+from numpy.typing import DTypeLike
 
 from ..errors import UserError, require
 from ..files import Digest, file_digest, written_aside
@@ -69,13 +70,19 @@ def map_npy(path: Path, name: str) -> np.ndarray:
         raise UserError(f"{name} must be a readable .npy file of numbers. Got: {reason}. {hint}") from error
 
 
+def write_npy_header(file: Any, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
+    """The beginning of a .npy file: an array of `shape` in C order, whose bytes are written after it."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(file, header)
+
+
 def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> np.ndarray:
     """Write uint8 `chunks` one after the other as an array of `shape`; returns it mapped, read-only.
 
     A plain stream, because a disk that fills up kills a process that writes through a map.
     """
     with written_aside(path) as file:
-        np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        write_npy_header(file, shape)
         for chunk in chunks:
             file.write(np.ascontiguousarray(chunk).data)
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -20,7 +20,7 @@ from ..errors import UserError, require
 from ..extras import require_extras
 from ..files import Digest, file_digest, written_aside
 from ..predictor import UNREADABLE
-from .arrays import FILE_NAMES, Files, map_npy, removed_on_failure
+from .arrays import FILE_NAMES, Files, map_npy, removed_on_failure, write_npy_header
 from .dataset import SPLITS, UNLABELLED_SPLIT
 
 CHUNK_BYTES = 16 << 20
@@ -73,8 +73,7 @@ def _gather(
 def _write(copy: Path, shape: tuple[int, ...], dtype: np.dtype, read: Read) -> None:
     rows = max(1, CHUNK_BYTES // max(1, int(np.prod(shape[1:])) * dtype.itemsize))
     with written_aside(copy) as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_2_0(file, header)
+        write_npy_header(file, shape, dtype)
         for start in range(0, shape[0], rows):
             file.write(np.ascontiguousarray(read(start, start + rows)).tobytes())
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ..data.arrays import forget
+from ..data.arrays import forget, write_npy_header
 from ..data.dataset import PixelArray
 from ..data.views import ViewArray
 from ..progress import Progress
@@ -72,7 +72,7 @@ def infer_views(
                 for i, (file, output) in enumerate(zip(files, outputs, strict=True)):
                     values = np.ascontiguousarray(output, "<f4")
                     if not v and not start:
-                        _write_header(state.hashed(i, file), (count, images, *values.shape[1:]))
+                        write_npy_header(state.hashed(i, file), (count, images, *values.shape[1:]), "<f4")
                     state.hashed(i, file).write(values.data)
             state.advance(files)
             advance(v + 1)
@@ -86,15 +86,9 @@ def infer_images(inferences: Inferences, pixels: PixelArray, outs: Sequence[Path
         for start in range(0, len(pixels), AT_ONCE):
             for file, output in zip(files, inferences(pixels[start : start + AT_ONCE]), strict=True):
                 if not start:
-                    _write_header(file, (len(pixels), *output.shape[1:]))
+                    write_npy_header(file, (len(pixels), *output.shape[1:]), "<f4")
                 file.write(np.ascontiguousarray(output, "<f4").data)
             forget(pixels)
-
-
-def _write_header(file: Any, shape: tuple[int, ...]) -> None:
-    """The beginning of a .npy of float32."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_2_0(file, header)
 
 
 @dataclass(frozen=True)

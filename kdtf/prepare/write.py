@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.arrays import FILE_NAMES
+from ..data.arrays import FILE_NAMES, write_npy_header
 from ..data.dataset import UNLABELLED, UNLABELLED_SPLIT
 from ..data.subgroups import SUBGROUPS
 from ..errors import UserError
@@ -58,8 +58,7 @@ class ArrayStream:
         self._write_header()
 
     def _write_header(self) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
-        np.lib.format.write_array_header_2_0(self.file, header)
+        write_npy_header(self.file, (self.count, *self.shape))
 
     def append(self, item: np.ndarray) -> None:
         """Write one item, of the stream's shape."""

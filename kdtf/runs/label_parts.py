@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 
+from ..data.arrays import write_npy_header
 from .perform import Workspace
 from .records import LabelPart
 from .stages import LOGITS, VAL_LOGITS
@@ -14,8 +15,7 @@ def join(space: Workspace, parts: list[LabelPart]) -> None:
     folders = [space.inputs[f"part{i}"] for i in range(len(parts))]
     shape = (parts[-1].view + 1, parts[-1].stop, *np.load(folders[0] / LOGITS, mmap_mode="r").shape[2:])
     with open(space.folder / LOGITS, "wb") as file, space.progress.bar(space.title, len(parts)) as advance:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_2_0(file, header)
+        write_npy_header(file, shape, "<f4")
         for i, folder in enumerate(folders):
             file.write(np.ascontiguousarray(np.load(folder / LOGITS, mmap_mode="r")).data)
             advance(i + 1)
