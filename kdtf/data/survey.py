@@ -46,9 +46,9 @@ def read_images(
         for start in range(0, len(split.labels), AT_ONCE):
             pixels = split.teacher_pixels[start : start + AT_ONCE]
             block = slice(done, done + len(pixels))
-            digests[block], averages, constant[block], own = _read_block(pixels, count_image)
+            own = numbers[name][start : start + len(pixels)]
+            digests[block], averages, constant[block] = _read_block(pixels, count_image, own)
             coarse.append(averages)
-            numbers[name][start : start + len(pixels)] = own
             forget(split.teacher_pixels)
             done += len(pixels)
     arrays = [split.teacher_pixels for split in splits.values()]
@@ -64,17 +64,21 @@ def read_images(
 
 
 def _read_block(
-    pixels: np.ndarray, count_image: Callable[[], None]
-) -> tuple[list[bytes], np.ndarray, np.ndarray, list[tuple[float, ...]]]:
-    """Digests (n,), averages and constancy of thumbnails and plain numbers (n, 6) of images (n, H, W, C)."""
-    digests, thumbs, numbers = [], [], []
-    for image in pixels:
+    pixels: np.ndarray, count_image: Callable[[], None], numbers: np.ndarray | None = None
+) -> tuple[list[bytes], np.ndarray, np.ndarray]:
+    """Digests (n,), averages and constancy of thumbnails of images (n, H, W, C).
+
+    Their plain numbers are written to `numbers` (n, 6), where that is given.
+    """
+    digests, thumbs = [], []
+    for i, image in enumerate(pixels):
         digests.append(pixel_digest(image))
         grey = to_image(image).convert("L")
         thumbs.append(thumbnail(grey))
-        numbers.append(_plain_numbers(np.asarray(grey)))
+        if numbers is not None:
+            numbers[i] = _plain_numbers(np.asarray(grey))
         count_image()
-    return digests, *sketch(unit(np.stack(thumbs))), numbers
+    return digests, *sketch(unit(np.stack(thumbs)))
 
 
 def read_blocks(
@@ -86,7 +90,7 @@ def read_blocks(
         digests: list[bytes] = []
         coarse, constant = [], []
         for start in range(0, len(own), AT_ONCE):
-            names, averages, flat, _ = _read_block(own[start : start + AT_ONCE], count_image)
+            names, averages, flat = _read_block(own[start : start + AT_ONCE], count_image)
             digests += names
             coarse.append(averages)
             constant.append(flat)

@@ -96,7 +96,7 @@ def answers_of_val(
     count = 0
     for k in range(FOLDS):
         cuts = class_thresholds(probs[tenth != k], labels[tenth != k], min_sensitivity)
-        count += answers(probs[tenth == k], cuts)["uncertain"] if (tenth == k).any() else 0
+        count += answers(probs[tenth == k], cuts)["uncertain"]
     return {**answers(probs, {}), "uncertain": count}
 
 

@@ -8,7 +8,7 @@ wrong the probabilities are. How well an image fits a class, and so which classe
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
@@ -135,11 +135,16 @@ def rule_in_words(method: str, coverage: float, met: int = 0, *, by_patient: boo
     return " ".join(sentences)
 
 
-def limits_on_test(sets: "FileSets", rows: np.ndarray, draws: Draws) -> list[str]:
-    """What the images `rows` (n,) of test say against the sets of a file, a sentence each."""
+def limits_on_test(sets: "FileSets", scored: Sequence[Mapping[str, Any]], rows: np.ndarray) -> list[str]:
+    """What images `rows` (n,) of test, `scored` by `FileSets.rows`, say against sets: a sentence each."""
     promised = {"promised": sets.rule.coverage}
-    told = [unkept_in_words({**promised, **row}) for row in sets.rows(rows, draws)]
+    told = [unkept_in_words({**promised, **row}) for row in scored]
     return list(filter(None, [*told, sets.singles_in_words(rows)]))
+
+
+def coverage_by_class(scored: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """How often sets hold each class, and that of all images, by `FileSets.rows`: [value, low, high]."""
+    return {row["class"]: [row[f"coverage{end}"] for end in ENDS] for row in scored if row["test_images"]}
 
 
 def rule_limits(rule: SetRule) -> list[str]:
@@ -229,14 +234,6 @@ class FileSets:
                 "empty_sets": int((held == 0).sum()),
                 "full_sets": int((held == len(names)).sum()),
             }
-
-    def coverage(self, rows: np.ndarray, draws: Draws) -> dict[str, list[float]]:
-        """How often sets hold each class, and that of all images, in `rows` (n,): [value, low, high]."""
-        return {
-            row["class"]: [row[f"coverage{end}"] for end in ENDS]
-            for row in self.rows(rows, draws)
-            if row["test_images"]
-        }
 
     def singles_in_words(self, rows: np.ndarray) -> str | None:
         """A sentence on sets of one class that are right less often than promised, or None."""

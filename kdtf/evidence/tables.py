@@ -36,7 +36,7 @@ from .calibration import (
     temperature,
     threshold_rule,
 )
-from .conformal import FileSets, limits_on_test
+from .conformal import FileSets, coverage_by_class, limits_on_test
 from .gains import AGAINST_ALONE, gain_rows, teacher_in_words
 from .metrics import accuracy, is_right, ranked, scores, weighted_auc
 
@@ -316,14 +316,15 @@ def file_evidence(
     cuts = class_thresholds(tempered(model.val_probs, t), truth.val, min_sensitivity)
     whole, clean = subsets[0], subsets[1] if len(subsets) > 1 else None
     sets, part = FileSets(model, truth, t, rules), clean or whole
+    scored = list(sets.rows(part.rows, part.draws))
     return FileEvidence(
         temperature=t,
         thresholds={truth.classes[k]: cut for k, cut in cuts.items()},
         threshold_rule=f"Each class against the rest on val, {threshold_rule(min_sensitivity)}, of "
         "softmax(log p / temperature). An image whose top class is below its threshold is uncertain.",
         prediction_sets=sets.rule,
-        set_coverage=sets.coverage(part.rows, part.draws),
-        set_limits=limits_on_test(sets, part.rows, part.draws),
+        set_coverage=coverage_by_class(scored),
+        set_limits=limits_on_test(sets, scored, part.rows),
         test=_test_scores(model, whole),
         test_images=len(whole.rows),
         clean=_test_scores(model, clean) if clean else {},

@@ -20,6 +20,7 @@ from kdtf.evidence.conformal import (
     FileSets,
     class_quantiles,
     counted,
+    coverage_by_class,
     least_images,
     likely_coverage,
     limits_on_test,
@@ -383,10 +384,10 @@ def test_sets_of_one_class_that_are_no_certainty_are_told():
     assert told == "Of 4 test images with a set of one class, 1 is of that class: such a set is no certainty."
     assert sets.singles_in_words(np.array([0, 4])) is None and sets.singles_in_words(np.array([4])) is None
     draws = draw(6, rng=np.random.default_rng(0), draws=50)
-    a, b, both = sets.rows(np.arange(6), draws)
-    assert [row["single_right"] for row in (a, b, both)] == [1, 0, 1]
-    assert told in limits_on_test(sets, np.arange(6), draws)
-    assert list(sets.coverage(np.arange(6), draws)) == ["a", "b", ALL]
+    scored = list(sets.rows(np.arange(6), draws))
+    assert [row["single_right"] for row in scored] == [1, 0, 1]
+    assert told in limits_on_test(sets, scored, np.arange(6))
+    assert list(coverage_by_class(scored)) == ["a", "b", ALL]
 
 
 @pytest.mark.parametrize("method", SETS)
