@@ -26,6 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from memory import memory, processes
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -54,22 +55,12 @@ class Server:
         self.process.terminate()
         return self.process.communicate(timeout=60)[1]
 
-    def usage(self) -> tuple[int, int, list[int]]:
-        """(KiB of memory of its own, open files, process numbers) of the server and its workers."""
-        numbers = family(self.process.pid)
-        memory = files = 0
-        for number in numbers:
-            rollup = Path(f"/proc/{number}/smaps_rollup").read_text()
-            memory += sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+)", rollup, re.MULTILINE))
-            files += len(os.listdir(f"/proc/{number}/fd"))
-        return memory, files, numbers
-
-
-def family(number: int) -> list[int]:
-    """A process and all below it; a thread has children of its own."""
-    threads = Path(f"/proc/{number}/task").iterdir()
-    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-    return [number, *(own for child in children for own in family(child))]
+    def usage(self) -> tuple[float, int, list[int]]:
+        """(MiB of memory of its own, open files, process numbers) of the server and its workers."""
+        numbers = processes(self.process.pid)
+        private = sum(memory(number)[0] for number in numbers)
+        files = sum(len(os.listdir(f"/proc/{number}/fd")) for number in numbers)
+        return private, files, numbers
 
 
 # Requests
@@ -249,8 +240,8 @@ async def campaign(server: Server, student: str, requests: int, seed: int, folde
         print(f"{kind:<12} {outcome:<12} {count:>6}")
     print(f"good images answered as by Predictor: {checks[True]}, otherwise: {checks[False]}")
     print("after each tenth, and at the end:")
-    for memory, files, numbers in usages:
-        print(f"  {memory / 1024:.1f} MiB, {files} open files, {len(numbers)} processes")
+    for private, files, numbers in usages:
+        print(f"  {private:.1f} MiB, {files} open files, {len(numbers)} processes")
     _, text = await ask_once(server.port, b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     print(*re.findall(rb"^kdtf_workers\S* .*$", text, re.MULTILINE), sep="\n")
 

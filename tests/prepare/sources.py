@@ -15,17 +15,6 @@ from kdtf.progress import Progress
 SIDE = 8  # px: squares of this size come back unresized
 
 
-class Recorder(Progress):
-    """Progress that keeps what is said."""
-
-    def __init__(self):
-        super().__init__()
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
-
-
 def noise(seed, shape=(SIDE, SIDE)):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from recorder import Recorder
 from sources import packed
 
 from kdtf.errors import UserError
@@ -51,20 +52,11 @@ def server(monkeypatch):
     running.server_close()
 
 
-class Said(Progress):
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
-
-
 def test_a_file_arrives_whole_with_its_licence_and_is_not_fetched_twice(server, tmp_path):
-    said = Said()
-    archive = fetch("set", tmp_path / "new", said)
-    assert archive.read_bytes() == CONTENT and said.lines == ["set: licence CC BY 4.0."]
-    assert fetch("set", tmp_path / "new", said) == archive and server.asked == [None]
+    progress = Recorder()
+    archive = fetch("set", tmp_path / "new", progress)
+    assert archive.read_bytes() == CONTENT and progress.said == ["set: licence CC BY 4.0."]
+    assert fetch("set", tmp_path / "new", progress) == archive and server.asked == [None]
 
 
 @pytest.mark.parametrize("ranges", [True, False])

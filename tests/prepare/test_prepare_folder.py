@@ -7,7 +7,8 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from sources import Recorder, noise, read, refused, run, save, tree
+from recorder import Recorder
+from sources import noise, read, refused, run, save, tree
 
 from kdtf.data.load import load
 from kdtf.report.csv_files import read_csv

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import Recorder, noise, read, refused, run, save, tree
+from recorder import Recorder
+from sources import noise, read, refused, run, save, tree
 
 from kdtf.errors import UserError
 from kdtf.prepare import groups, importer, listing

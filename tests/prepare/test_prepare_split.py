@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from sources import Recorder, noise, read, refused, run, save, tree
+from recorder import Recorder
+from sources import noise, read, refused, run, save, tree
 
 from kdtf.prepare.split import cut
 

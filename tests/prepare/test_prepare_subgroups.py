@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from sources import Recorder, noise, read, refused, run, save, tree
+from recorder import Recorder
+from sources import noise, read, refused, run, save, tree
 from test_prepare_dicom import PATIENT, write
 
 from kdtf.data.load import load

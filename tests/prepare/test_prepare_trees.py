@@ -9,7 +9,8 @@ from itertools import product
 import harmful_trees
 import numpy as np
 import pytest
-from sources import Recorder, content, noise, read, refused, run, save
+from recorder import Recorder
+from sources import content, noise, read, refused, run, save
 
 from kdtf.cli.entry import main
 from kdtf.errors import UserError

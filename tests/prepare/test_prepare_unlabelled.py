@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from sources import SIDE, Recorder, content, noise, read, refused, run, save, tree, truncated
+from recorder import Recorder
+from sources import SIDE, content, noise, read, refused, run, save, tree, truncated
 
 from kdtf.cli.entry import main
 from kdtf.data.load import load

@@ -5,7 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from sources import Recorder, content, read, refused, run, save, truncated
+from recorder import Recorder
+from sources import content, read, refused, run, save, truncated
 
 from kdtf.prepare.write import ArrayStream, in_order
 

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from recorder import Recorder
 
-from kdtf.progress import Progress
 from kdtf.runs import teacher
 from kdtf.runs.perform import Workspace
 from kdtf.runs.stages import LABELLER, read_labeller
@@ -13,27 +13,18 @@ from kdtf.tflite.labelling import Labeller
 VIEWS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 1), np.uint8)
 
 
-class Said(Progress):
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
-
-
 @pytest.fixture
 def label(tmp_path):
     """Has all views labelled by what a setting says: the logits are the model's. Gives what was said."""
     pixels = keras.Input(VIEWS.shape[2:])
     model = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.Flatten()(pixels)))
-    space = Workspace(tmp_path, {}, None, Said(), "")
+    space = Workspace(tmp_path, {}, None, Recorder(), "")
 
     def lines(choice):
         teacher._write_outputs(space, model, ["logits.npy"], VIEWS, None, "toy: labelling views", choice)
         expected = np.asarray(model(VIEWS.reshape(-1, *VIEWS.shape[2:]).astype("float32")))
         assert np.allclose(np.load(tmp_path / "logits.npy").reshape(-1, 2), expected, atol=1e-3)
-        return space.progress.lines
+        return space.progress.said
 
     return lines
 
