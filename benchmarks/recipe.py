@@ -1,25 +1,31 @@
 """What the whole classic recipe costs, in plain student epochs, within one run.
 
-    python benchmarks/recipe.py DATA [--epochs 300] [--threads N]
+    python benchmarks/recipe.py DATA [--epochs 300] [--threads N] [--jobs N]
 
 Seven teachers, their heads trained for 300 epochs on frozen features, seven distilled students and
 the one alone, quantized, evaluated, reported: `main.py --freeze --fine-tune-epochs 0 --views 1`,
 start-up included. The yardstick is 8 x 300 epochs of the same student under plain `fit` on arrays, its
 batch normalization fused as in kdtf: half of one student's epochs are timed before the recipe and half
-after it, because the machine may drift. Prints the stages' seconds, and in CPU seconds of all threads, for
-which other load counts little, the ratio the project promises (at most 1.05).
+after it, because the machine may drift. Prints the stages' seconds and the ratio of both: in CPU seconds of
+all threads, for which other load counts little, and by the clock, which needs a quiet machine. With `--jobs`
+the recipe's tasks run side by side, each on its share of the cores.
 """
 
 import argparse
+import ctypes
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 ROOT = Path(__file__).parents[1]
 
 PARTS = {  # of the run, by the kind of a stage
@@ -56,21 +62,36 @@ loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
 with fused_batch_normalization(model):
     model.fit(x, y, batch_size=s.batch_size, epochs=2, verbose=0)
-    start = time.process_time()
+    start, clock = time.process_time(), time.perf_counter()
     model.fit(x, y, batch_size=s.batch_size, epochs={epochs}, verbose=0)
-    print((time.process_time() - start) / {epochs})
+    print((time.process_time() - start) / {epochs}, (time.perf_counter() - clock) / {epochs})
 """
 
 
-def plain_epoch(data: str, work: str, epochs: int, threads: int | None) -> float:
-    """CPU seconds of one epoch of the plain student, in a process of its own, tracing not counted."""
+class Seconds(NamedTuple):
+    """Of all threads, and of the clock."""
+
+    cpu: float
+    clock: float
+
+
+def plain_epoch(data: str, work: str, epochs: int, threads: int | None) -> Seconds:
+    """One epoch of the plain student, in a process of its own, tracing not counted."""
     code = PLAIN.format(root=str(ROOT), data=data, work=work, epochs=epochs, threads=threads)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(process.stdout)
+    return Seconds(*map(float, process.stdout.split()))
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of what its children leave behind: the server of `--jobs`, say (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def children_seconds() -> float:
-    """CPU seconds of the processes that were waited for."""
+    """CPU seconds of the processes that were started here and of theirs, once all have ended."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -80,14 +101,17 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--threads", type=int, help="of TensorFlow, on both sides")
+    parser.add_argument("--jobs", type=int, help="of the recipe, side by side")
     args = parser.parse_args()
+    adopt_orphans()
     with tempfile.TemporaryDirectory() as work:
         before = plain_epoch(args.data, work, args.epochs // 2, args.threads)
         start, used = time.perf_counter(), children_seconds()
         recipe = ["--freeze", "--fine-tune-epochs", "0", "--views", "1", "--epochs", str(args.epochs)]
         paths = ["--data", args.data, "--results", f"{work}/r"]
         threads = ["--threads", str(args.threads)] if args.threads else []
-        command = [sys.executable, str(ROOT / "main.py"), *paths, *recipe, *threads]
+        jobs = ["--jobs", str(args.jobs)] if args.jobs else []
+        command = [sys.executable, str(ROOT / "main.py"), *paths, *recipe, *threads, *jobs]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         whole, cpu = time.perf_counter() - start, children_seconds() - used
         after = plain_epoch(args.data, work, args.epochs // 2, args.threads)
@@ -96,12 +120,15 @@ def main():
     for stage in stages.values():
         parts[PARTS[stage["kind"]]] += stage["seconds"]
     parts["start-up and the rest"] = whole - sum(parts.values())
-    yardstick = 8 * args.epochs * (before + after) / 2
+    yardstick = [8 * args.epochs * sum(both) / 2 for both in zip(before, after, strict=True)]
     for part, seconds in parts.most_common():
         print(f"{part:28} {seconds:8.1f} s")
     print(f"{'the whole recipe':28} {whole:8.1f} s, {cpu:.1f} CPU seconds")
-    print(f"plain epoch {before:.3f} CPU seconds before, {after:.3f} after; all of them {yardstick:.1f}")
-    print(f"the whole recipe / 8 x {args.epochs} plain epochs: {cpu / yardstick:.2f}")
+    for name, own, first, last, plain in zip(
+        ("CPU", "clock"), (cpu, whole), before, after, yardstick, strict=True
+    ):
+        print(f"{name}: a plain epoch {first:.3f} s before, {last:.3f} after; all of them {plain:.1f} s")
+        print(f"{name}: the whole recipe / 8 x {args.epochs} plain epochs: {own / plain:.2f}")
 
 
 if __name__ == "__main__":

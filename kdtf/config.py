@@ -118,6 +118,7 @@ class TeacherConfig(Section):
     ensemble: bool = option(False, "the mean of all teachers and seeds as one more teacher, nearly free")
     best_of: bool = option(False, "distil from the teacher that is best on val alone")
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
+    mirror: bool = option(False, "train the whole network on all GPUs at once, a part of a batch on each")
     labeller: str = option(
         "auto", "what labels views: keras, litert, or auto: litert where that is faster", "NAME"
     )

@@ -34,6 +34,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.start: Position = (0, 0)
         self.totals: list[np.ndarray] = []  # of the metrics, of an epoch that was begun
         self.epoch, self.step, self.written = 0, 0, time.monotonic()
+        self.first = 0  # step of the epoch that the data go on with
 
     def restore(self, model: keras.Model, steps: int) -> None:
         """Put `model`, the history and the best weights back where the file left them, if there is one."""
@@ -68,7 +69,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Count the batches of the epoch, or of what is left of it."""
-        self.epoch, self.step = epoch, self.start[1] if self.totals else 0
+        self.first = self.start[1] if self.totals else 0
+        self.epoch, self.step = epoch, self.first
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Write the state when it is time to."""
@@ -76,7 +78,7 @@ class Checkpoint(keras.callbacks.Callback):
             for variable, value in zip(self.model.metrics_variables, self.totals, strict=True):
                 variable.assign(variable + value)
             self.totals = []
-        self.step += 1
+        self.step = self.first + batch + 1
         if self.step == self.steps:
             return  # the end of the epoch comes next
         self._pause((self.epoch, self.step))

@@ -67,6 +67,8 @@ def check_names(config: Config) -> None:
     for recipe in config.quantize.recipes:
         require_known("--recipes", recipe, selectable)
     seed, seeds = config.run.seed, config.evidence.seeds
+    alone = config.run.jobs == 1 and config.run.engine == "local"
+    require(alone or not teacher.mirror, "--mirror", "given without --jobs and --engine", "a GPU a job")
     require(seed + seeds <= 2**32, "--seed", f"at most {2**32 - seeds} with --seeds {seeds}", seed)
     count = len({*own, *others}) * (config.evidence.seeds if config.evidence.teacher_seeds else 1)
     require(not config.teacher.ensemble or count > 1, "--ensemble", "of at least two teachers", count)
@@ -93,8 +95,11 @@ def check_networks(config: Config) -> None:
 
     Starts TensorFlow.
     """
+    from ..distill.replicas import check_devices
     from ..tflite import compress
 
+    if config.teacher.mirror:
+        check_devices()
     for file in filter(None, weight_files(config).values()):
         require(os.access(file, os.R_OK), "--weights", "a file that can be read", str(file))
     if config.quantize.compress:

@@ -57,7 +57,8 @@ class TeacherPlanner(Planner):
             epochs = settings.fine_tune_epochs
         if epochs:
             before = {"head": training[-1]} if training else {}
-            whole = {"training": self.whole_training(outcome.pretrained, epochs)}
+            mirror = {"mirror": True} if self.config.teacher.mirror else {}
+            whole = {"training": self.whole_training(outcome.pretrained, epochs), **mirror}
             training.append(make("whole", whole, views=self.views, **before))
         trained = {"trained": training[-1]} if training else {}
         # the frozen base's features spare another pass through it

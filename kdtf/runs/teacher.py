@@ -6,6 +6,7 @@ does. The network is built only where a stage has to be made.
 
 import math
 import shutil
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.utils.naming import reset_uids  # it has no public name
+from keras.src.utils.naming import reset_uids  # files hold layers' names: the same in every process
 
 from ..data.pixels import pixels_at
 from ..data.views import PartOfViews, ViewArray
@@ -21,6 +22,7 @@ from ..distill.batches import Examples
 from ..distill.fit import WHOLE
 from ..distill.hints import as_vectors, with_features
 from ..distill.inference import InferredViews, infer_images, infer_views, inference_of, inferences_of
+from ..distill.replicas import check_devices, mirrored, synchronize
 from ..distill.train import train_classifier
 from ..errors import require
 from ..evidence.metrics import softmax
@@ -113,15 +115,32 @@ def train_head(space: Workspace, network: TeacherNetwork, training: Training) ->
         title=f"{network.name}: head",
         progress=space.progress,
         validation_batch=training.batch_size,
+        short_steps=True,
         checkpoint=space.folder / f"{CHECKPOINT}.npz",
     )
     _write(space.folder, whole, history)
 
 
-def train_whole(space: Workspace, network: TeacherNetwork, training: Training) -> None:
-    """The whole network, trained over the views from where its head, or chance, left it."""
+def train_whole(space: Workspace, network: TeacherNetwork, training: Training, mirror: bool = False) -> None:
+    """The whole network, trained over the views from where its head, or chance, left it.
+
+    With `mirror` on all devices of this machine. Raises `UserError` where there are not two.
+    """
+    if not mirror:
+        _train_whole(space, network, training)
+        return
+    check_devices()
+    _built.clear()  # on one device
+    with mirrored():
+        _train_whole(space, network, training)
+
+
+def _train_whole(space: Workspace, network: TeacherNetwork, training: Training) -> None:
     headed = space.inputs.get("head")
     _, whole, _ = _network(space, network, headed)
+    _built.clear()  # it is trained now
+    if tf.distribute.has_strategy():
+        synchronize(whole)
     data = space.data
     history = train_classifier(
         whole,
@@ -284,23 +303,52 @@ def explain(space: Workspace, network: TeacherNetwork, images: int, seed: int) -
     write_attention(space.folder, Attention(chosen, maps))
 
 
-def _build(space: Workspace, network: TeacherNetwork) -> Base:
-    """The base with the weights that its network names. Raises `UserError` where they cannot be had now."""
-    reset_uids()  # a file of weights holds the layers' names: the same in every process
+@dataclass
+class _Built:
+    """The base that was built last: a teacher's next task begins with the same one.
+
+    To build a large network takes seconds. `network` and `shape` (H, W, C) say which it is, without what is
+    found out on the way; `as_begun` is whether it has still the weights that it begins with.
+    """
+
+    network: TeacherNetwork
+    shape: tuple[int, ...]
+    base: Base
+    as_begun: bool = True
+
+    def serves(self, network: TeacherNetwork, shape: tuple[int, ...], as_begun: bool) -> bool:
+        """Whether it is that network, and where they matter with the weights that it begins with."""
+        return (self.network, self.shape) == (network, shape) and (self.as_begun or not as_begun)
+
+
+_built: list[_Built] = []  # at most one
+
+
+def _build(space: Workspace, network: TeacherNetwork, as_begun: bool = True) -> Base:
+    """The base with the weights that its network names; with any, where not `as_begun`.
+
+    Raises `UserError` where they cannot be had now.
+    """
     source = _weight_source(network.weights.source)
     if network.weights.file:
         _check_file(network.weights.source, network.name, network.weights.file)
     if network.origin == NOT_DOWNLOADED:  # they might be had by now
         source = WeightSource("none")
     shape = space.data.train.teacher_pixels.shape[1:]
-    base = build_base(
-        network.name,
-        shape,
-        source,
-        size=network.size,
-        momentum=network.momentum,
-        seed=network.seed,
-    )
+    plain = replace(network, origin=None, pretrained=None)
+    if not (_built and _built[0].serves(plain, shape, as_begun)):
+        _built.clear()  # before the next one takes memory
+        reset_uids()
+        base = build_base(
+            network.name,
+            shape,
+            source,
+            size=network.size,
+            momentum=network.momentum,
+            seed=network.seed,
+        )
+        _built.append(_Built(plain, shape, base))
+    base = _built[0].base
     rule = f"able to give {network.name} the weights it began with"
     same = network.pretrained in (None, base.pretrained)
     require(same, "--weights", rule, base.origin, "Try again when they can be had, or with --fresh.")
@@ -311,12 +359,14 @@ def _network(
     space: Workspace, network: TeacherNetwork, trained: Path | None = None
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
     """(head, whole teacher, its base): as they start, or with the weights of a finished stage's folder."""
-    base = _build(space, network).model
+    base = _build(space, network, as_begun=trained is None).model
+    reset_uids()
     head = build_head(
         network.name, base.output.shape[1:], len(space.data.classes), network.seed, network.head
     )
     whole = with_head(base, head)
     if trained:
+        _built[0].as_begun = False
         whole.load_weights(trained / WEIGHTS)
     return head, whole, base
 

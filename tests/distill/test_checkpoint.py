@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from trainings import LOGITS, hinted_student, same, student, teacher, traced_student, undisturbed
+from trainings import LOGITS, head, hinted_student, same, student, teacher, traced_student, undisturbed
 
 from kdtf.distill.checkpoint import Checkpoint
 from kdtf.errors import UserError
@@ -58,6 +58,26 @@ def finished(tmp_path_factory):
 # end, at the end of one, within the next, before the very last batch
 PLACES = (1, 3, 2, 2, 6)
 WITHIN = (7, 4)  # the second epoch, and the third
+
+
+@pytest.fixture
+def two_at_once(monkeypatch):
+    monkeypatch.setattr("kdtf.distill.train.MOST_AT_ONCE", 3)  # 2 divides the four steps of an epoch
+
+
+def test_steps_taken_at_once_change_nothing(two_at_once):
+    assert same(head(), head(short_steps=False))
+
+
+def test_a_head_goes_on_between_groups_of_steps(two_at_once, kill, tmp_path):
+    for n in (1, 3):  # within the first epoch, within the second
+        kill(n)
+        with pytest.raises(Killed):
+            head(tmp_path / "state.npz")
+    assert kill.batches == 3
+    training = head(tmp_path / "state.npz")
+    assert kill.batches == 6  # two groups in each of three epochs
+    assert same(training, undisturbed(head))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ CHANGES = {
     "best_of": True,
     "teacher_momentum": 0.5,
     "labeller": "litert",
+    "mirror": True,
     "student": "cnn5",
     "students": ("cnn3", "cnn5"),
     "sides": (16, 32),
