@@ -60,7 +60,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     clipnorm: float | None = None,
 ) -> keras.optimizers.Optimizer:
-    """A Keras optimizer whose rate follows `schedule` over `steps`.
+    """A Keras optimizer whose rate follows `schedule` over `steps`; Adam and AdamW are fused.
 
     `weight_decay` is decoupled from the gradient (Loshchilov and Hutter 2019, arXiv 1711.05101), for
     every optimizer; 0 turns it off. `clipnorm` is the largest norm that the gradient of one weight
@@ -69,4 +69,8 @@ def build_optimizer(
     # AdamW decays by 0.004 unless told otherwise; the others take None for none
     decay = weight_decay if name == "AdamW" else weight_decay or None
     rate = SCHEDULES[schedule](peak, steps, warmup)
-    return getattr(keras.optimizers, name)(rate, weight_decay=decay, clipnorm=clipnorm, **OPTIMIZERS[name])
+    from .fused_adam import FusedAdam, FusedAdamW
+
+    fused = {"Adam": FusedAdam, "AdamW": FusedAdamW}
+    kind = fused.get(name) or getattr(keras.optimizers, name)
+    return kind(rate, weight_decay=decay, clipnorm=clipnorm, **OPTIMIZERS[name])

@@ -60,9 +60,10 @@ KINDS = {
     "unlabelled-views": Kind("data.draw_unlabelled_views", DRAWN, reads_data=True),
     "origin": Kind("teacher.find_origin", TRAINED, reads_data=True),
     "features": Kind("teacher.extract_features", TRAINED, reads_data=True, trains=True, optional=LABELLED),
-    "head": Kind("teacher.train_head", TRAINED, reads_data=True, trains=True),
-    # 2: with the fused batch normalization
-    "whole": Kind("teacher.train_whole", TRAINED, version=2, reads_data=True, trains=True),
+    # 2: with the fused Adam
+    "head": Kind("teacher.train_head", TRAINED, version=2, reads_data=True, trains=True),
+    # 2: with the fused batch normalization; 3: with the fused Adam, as below
+    "whole": Kind("teacher.train_whole", TRAINED, version=3, reads_data=True, trains=True),
     "labels": Kind("teacher.label_views", TRAINED, reads_data=True, trains=True, optional=LABELLED),
     "unlabelled-labels": Kind(
         "teacher.label_unlabelled", TRAINED, reads_data=True, trains=True, optional=LABELLED
@@ -72,15 +73,15 @@ KINDS = {
     "ensemble-evaluation": Kind("ensemble.evaluate", ("numpy",)),
     "teacher-evaluation": Kind("teacher.evaluate", TRAINED, reads_data=True, trains=True),
     "cut": Kind("files.choose_cut", (*CONVERTED, "keras"), reads_data=True),
-    "student": Kind("student.train", TRAINED, version=2, reads_data=True, trains=True),
+    "student": Kind("student.train", TRAINED, version=3, reads_data=True, trains=True),
     "student-evaluation": Kind("student.evaluate", TRAINED, reads_data=True, trains=True),
     "agreement": Kind("agreement.compare", TRAINED, reads_data=True, trains=True),
     "attention": Kind("teacher.explain", TRAINED, reads_data=True, trains=True),
     "conversion": Kind("files.convert", CONVERTED),
     "file": Kind("files.make_file", CONVERTED, reads_data=True),
-    # 2: int8 in the loop by Keras, of any student
+    # 2: int8 in the loop by Keras, of any student; 3: with the fused Adam
     "tuned-file": Kind(
-        "files.make_tuned_file", (*CONVERTED, "keras"), version=2, reads_data=True, trains=True
+        "files.make_tuned_file", (*CONVERTED, "keras"), version=3, reads_data=True, trains=True
     ),
     # 3: dropout draws from a generator that a checkpoint holds
     "compressed-file": Kind("files.make_tuned_file", TUNED, version=3, reads_data=True, trains=True),
