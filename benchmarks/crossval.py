@@ -25,6 +25,7 @@ from kdtf.config import Config
 from kdtf.data.audit import audit
 from kdtf.data.dataset import Dataset, Split
 from kdtf.data.load import load
+from kdtf.evidence.gains import mean_gain
 from kdtf.progress import Progress
 from kdtf.runs.check import check_names, check_networks, loss_options, teachers_of, weight_digests
 from kdtf.runs.engine import data_facts
@@ -115,7 +116,6 @@ def held_out_probs(config: Config, data: Dataset, store: Store, score: str, prog
 def main() -> None:
     """Parse, run every variant on every fold, print the table."""
     import pandas as pd
-    from scipy import stats
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
@@ -144,16 +144,15 @@ def main() -> None:
     rows = []
     for name, folds_right in right.items():
         by_fold = np.array([r.mean() for r in folds_right])
-        gain = by_fold - np.array([r.mean() for r in right[first]])
-        margin = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
+        gain = mean_gain(by_fold - np.array([r.mean() for r in right[first]]))[0]
         rows.append(
             {
                 "variant": name,
                 "accuracy": np.concatenate(folds_right).mean(),
                 "sd": by_fold.std(ddof=1),
-                "gain": gain.mean(),
-                "gain_low": gain.mean() - margin,
-                "gain_high": gain.mean() + margin,
+                "gain": gain.value,
+                "gain_low": gain.low,
+                "gain_high": gain.high,
             }
         )
     table = pd.DataFrame(rows)

@@ -41,6 +41,7 @@ from kdtf.data.load import load
 from kdtf.data.pixels import pixels_at, student_shape
 from kdtf.data.views import computed_views
 from kdtf.evidence.calibration import temperature
+from kdtf.evidence.gains import mean_gain
 from kdtf.runs.check import check_names, check_networks
 from kdtf.runs.ensemble import mean_logits
 from kdtf.runs.perform import perform
@@ -187,19 +188,15 @@ def test_probs(lessons: Lessons, arm: str, seed: int) -> np.ndarray:
 
 def table(right: dict[str, np.ndarray], clean: np.ndarray) -> list[dict[str, Any]]:
     """A row an arm: accuracy and gain over `alone`; `right` is (seeds, N) bool of each."""
-    from scipy import stats
-
     rows = []
     for arm, own in right.items():
         row: dict[str, Any] = {"arm": arm, "seeds": len(own)}
         for name, images in (("all", np.ones(len(clean), bool)), ("clean", clean)):
             by_seed = own[:, images].mean(axis=1)
             gain = by_seed - right["alone"][: len(own), images].mean(axis=1)
-            half = np.nan
-            if len(gain) > 1:
-                half = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
-            row |= {f"{name}_mean": by_seed.mean(), f"{name}_gain": gain.mean()}
-            row |= {f"{name}_low": gain.mean() - half, f"{name}_high": gain.mean() + half}
+            value, low, high = mean_gain(gain)[0] if len(gain) > 1 else (gain.mean(), np.nan, np.nan)
+            row |= {f"{name}_mean": by_seed.mean(), f"{name}_gain": value}
+            row |= {f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return rows
 

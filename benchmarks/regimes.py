@@ -131,15 +131,15 @@ def file_gain(scores: Any, teacher: str) -> dict[str, float]:
 
     `scores` are rows of intervals.csv. The interval is Student's t over seeds.
     """
-    from scipy import stats
+    from kdtf.evidence.gains import mean_gain
 
     own = scores[(scores.metric == "accuracy") & (scores.recipe == "int8")].set_index("seed")
     alone = own[own.model == "alone"].value
     distilled = own[(own.teacher == teacher) & (own.model == "distilled")].value
     gains = (distilled - alone).dropna()
-    low, high = stats.t.interval(0.95, len(gains) - 1, gains.mean(), stats.sem(gains))
-    means = {"file_alone": alone.mean(), "file_distilled": distilled.mean(), "file_gain": gains.mean()}
-    return {**means, "file_low": low, "file_high": high}
+    gain = mean_gain(gains.to_numpy())[0]
+    means = {"file_alone": alone.mean(), "file_distilled": distilled.mean(), "file_gain": gain.value}
+    return {**means, "file_low": gain.low, "file_high": gain.high}
 
 
 def measure(arguments: argparse.Namespace) -> None:
