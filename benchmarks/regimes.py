@@ -13,8 +13,8 @@ Epochs follow from the budget, so that students of 50 labels take as many steps 
 regime is a run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its
 tables are copied to DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the accuracy of
 teacher, student alone and distilled student on test (and on its clean images) as means over seeds, and the
-paired gain with its 95 % interval, of the networks and of their int8 files. The second command draws the
-gains of several such tables over the teacher's lead on the student alone.
+paired gain with its 95 % interval; the same of their int8 files, and of the networks' AUC. The second command
+draws the gains of several such tables over the teacher's lead on the student alone.
 """
 
 import argparse
@@ -119,27 +119,28 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
                 "gain": gain.gain,
                 "low": gain.low,
                 "high": gain.high,
-                **file_gain(scores[scores.images == gain.images], gain.teacher),
+                **paired(scores[scores.images == gain.images], gain.teacher, "file", "accuracy", "int8"),
+                **paired(scores[scores.images == gain.images], gain.teacher, "auc", "auc", "keras"),
                 "verdict": gain.verdict,
             }
         )
     return rows
 
 
-def file_gain(scores: Any, teacher: str) -> dict[str, float]:
-    """Accuracy of the int8 files of a teacher's students beside those of the students alone, seed by seed.
+def paired(scores: Any, teacher: str, name: str, metric: str, recipe: str) -> dict[str, float]:
+    """A score of a teacher's students, as networks or files, beside that of the students alone, seed by seed.
 
-    `scores` are rows of intervals.csv. The interval is Student's t over seeds.
+    `scores` are rows of intervals.csv. The interval is Student's t over seeds. Keys begin with `name`.
     """
     from kdtf.evidence.gains import mean_gain
 
-    own = scores[(scores.metric == "accuracy") & (scores.recipe == "int8")].set_index("seed")
+    own = scores[(scores.metric == metric) & (scores.recipe == recipe)].set_index("seed")
     alone = own[own.model == "alone"].value
     distilled = own[(own.teacher == teacher) & (own.model == "distilled")].value
     gains = (distilled - alone).dropna()
     gain = mean_gain(gains.to_numpy())[0]
-    means = {"file_alone": alone.mean(), "file_distilled": distilled.mean(), "file_gain": gain.value}
-    return {**means, "file_low": gain.low, "file_high": gain.high}
+    values = {"alone": alone.mean(), "distilled": distilled.mean(), "gain": gain.value}
+    return {f"{name}_{key}": v for key, v in {**values, "low": gain.low, "high": gain.high}.items()}
 
 
 def measure(arguments: argparse.Namespace) -> None:
