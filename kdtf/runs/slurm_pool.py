@@ -1,10 +1,17 @@
-"""Jobs of Slurm that perform the tasks of a run over a shared folder: all of a teacher or student in one."""
+"""Jobs of Slurm that perform the tasks of a run over a shared folder: all of a teacher or student in one.
+
+Whether a job is over is asked of the queue and not, as submitit does, of Slurm's accounts: many clusters keep
+none, and a job that was lost there would be waited for without end.
+"""
 
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +27,34 @@ from .worker import Worker
 
 CLUSTER = "slurm"  # as submitit calls it
 POLL = 1.0  # seconds
+LOOK = 15.0  # seconds between two looks at the queue, of which two must not find a job
 CANCELLED = 60.0  # seconds that a training may take to write its state
 Outcomes = list[tuple[Done | Failed, list[Note]]]
+
+
+@dataclass
+class _Job:
+    """A job of submitit's, the chain it performs, and how often the queue was without it."""
+
+    submitted: Any
+    tasks: list[Task]
+    missed: int = 0
+
+    def has_result(self) -> bool:
+        """Whether its result is there, in a folder that another machine writes to."""
+        paths = self.submitted.paths
+        with suppress(OSError):
+            paths.folder.chmod(paths.folder.stat().st_mode)  # over NFS that looks anew
+        return paths.result_pickle.exists()
+
+
+def queued_jobs() -> set[str] | None:
+    """The numbers of all jobs that Slurm has in its queue; None where it does not say."""
+    try:
+        done = subprocess.run(["squeue", "--noheader", "--format=%A"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return None if done.returncode else set(done.stdout.split())
 
 
 class SlurmPool(LoggingPool):
@@ -35,7 +68,8 @@ class SlurmPool(LoggingPool):
         super().__init__(logs)
         self.slots, self._worker, self._store = settings.jobs, worker, store
         self._folder = logs / "slurm"  # what submitit writes
-        self._jobs: list[tuple[Any, list[Task]]] = []
+        self._jobs: list[_Job] = []
+        self._looked = time.monotonic()
         self._events: list[Event] = []
         asked = dict(text.split("=", 1) for text in settings.slurm)
         own = {f"slurm_{name.strip()}": value.strip() for name, value in asked.items()}
@@ -59,7 +93,7 @@ class SlurmPool(LoggingPool):
         """Submit a chain of tasks."""
         logs = [str(self.log_of(task)) for task in tasks]
         job = self._executor.submit(_perform, self._worker, list(tasks), logs, os.getcwd())
-        self._jobs.append((job, list(tasks)))
+        self._jobs.append(_Job(job, list(tasks)))
         self._events.append(Event(tasks[0], ("stage", tasks[0].name)))
 
     def events(self, wait_for_one: bool) -> Iterator[Event]:
@@ -67,23 +101,34 @@ class SlurmPool(LoggingPool):
         events, self._events = self._events, []
         yield from events
         while self._jobs:
-            for entry in [own for own in self._jobs if own[0].done()]:
-                self._jobs.remove(entry)
-                events = list(self._ended(*entry))
+            self._look()
+            for job in [own for own in self._jobs if own.has_result() or own.missed > 1]:
+                self._jobs.remove(job)
+                events = list(self._ended(job))
                 yield from events
             if events or not wait_for_one:
                 return
             time.sleep(POLL)
 
-    def _ended(self, job: Any, tasks: list[Task]) -> Iterator[Event]:
+    def _look(self) -> None:
+        """Count the jobs that are in the queue no more, now and then."""
+        if time.monotonic() - self._looked < LOOK:
+            return
+        self._looked, queued = time.monotonic(), queued_jobs()
+        for job in self._jobs:
+            job.missed += queued is not None and str(job.submitted.job_id) not in queued
+
+    def _ended(self, job: _Job) -> Iterator[Event]:
         """What became of a chain: outcomes, a failure, and the rest, which was not begun."""
         self._store.refresh()
+        tasks, reason = job.tasks, f"its job {job.submitted.job_id} ended without a result"
+        outcomes: Outcomes = [(Failed(reason), [])]
         try:
-            outcomes: Outcomes = job.result()
+            if job.has_result():
+                outcomes = job.submitted.result()
         except Exception as error:  # submitit's own, and what a job that ended early leaves half written
             first = str(error).strip().partition("\n")[0]
-            reason = f"its job {job.job_id} ended without a result ({first[:120]})"
-            outcomes = [(Failed(reason), [])]
+            outcomes = [(Failed(f"{reason} ({first[:120]})"), [])]
         for i, (outcome, notes) in enumerate(outcomes):
             for note in notes[1:] if not i else notes:
                 yield Event(tasks[i], note)
@@ -93,10 +138,12 @@ class SlurmPool(LoggingPool):
 
     def close(self) -> None:
         """Cancel what is being done, which lets a training write its state."""
-        for job, _ in self._jobs:
-            job.cancel(check=False)
+        for job in self._jobs:
+            job.submitted.cancel(check=False)
         patience = time.monotonic() + CANCELLED
-        while any(not job.done() for job, _ in self._jobs) and time.monotonic() < patience:
+        while self._jobs and time.monotonic() < patience:
+            queued = queued_jobs()
+            self._jobs = [own for own in self._jobs if queued and str(own.submitted.job_id) in queued]
             time.sleep(POLL)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._remove_empty_folder()

@@ -224,6 +224,48 @@ def test_a_job_performs_a_chain_and_gives_back_what_it_did_not_begin(
         pool.close()
 
 
+def test_a_job_that_slurm_lost_is_a_failure_where_no_accounts_are_kept(
+    submitit, expected, tmp_path, monkeypatch
+):
+    data, tasks, _ = expected
+    monkeypatch.setattr(slurm_pool, "CLUSTER", "local")
+    monkeypatch.setattr(slurm_pool, "LOOK", 0.0)
+    monkeypatch.setattr(slurm_pool, "queued_jobs", lambda: queue)
+    store = Store(tmp_path / "r")
+    pool = SlurmPool(
+        Worker(str(store.root), data.origin), RunConfig(engine="slurm"), store, store.work / "logs"
+    )
+    pool.begin(tasks[:2])
+    (job,) = pool._jobs
+    job.submitted.cancel()
+    queue = None  # Slurm does not answer: that is no loss
+    pool._look()
+    queue = {str(job.submitted.job_id)}
+    pool._look()
+    assert job.missed == 0
+    queue = set()
+    outcomes = []
+    while len(outcomes) < 2:
+        outcomes += [what for _, what in pool.events(True) if isinstance(what, Failed | Returned)]
+    assert outcomes[0].reason == f"its job {job.submitted.job_id} ended without a result"
+    assert isinstance(outcomes[1], Returned)
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "squeue, expected_jobs",
+    [("printf '3\\n14\\n'", {"3", "14"}), ("true", set()), ("exit 1", None), (None, None)],
+    ids=["two jobs", "no job", "no controller", "no Slurm"],
+)
+def test_the_queue_of_slurm_is_asked_what_is_left(squeue, expected_jobs, tmp_path, monkeypatch):
+    if squeue:
+        command = tmp_path / "squeue"
+        command.write_text(f"#!/bin/sh\n{squeue}\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm_pool.queued_jobs() == expected_jobs
+
+
 def test_no_slurm_is_told(submitit, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     store = Store(tmp_path / "r")
