@@ -48,6 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.parent.name, len(LONG)))
 
 
+@pytest.fixture(autouse=True)
+def _no_teacher_of_another_test() -> None:
+    """A process keeps the base that it built last: networks that a test patches are not another's."""
+    if teacher := sys.modules.get("kdtf.runs.teacher"):
+        teacher._built.clear()
+
+
 @functools.cache  # once a moment: only to count what is frozen takes 70 ms
 def freeze_tensorflow(moment: str) -> None:
     """Spare the garbage collector the million objects of TensorFlow, which live as long as the process."""

@@ -25,3 +25,23 @@ def test_weights_files_do_not_know_how_many_networks_were_built_before(tmp_path)
             contents.append((folder / teacher.WEIGHTS).read_bytes())
             keras.layers.Conv2D(1, 1)
     assert contents[0] == contents[1]
+
+
+def test_a_base_that_was_built_serves_only_where_its_weights_are_those_it_begins_with(tmp_path):
+    split = SimpleNamespace(teacher_pixels=np.zeros((1, 16, 16, 3), np.uint8))
+    space = SimpleNamespace(data=SimpleNamespace(train=split, classes=("a", "b")))
+    network = TeacherNetwork("cnn5", WeightsChoice("none"), None, 0.9, 0, TeacherHead())
+    with teachers_of_one_convolution():
+        _, whole, base = teacher._network(space, network)
+        begun = base.get_weights()
+        assert teacher._network(space, network)[2] is base
+        base.set_weights([np.ones_like(own) for own in begun])  # as a training would
+        teacher._write(tmp_path, whole, [])
+        teacher._built.clear()
+        _, _, trained = teacher._network(space, network, tmp_path)
+        assert all((own == 1).all() for own in trained.get_weights())
+        assert teacher._network(space, network, tmp_path)[2] is trained
+        again = teacher._network(space, network)[2].get_weights()
+        assert all(np.array_equal(*pair) for pair in zip(begun, again, strict=True))
+        other = TeacherNetwork("cnn5", WeightsChoice("none"), None, 0.9, 1, TeacherHead())
+        assert not np.array_equal(teacher._network(space, other)[2].get_weights()[0], begun[0])
