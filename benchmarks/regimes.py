@@ -186,16 +186,21 @@ def draw_map(paths: list[str], out: str) -> None:
         table = pd.read_csv(path)
         for learned_from, mark in marks.items():
             rows = table[(table.images == "all") & (table.learned_from == learned_from)]
+            if rows.empty:
+                continue
             gain, margins = 100 * rows.gain, 100 * np.stack([rows.gain - rows.low, rows.high - rows.gain])
             label = f"{Path(path).parent.name}, {learned_from}"
             style = {"fmt": mark, "color": f"C{number}", "mfc": "white" if mark == "o" else f"C{number}"}
             axis.errorbar(100 * rows.lead, gain, margins, label=label, capsize=3, **style)
             for row in rows.itertuples():
-                place = (100 * row.lead, 100 * row.gain)
-                axis.annotate(row.regime, place, (5, 4), textcoords="offset points", fontsize=7)
+                place, above = (100 * row.lead, 100 * row.gain), -10 if mark == "s" else 4
+                aside, towards = ((-5, "right"), (5, "left"))[number % 2]  # sets lie side by side
+                axis.annotate(
+                    row.regime, place, (aside, above), textcoords="offset points", fontsize=7, ha=towards
+                )
     axis.set_xlabel("accuracy of the teacher minus the student alone, points of test")
     axis.set_ylabel("gain of the distilled student, points (95 % interval over seeds)")
-    axis.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     figure.savefig(out)
 
 
