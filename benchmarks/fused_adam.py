@@ -9,22 +9,24 @@ of the process, so that other load counts little.
 """
 
 import argparse
-import statistics
 
-from fused_norm import cnn3, cpu_seconds, densenet  # it sets up TensorFlow, and must come first
+from fused_norm import (
+    CLASSES,
+    cnn3,
+    cpu_seconds,
+    densenet,
+    epochs_of,
+    row,
+)  # it comes first: sets up TensorFlow
+from keras import Input, Model, optimizers
 
-import keras  # isort: skip
-import numpy as np  # isort: skip
-
-from kdtf.distill.fused_adam import FusedAdamW  # isort: skip
-from kdtf.distill.optim import cosine  # isort: skip
-from kdtf.models.fused_norm import fused_batch_normalization  # isort: skip
-from kdtf.models.registry import HEADS  # isort: skip
-from kdtf.models.students import new_student  # isort: skip
-from kdtf.models.weights import WeightSource  # isort: skip
-from kdtf.records import StudentNetwork, WeightsChoice  # isort: skip
-
-BATCH, CLASSES = 32, 4
+from kdtf.distill.fused_adam import FusedAdamW
+from kdtf.distill.optim import cosine
+from kdtf.models.fused_norm import fused_batch_normalization
+from kdtf.models.registry import HEADS
+from kdtf.models.students import new_student
+from kdtf.models.weights import WeightSource
+from kdtf.records import StudentNetwork, WeightsChoice
 
 
 def cut_student():
@@ -33,47 +35,38 @@ def cut_student():
 
 
 def head():
-    features = keras.Input((2048,))
-    return keras.Model(features, HEADS["linear"](features, CLASSES, 0.3))
+    features = Input((2048,))
+    return Model(features, HEADS["linear"](features, CLASSES, 0.3))
 
 
 NETWORKS = {  # a function that builds it, images an epoch
-    "cut:mobilenetv2:9:0.75, 32 px": (cut_student, 1280),
+    "MobileNetV2 cut, 32 px": (cut_student, 1280),
     "cnn3, 32 px": (cnn3, 1280),
     "DenseNet121, 64 px": (densenet, 128),
-    "a head on 2,048 features": (head, 6400),
+    "a head": (head, 6400),
 }
 
 
 def seconds(build, images, optimizer):
     """CPU seconds of a new network's first epoch and of its second."""
-    model = build()
-    rng = np.random.default_rng(0)
-    inputs = rng.integers(0, 256, (images, *model.input.shape[1:])).astype("float32")
-    labels = rng.integers(0, CLASSES, images)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer(cosine(1e-3, 1000, 0.1), weight_decay=1e-3), loss, jit_compile=False)
+    model, epoch = epochs_of(build, images, optimizer(cosine(1e-3, 1000, 0.1), weight_decay=1e-3))
     with fused_batch_normalization(model):
-        fit = [cpu_seconds(lambda: model.fit(inputs, labels, batch_size=BATCH, verbose=0)) for _ in range(2)]
-    return fit
+        return [cpu_seconds(epoch) for _ in range(2)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    print(f"{'CPU seconds (medians)':32} {'epoch':9} {'Keras':>8} {'fused':>8}   Keras / fused")
+    print(f"{'CPU seconds (medians)':40} {'Keras':>8} {'fused':>8}   Keras / fused")
     for name, (build, images) in NETWORKS.items():
         rounds = [
-            [seconds(build, images, kind) for kind in (keras.optimizers.AdamW, FusedAdamW)]
+            [seconds(build, images, kind) for kind in (optimizers.AdamW, FusedAdamW)]
             for _ in range(args.rounds)
         ]
-        for number, epoch in enumerate(("first", "another")):
+        for number, epoch in enumerate(("first epoch", "another")):
             pairs = [(plain[number], fused[number]) for plain, fused in rounds]
-            plain, fused = (statistics.median(own) for own in zip(*pairs, strict=True))
-            ratios = sorted(a / b for a, b in pairs)
-            span = f"{statistics.median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-            print(f"{name:32} {epoch:9} {plain:8.2f} {fused:8.2f}   {span}", flush=True)
+            print(row(f"{name}: {epoch}", pairs), flush=True)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
         own = seeds[(seeds.images == gain.images) & (seeds.recipe == "keras")].set_index(["teacher", "model"])
         teacher = own.loc[(gain.teacher.removesuffix("-unlabelled"), "teacher"), "mean"]
         alone = own.loc[("alone", "alone"), "mean"]
+        own_scores = scores[scores.images == gain.images]
         size = files[(files.model == "alone") & (files.recipe == "int8")].size_kib
         rows.append(
             {
@@ -119,8 +120,8 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
                 "gain": gain.gain,
                 "low": gain.low,
                 "high": gain.high,
-                **paired(scores[scores.images == gain.images], gain.teacher, "file", "accuracy", "int8"),
-                **paired(scores[scores.images == gain.images], gain.teacher, "auc", "auc", "keras"),
+                **paired(own_scores, gain.teacher, "file", "accuracy", "int8"),
+                **paired(own_scores, gain.teacher, "auc", "auc", "keras"),
                 "verdict": gain.verdict,
             }
         )

@@ -47,6 +47,10 @@ class _Job:
             paths.folder.chmod(paths.folder.stat().st_mode)  # over NFS that looks anew
         return paths.result_pickle.exists()
 
+    def is_in(self, queued: set[str] | None) -> bool:
+        """Whether it is in the queue, as far as that is known."""
+        return queued is None or str(self.submitted.job_id) in queued
+
 
 def queued_jobs() -> set[str] | None:
     """The numbers of all jobs that Slurm has in its queue; None where it does not say."""
@@ -116,7 +120,7 @@ class SlurmPool(LoggingPool):
             return
         self._looked, queued = time.monotonic(), queued_jobs()
         for job in self._jobs:
-            job.missed += queued is not None and str(job.submitted.job_id) not in queued
+            job.missed += not job.is_in(queued)
 
     def _ended(self, job: _Job) -> Iterator[Event]:
         """What became of a chain: outcomes, a failure, and the rest, which was not begun."""
@@ -143,7 +147,7 @@ class SlurmPool(LoggingPool):
         patience = time.monotonic() + CANCELLED
         while self._jobs and time.monotonic() < patience:
             queued = queued_jobs()
-            self._jobs = [own for own in self._jobs if queued and str(own.submitted.job_id) in queued]
+            self._jobs = [own for own in self._jobs if own.is_in(queued) and not own.has_result()]
             time.sleep(POLL)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._remove_empty_folder()

@@ -317,11 +317,18 @@ class _Built:
     as_begun: bool = True
 
     def serves(self, network: TeacherNetwork, shape: tuple[int, ...], as_begun: bool) -> bool:
-        """Whether it is that network, and where they matter with the weights that it begins with."""
-        return (self.network, self.shape) == (network, shape) and (self.as_begun or not as_begun)
+        """Whether it is that network from weights of its origin, and where they matter with these still."""
+        same = (self.network, self.shape) == (_undetermined(network), shape)
+        found = network.pretrained in (None, self.base.pretrained)
+        return same and found and (self.as_begun or not as_begun)
 
 
 _built: list[_Built] = []  # at most one
+
+
+def _undetermined(network: TeacherNetwork) -> TeacherNetwork:
+    """A network without what is found out of its weights on the way."""
+    return replace(network, origin=None, pretrained=None)
 
 
 def _build(space: Workspace, network: TeacherNetwork, as_begun: bool = True) -> Base:
@@ -335,8 +342,7 @@ def _build(space: Workspace, network: TeacherNetwork, as_begun: bool = True) -> 
     if network.origin == NOT_DOWNLOADED:  # they might be had by now
         source = WeightSource("none")
     shape = space.data.train.teacher_pixels.shape[1:]
-    plain = replace(network, origin=None, pretrained=None)
-    if not (_built and _built[0].serves(plain, shape, as_begun)):
+    if not (_built and _built[0].serves(network, shape, as_begun)):
         _built.clear()  # before the next one takes memory
         reset_uids()
         base = build_base(
@@ -347,7 +353,7 @@ def _build(space: Workspace, network: TeacherNetwork, as_begun: bool = True) -> 
             momentum=network.momentum,
             seed=network.seed,
         )
-        _built.append(_Built(plain, shape, base))
+        _built.append(_Built(_undetermined(network), shape, base))
     base = _built[0].base
     rule = f"able to give {network.name} the weights it began with"
     same = network.pretrained in (None, base.pretrained)

@@ -43,5 +43,8 @@ def test_a_base_that_was_built_serves_only_where_its_weights_are_those_it_begins
         assert teacher._network(space, network, tmp_path)[2] is trained
         again = teacher._network(space, network)[2].get_weights()
         assert all(np.array_equal(*pair) for pair in zip(begun, again, strict=True))
+        teacher._built[0].base = teacher._built[0].base._replace(pretrained=True)  # of another run
+        found = TeacherNetwork("cnn5", WeightsChoice("none"), None, 0.9, 0, TeacherHead(), "random", False)
+        assert not teacher._build(space, found).pretrained
         other = TeacherNetwork("cnn5", WeightsChoice("none"), None, 0.9, 1, TeacherHead())
         assert not np.array_equal(teacher._network(space, other)[2].get_weights()[0], begun[0])
