@@ -8,14 +8,14 @@ BatchNormalization statistics those of the images; 64 images a round, random one
 side as kdtf does it: Keras 64 at once, LiteRT 16, one thread each. CPU seconds, so that other load counts
 little: milliseconds of an image by either (the least of the rounds), the ratio of the two, the seconds that
 converting costs, and above how many images that pays. "off" is the largest difference of a logit, in parts of
-the largest one. `--openvino` adds, where that package is installed, what it gives of the same file in float32
-and in bfloat16: the ratio to Keras, and the largest difference of a logit and of a probability.
+the largest one. `--openvino` adds, where that extra is installed, what it gives of the same file in float32
+and in bfloat16: the ratio to Keras, and the largest difference of a logit of the first batch and of a
+probability; "Keras" where the former is more than kdtf takes.
 """
 
 import argparse
 import logging
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -36,10 +36,10 @@ with native_noise():
     from PIL import Image
     from scipy.special import softmax
 
-    from kdtf.distill.inference import in_batches, inferences_of
+    from kdtf.distill.inference import inferences_of
     from kdtf.models.registry import TEACHERS
     from kdtf.models.teachers import WeightSource, build_base, build_head, with_head
-    from kdtf.tflite.labelling import BATCH, litert_or_keras
+    from kdtf.tflite.labelling import BATCH, labeller
 
 IMAGES, CLASSES = 64, 4
 
@@ -71,7 +71,7 @@ def compare(name, pixels, source, rounds):
     """A line on one teacher."""
     whole = teacher(name, pixels.shape[1:], source, pixels)
     by_keras = inferences_of(whole)
-    converting, own = cpu_seconds(lambda: litert_or_keras(whole, pixels[:BATCH]))
+    converting, own = cpu_seconds(lambda: labeller(whole, pixels[:BATCH], "litert"))
     if own.by == "Keras":
         return own.reason
     seconds = {}
@@ -86,34 +86,19 @@ def compare(name, pixels, source, rounds):
     return f"{times} {converting:7.1f} {pays} {off:8.1e}"
 
 
-def openvino_of(whole, precision):
-    """A teacher from pixels to logits by OpenVINO, `precision` "f32" or "bf16", on one thread."""
-    import openvino
-
-    graph = tf.function(lambda x: whole(x, training=False)).get_concrete_function(
-        tf.TensorSpec((BATCH, *whole.input.shape[1:]), tf.float32)
-    )
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
-        file.flush()
-        hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1}
-        compiled = openvino.Core().compile_model(file.name, "CPU", hints)
-    return in_batches(lambda batch: [compiled([batch])[0].copy()], BATCH)
-
-
-def compare_openvino(name, pixels, source, rounds):
+def compare_openvino(network, pixels, source, rounds):
     """A line on one teacher: by how much OpenVINO is faster than Keras, and how far off."""
-    whole, parts = teacher(name, pixels.shape[1:], source, pixels), []
+    whole, parts = teacher(network, pixels.shape[1:], source, pixels), []
     by_keras = inferences_of(whole)
-    for precision in ("f32", "bf16"):
-        own, seconds = openvino_of(whole, precision), {}
+    for name in ("openvino", "openvino-bf16"):
+        own, seconds = labeller(whole, pixels[:BATCH], name), {}
         for _ in range(1 + rounds):
-            for label, inferences in (("keras", by_keras), ("openvino", own)):
+            for label, inferences in (("keras", by_keras), ("openvino", own.inferences)):
                 seconds.setdefault(label, []).append(cpu_seconds(lambda run=inferences: run(pixels))[0])
-        (a,), (b,) = by_keras(pixels), own(pixels)
+        (a,), (b,) = by_keras(pixels), own.inferences(pixels)
         ratio = min(seconds["keras"][1:]) / min(seconds["openvino"][1:])
         moved = np.abs(softmax(a, axis=1) - softmax(b, axis=1)).max()
-        parts.append(f"{precision} {ratio:5.2f} {np.abs(a - b).max():8.1e} {moved:8.1e}")
+        parts.append(f"{own.by} {ratio:5.2f} {own.difference:8.1e} {moved:8.1e}")
     return "   ".join(parts)
 
 

@@ -19,7 +19,7 @@ MOST_JOBS = 1024
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 TRACKERS = ("mlflow",)
 ENGINES = ("local", "ray", "slurm")
-LABELLERS = ("auto", "keras", "litert")
+LABELLERS = ("auto", "keras", "litert", "openvino", "openvino-bf16")
 STORE_VIEWS = ("auto", "all", "student", "none")
 SETS = ("threshold", "adaptive")  # of `predictor`, which stands alone and would bring NumPy
 DEMO = Path(__file__).with_name("demo.toml")
@@ -120,7 +120,10 @@ class TeacherConfig(Section):
     teacher_momentum: float = option(0.9, "momentum of the teacher's BatchNormalization statistics", "M")
     mirror: bool = option(False, "train the whole network on all GPUs at once, a part of a batch on each")
     labeller: str = option(
-        "auto", "what labels views: keras, litert, or auto: litert where that is faster", "NAME"
+        "auto",
+        "what labels views: keras, litert, openvino, openvino-bf16 (an extra), or auto: litert where that is "
+        "faster",
+        "NAME",
     )
 
     def check(self) -> None:

@@ -17,6 +17,7 @@ EXTRAS = {  # {module: (its package, the extra that brings it)}
     "zarr": ("zarr", "zarr"),
     "ray": ("ray", "ray"),
     "submitit": ("submitit", "slurm"),
+    "openvino": ("openvino", "openvino"),
 }
 
 

@@ -314,7 +314,7 @@ class StudentResult:
     train_seconds: float
     history: list[dict[str, Any]]
     agreement: tuple[Agreement, ...] = ()  # with its teacher on what they learnt from, of the first seed
-    labelled_by: str | None = None  # "Keras", "LiteRT" or both: what computed its teacher's labels
+    labelled_by: str | None = None  # "Keras", "LiteRT and OpenVINO": what computed its teacher's labels
 
 
 @dataclass(frozen=True)

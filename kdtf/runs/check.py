@@ -13,6 +13,7 @@ from ..data.dataset import Dataset
 from ..distill.losses import LOSSES, check_rule
 from ..distill.optim import OPTIMIZERS, SCHEDULES
 from ..errors import require, require_known
+from ..extras import require_extras
 from ..files import Digest, file_digest
 from ..models.cut_names import is_cut, parts_of
 from ..models.cuts import MIN_SIDE
@@ -40,6 +41,8 @@ def check_names(config: Config) -> None:
     check_packages()
     check_tracking(config.run)
     check_engine(config.run)
+    if config.teacher.labeller.startswith("openvino"):
+        require_extras(f"--labeller {config.teacher.labeller}", "openvino")
     source, distil = WeightSource(config.teacher.weights), config.distil
     own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
     others = {name for name in config.teacher.teachers if name.startswith("keras:")}

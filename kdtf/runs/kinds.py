@@ -4,7 +4,7 @@ A new kind of stage is a row here, its function, and the place in `plan` that as
 heavy: the functions are found by name when a task is performed.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -12,7 +12,10 @@ from typing import Any
 DETERMINISTIC = "deterministic"  # in an environment, beside the packages
 DRAWN = ("numpy", "pillow")
 TRAINED = ("tensorflow", "keras", "numpy")
-LABELLED = {"labeller": ("ai-edge-litert",)}  # where LiteRT labels
+LABELLED = {  # by the labeller that a task was given
+    **{("labeller", name): ("ai-edge-litert",) for name in ("auto", "litert")},
+    **{("labeller", name): ("openvino",) for name in ("openvino", "openvino-bf16")},
+}
 CONVERTED = ("tensorflow", "litert-quantizer", "ai-edge-litert", "numpy")
 TUNED = (*CONVERTED, "keras", "tf-keras", "tensorflow-model-optimization")
 REPORTED = ("numpy", "pandas", "scikit-learn", "scipy", "statsmodels", "matplotlib", "seaborn", "pillow")
@@ -24,7 +27,7 @@ class Kind:
 
     Raise `version` when what the function makes changes. `packages` are those whose versions decide the
     result, `reads_data` says whether it reads images or labels, `trains` whether --deterministic changes
-    what it makes. `optional` are {setting: packages} that decide it too where a task has that setting.
+    what it makes. `optional` are {(setting, value): packages} that decide it too where a task has that.
     """
 
     function: str
@@ -32,7 +35,7 @@ class Kind:
     version: int = 1
     reads_data: bool = False
     trains: bool = False
-    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def load(self) -> Callable[..., None]:
         """The function itself: `function(workspace, **settings)`."""
@@ -40,10 +43,12 @@ class Kind:
         return getattr(import_module(f"{__package__}.{module}"), name)
 
     def environment(
-        self, versions: Mapping[str, str], deterministic: bool, settings: Collection[str] = ()
+        self, versions: Mapping[str, str], deterministic: bool, settings: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What a task of this kind with these settings runs in, as far as its result depends on it."""
-        packages = [*self.packages, *(own for name in settings for own in self.optional.get(name, ()))]
+        packages = list(self.packages)
+        for (name, value), more in self.optional.items():
+            packages += more if settings.get(name) == value else ()
         environment: dict[str, Any] = {package: versions[package] for package in packages}
         return {**environment, DETERMINISTIC: True} if self.trains and deterministic else environment
 
@@ -95,4 +100,11 @@ KINDS = {
     "teacher-report": Kind("", REPORTED, version=6, reads_data=True),
     "run-report": Kind("", REPORTED, version=6, reads_data=True),
 }
-PACKAGES = tuple(dict.fromkeys(package for kind in KINDS.values() for package in kind.packages))
+PACKAGES = tuple(
+    dict.fromkeys(
+        package
+        for kind in KINDS.values()
+        for packages in (kind.packages, *kind.optional.values())
+        for package in packages
+    )
+)

@@ -21,8 +21,9 @@ from .records import Candidate, Facts, Group, Plan
 def phantom_task(seed: int, versions: Mapping[str, str]) -> Task:
     """The synthetic images of the demo."""
     kind = KINDS["phantom"]
-    environment = kind.environment(versions, deterministic=False)
-    return Task("phantom", "sample", {"seed": seed}, version=kind.version, environment=environment)
+    settings = {"seed": seed}
+    environment = kind.environment(versions, deterministic=False, settings=settings)
+    return Task("phantom", "sample", settings, version=kind.version, environment=environment)
 
 
 def audit_task(facts: Facts) -> Task:

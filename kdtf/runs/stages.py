@@ -13,7 +13,7 @@ from .records import Origin
 LOGITS, VAL_LOGITS = "logits.npy", "val_logits.npy"  # of a teacher
 FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"  # what its head makes these of
 OF_VAL = {LOGITS: VAL_LOGITS, FEATURES: VAL_FEATURES}
-LABELLER = "labeller.json"  # what labels views: Keras or LiteRT, how far off, and why not LiteRT
+LABELLER = "labeller.json"  # what labels views, how far off Keras it is, and why it is Keras where it is
 MODEL = "model.tflite"
 ORIGIN, HEAT, CUT = "origin.json", "heat.npz", "cut.json"
 FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"
@@ -30,12 +30,12 @@ def read_origin(folder: Path) -> Origin:
 
 
 def write_labeller(folder: Path, by: str, difference: float | None, reason: str) -> None:
-    """What made labels or features: "LiteRT", or "Keras" for a reason; see `tflite.labelling.Labeller`."""
+    """What made labels or features, and why Keras where it stood in; see `tflite.labelling.Labeller`."""
     (folder / LABELLER).write_text(json.dumps({"by": by, "difference": difference, "reason": reason}))
 
 
 def read_labeller(folder: Path) -> str:
-    """What made the labels or features in a stage: "LiteRT" or "Keras"."""
+    """What made the labels or features in a stage: "Keras", "LiteRT", "OpenVINO in bfloat16"."""
     note = folder / LABELLER
     return json.loads(note.read_text())["by"] if note.exists() else "Keras"
 

@@ -35,7 +35,8 @@ from ..models.weights import NOT_DOWNLOADED, WeightSource
 from ..native_log import native_noise
 from ..records import Attention, TeacherNetwork, Training
 from ..stage_folders import CHECKPOINT
-from ..tflite.labelling import BATCH, Labeller, litert_or_keras
+from ..tflite.labelling import BATCH, Labeller
+from ..tflite.labelling import labeller as labeller_of
 from .data import DRAWN, read_audit, views_of
 from .fitted import Fitted, read_fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
@@ -44,6 +45,7 @@ from .stages import FEATURES, LOGITS, OF_VAL, VAL_FEATURES, write_attention, wri
 
 WEIGHTS = "teacher.weights.h5"
 LITERT_FROM = 5_000  # views of images: below, what LiteRT spares is less than converting a network costs
+TOLD = 1e-2  # of an output: labels that are further off Keras' are so by choice, and it is said
 MOST_FEATURES = 16 << 30  # bytes of a frozen base's features that are kept
 TOO_MANY_FEATURES = (
     "{}: its features take {:.1f} GiB, and at most {:.0f} are kept: they are made anew where they are needed."
@@ -259,6 +261,9 @@ def _write_inferences(
 ) -> None:
     if labeller.reason:
         space.progress.say(f"{title} by Keras: {labeller.reason}.")
+    elif (labeller.difference or 0) > TOLD:
+        off = f"outputs are up to {labeller.difference:.1e} from those of Keras"
+        space.progress.say(f"{title} by {labeller.by}: {off}.")
     write_labeller(space.folder, labeller.by, labeller.difference, labeller.reason)
     outs = [space.folder / name for name in names]
     infer_views(labeller.inferences, views, outs, space.progress, title, space.folder / CHECKPOINT)
@@ -275,7 +280,7 @@ def _labeller(model: keras.Model, views: ViewArray, choice: str) -> Labeller:
     if choice == "keras" or (choice == "auto" and not pays):
         return Labeller(inferences_of(model), "Keras")
     with native_noise():
-        return litert_or_keras(model, views[0, :BATCH])
+        return labeller_of(model, views[0, :BATCH], "litert" if choice == "auto" else choice)
 
 
 def evaluate(space: Workspace, network: TeacherNetwork, runs: int) -> None:

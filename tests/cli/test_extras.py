@@ -22,6 +22,8 @@ PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_te
         ("onnxruntime", ["export", "{}", "--to", "onnx", "--out", "out"]),
         ("fastapi", ["serve", "{}"]),
         ("uvicorn", ["serve", "{}"]),
+        ("openvino", ["--labeller", "openvino", "--results", "out"]),
+        ("openvino", ["--labeller", "openvino-bf16", "--results", "out"]),
     ],
 )
 def test_the_extra_is_named(module, command, bundle, tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ BY_OTHERS = {"setuptools"}
 OPTIONAL = {  # of extras, and tflite-micro: who needs one is told where it is missing
     *("tflite-micro", "ethos-u-vela", "tf2onnx", "onnx", "onnxruntime"),
     *("fastapi", "starlette", "uvicorn", "highdicom", "mlflow", "mlflow-skinny", "zarr"),
-    *("ray", "submitit"),
+    *("ray", "submitit", "openvino"),
 }
 
 
@@ -47,7 +47,7 @@ def test_the_extra_dev_is_requirements_dev_and_all_other_extras():
     own, *others = map(Requirement, extras["dev"])
     assert (own.name, own.extras) == (
         "kdtf",
-        extras.keys() - {"dev", "mlflow", "ray", "slurm"},
+        extras.keys() - {"dev", "mlflow", "ray", "slurm", "openvino"},
     )  # see test_packaging
     assert others == pins("requirements-dev.txt")
 

@@ -1,5 +1,7 @@
 """Labels of many views are made by several tasks, and are those that one task makes, byte for byte."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from small_run import teachers_of_one_convolution
@@ -61,7 +63,17 @@ def tasks(data, **settings):
 
 
 # Keras' last digits depend on the batch that an image is in, so its parts are of whole batches
-@pytest.mark.parametrize("labeller, part, count", [("keras", 64, 2), ("litert", 30, 4)])
+@pytest.mark.parametrize(
+    "labeller, part, count",
+    [
+        ("keras", 64, 2),
+        ("litert", 30, 4),
+        pytest.param(
+            *("openvino-bf16", 30, 4),
+            marks=pytest.mark.skipif(not find_spec("openvino"), reason="OpenVINO is not installed"),
+        ),
+    ],
+)
 def test_divided_labels_are_the_undivided_ones(data, tmp_path, monkeypatch, labeller, part, count):
     whole = tasks(data, labeller=labeller)
     monkeypatch.setattr(plan_teachers, "UNDIVIDED", 39)

@@ -242,6 +242,14 @@ def test_litert_labels_where_its_row_says_so_or_where_it_is_asked_for():
     by_keras = labelled(facts, labeller="keras")
     assert not any("labeller" in task.settings for task in by_keras.values())
     assert by_keras["vgg16-labels"].key == before["vgg16-labels"].key
+    for name in ("openvino", "openvino-bf16"):  # the precision is in the key, and that package's version
+        own, updated = (
+            labelled(f, labeller=name)
+            for f in (facts, replace(facts, versions={**VERSIONS, "openvino": "2.0"}))
+        )
+        assert {task.settings["labeller"] for task in own.values()} == {name}
+        assert not {t.key for t in own.values()} & {t.key for t in updated.values()}
+        assert {t.key for t in own.values()} == {t.key for t in labelled(newer, labeller=name).values()}
     frozen = labelled(facts, labeller="litert", freeze=True, fine_tune_epochs=0)
     assert "labeller" not in frozen["mobilenet-labels"].settings  # of features that LiteRT made
 
