@@ -19,7 +19,13 @@ MOST_JOBS = 1024
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 TRACKERS = ("mlflow",)
 ENGINES = ("local", "ray", "slurm")
-LABELLERS = ("auto", "keras", "litert", "openvino", "openvino-bf16")
+LABELLERS: dict[str, tuple[str, ...]] = {  # {name: modules that an extra brings}
+    "auto": (),
+    "keras": (),
+    "litert": (),
+    "openvino": ("openvino",),
+    "openvino-bf16": ("openvino",),
+}
 STORE_VIEWS = ("auto", "all", "student", "none")
 SETS = ("threshold", "adaptive")  # of `predictor`, which stands alone and would bring NumPy
 DEMO = Path(__file__).with_name("demo.toml")

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from ..config import Config
+from ..config import LABELLERS, Config
 from ..data.dataset import Dataset
 from ..distill.losses import LOSSES, check_rule
 from ..distill.optim import OPTIMIZERS, SCHEDULES
@@ -41,8 +41,8 @@ def check_names(config: Config) -> None:
     check_packages()
     check_tracking(config.run)
     check_engine(config.run)
-    if config.teacher.labeller.startswith("openvino"):
-        require_extras(f"--labeller {config.teacher.labeller}", "openvino")
+    labeller = config.teacher.labeller
+    require_extras(f"--labeller {labeller}", *LABELLERS[labeller])
     source, distil = WeightSource(config.teacher.weights), config.distil
     own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
     others = {name for name in config.teacher.teachers if name.startswith("keras:")}

@@ -18,6 +18,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert_phase import ConverterError
 
+from ..config import LABELLERS
 from ..distill.inference import Inferences, in_batches
 from ..extras import require_extras
 
@@ -55,9 +56,8 @@ def labeller(model: keras.Model, pixels: np.ndarray, engine: str) -> Labeller:
     network cannot be converted or run, or where an output is further off than the engine's tolerance. With as
     many threads as TensorFlow has. Raises `UserError` where the engine is of an extra that is not installed.
     """
+    require_extras(f"--labeller {engine}", *LABELLERS[engine])
     own = ENGINES[engine]
-    if own.read is not _by_litert:
-        require_extras(f"--labeller {engine}", "openvino")
     signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
     joined = tf.function(lambda x: _joined(tf.nest.flatten(model(x, training=False))), signature)
     graph = joined.get_concrete_function()
