@@ -7,7 +7,8 @@ table for every variant: what it changes of them. Train and val are put together
 by class, copies of one image (exact or near) in one fold. In fold k a network learns from the others with
 seed k and is scored on fold k. Prints and writes `crossval.csv`: accuracy over all images, its standard
 deviation over folds, and the difference to the first variant with a 95 % interval over folds (Student's t;
-paired). Stages are kept in DIR: the same command goes on where it was stopped.
+paired). A fold is also val of what learns from the others: a setting that chooses by val, such as --patience
+above 0, looks better here than it is. Stages are kept in DIR: the same command goes on where it was stopped.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Where distillation gains and where it harms: one run a regime, all at one budget of images seen.
 
-    python benchmarks/regimes.py DATA SETTINGS.toml --results DIR [--only NAME ...] [-- ARGUMENTS OF A RUN]
+    python benchmarks/regimes.py DATA SETTINGS.toml --results DIR [--name NAME] [--only REGIME ...] [-- MORE]
     python benchmarks/regimes.py --map DIR/regimes.csv [DIR/regimes.csv ...] --out map.png
 
 SETTINGS.toml has `images_seen` (how many training images a student is shown in all), a table [base] of
@@ -10,11 +10,12 @@ and gives the others as unlabelled ones, with those that the data have already. 
 who has 50 labels does not have 500 to choose by.
 
 Epochs follow from the budget, so that students of 50 labels take as many steps as those of 500. Every
-regime is a run in DIR/LABELS, whose stages are kept: the same command goes on where it was stopped. Its
-tables are copied to DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the accuracy of
-teacher, student alone and distilled student on test (and on its clean images) as means over seeds, and the
-paired gain with its 95 % interval; the same of their int8 files, and of the networks' AUC. The second command
-draws the gains of several such tables over the teacher's lead on the student alone.
+regime is a run in DIR/LABELS, with MORE arguments, whose stages are kept: the same command goes on where it
+was stopped. Its tables are copied to DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the
+accuracy of teacher, student alone and distilled student on test (and on its clean images) as means over
+seeds, and the paired gain with its 95 % interval; the same of their int8 files, and of the networks' AUC.
+NAME is what the data are called in it. The second command draws the gains of such tables, of accuracy and
+of AUC, over the teacher's lead on the student alone.
 """
 
 import argparse
@@ -91,8 +92,8 @@ def arguments_of(settings: dict[str, Any]) -> list[str]:
     return argv
 
 
-def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
-    """What the tables of a run say of every comparison with the student alone."""
+def compared(folder: Path, data: str, regime: str, labels: int) -> list[dict[str, Any]]:
+    """What the tables of a run on `data` say of every comparison with the student alone."""
     import pandas as pd
 
     gains, seeds, files = (pd.read_csv(folder / f"{name}.csv") for name in ("gains", "seeds", "summary"))
@@ -106,6 +107,7 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
         size = files[(files.model == "alone") & (files.recipe == "int8")].size_kib
         rows.append(
             {
+                "data": data,
                 "regime": regime,
                 "labels": labels,
                 "learned_from": AGAINST_ALONE[gain.question],
@@ -121,11 +123,18 @@ def compared(folder: Path, regime: str, labels: int) -> list[dict[str, Any]]:
                 "low": gain.low,
                 "high": gain.high,
                 **paired(own_scores, gain.teacher, "file", "accuracy", "int8"),
+                "auc_teacher": mean_of(own_scores, gain.teacher, "auc"),
                 **paired(own_scores, gain.teacher, "auc", "auc", "keras"),
                 "verdict": gain.verdict,
             }
         )
     return rows
+
+
+def mean_of(scores: Any, teacher: str, metric: str) -> float:
+    """A score of a teacher itself, as the mean over its seeds. `scores` are rows of intervals.csv."""
+    own = scores[(scores.teacher == teacher.removesuffix("-unlabelled")) & (scores.model == "teacher")]
+    return own[own.metric == metric].value.mean()
 
 
 def paired(scores: Any, teacher: str, name: str, metric: str, recipe: str) -> dict[str, float]:
@@ -167,41 +176,46 @@ def measure(arguments: argparse.Namespace) -> None:
             for table in (own / "run").glob("*.csv"):
                 shutil.copy(table, copies)
         if (copies / "gains.csv").exists():
-            rows += compared(copies, name, count)
+            rows += compared(copies, arguments.name or Path(arguments.data).stem, name, count)
             table = pd.DataFrame(rows)
             table.to_csv(results / "regimes.csv", index=False)
     print(table.round(4).to_string(index=False))
 
 
 def draw_map(paths: list[str], out: str) -> None:
-    """Gains in points over the teacher's lead in points: a colour a data set, a mark a kind of images."""
+    """Gains in points over the teacher's lead in points, of accuracy and of AUC, on clean test images.
+
+    A colour a data set; a mark is hollow where the student learned from labelled images alone.
+    """
     import pandas as pd
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained", dpi=110)
-    axis = figure.subplots()
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.axvline(0, color="black", linewidth=0.8)
-    marks = dict(zip(AGAINST_ALONE.values(), "os", strict=True))
-    for number, path in enumerate(paths):
-        table = pd.read_csv(path)
-        for learned_from, mark in marks.items():
-            rows = table[(table.images == "all") & (table.learned_from == learned_from)]
-            if rows.empty:
-                continue
-            gain, margins = 100 * rows.gain, 100 * np.stack([rows.gain - rows.low, rows.high - rows.gain])
-            label = f"{Path(path).parent.name}, {learned_from}"
-            style = {"fmt": mark, "color": f"C{number}", "mfc": "white" if mark == "o" else f"C{number}"}
-            axis.errorbar(100 * rows.lead, gain, margins, label=label, capsize=3, **style)
-            for row in rows.itertuples():
-                place, above = (100 * row.lead, 100 * row.gain), -10 if mark == "s" else 4
-                aside, towards = ((-5, "right"), (5, "left"))[number % 2]  # sets lie side by side
-                axis.annotate(
-                    row.regime, place, (aside, above), textcoords="offset points", fontsize=7, ha=towards
-                )
-    axis.set_xlabel("accuracy of the teacher minus the student alone, points of test")
-    axis.set_ylabel("gain of the distilled student, points (95 % interval over seeds)")
-    figure.legend(fontsize=8, loc="outside upper center", ncols=3)
+    table = pd.concat(pd.read_csv(path) for path in paths)
+    clean = table.data.isin(table.data[table.images == "clean"])  # where test has copies of training images
+    table = table[table.images == np.where(clean, "clean", "all")]
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(table.data))}
+    figure = Figure(figsize=(14, 6.5), layout="constrained", dpi=110)
+    panels = {
+        "accuracy": ("teacher_accuracy", "alone", "gain", "low", "high"),
+        "AUC": ("auc_teacher", "auc_alone", "auc_gain", "auc_low", "auc_high"),
+    }
+    shown = {}
+    for axis, (title, (teacher, alone, *gains)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.axvline(0, color="black", linewidth=0.8)
+        for (data, learned_from), rows in table.groupby(["data", "learned_from"], sort=False):
+            lead, (gain, low, high) = 100 * (rows[teacher] - rows[alone]), (100 * rows[n] for n in gains)
+            more = learned_from == "with unlabelled images"
+            face = colours[data] if more else "white"
+            style = {"fmt": "s" if more else "o", "color": colours[data], "mfc": face, "capsize": 3}
+            drawn_rows = axis.errorbar(lead, gain, [gain - low, high - gain], **style)
+            shown[f"{data}, {learned_from}"] = drawn_rows
+            for x, y, regime in zip(lead, gain, rows.regime, strict=True):
+                if np.isfinite([x, y]).all():
+                    axis.annotate(regime, (x, y), (4, 4), textcoords="offset points", fontsize=6.5)
+        axis.set_xlabel(f"{title} of the teacher minus the student alone, points of test")
+        axis.set_ylabel(f"gain of {title}, points (95 % interval over seeds)")
+    figure.legend(shown.values(), shown.keys(), fontsize=8, loc="outside upper center", ncols=4)
     figure.savefig(out)
 
 
@@ -214,6 +228,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?")
     parser.add_argument("settings", nargs="?")
     parser.add_argument("--results")
+    parser.add_argument("--name")
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--map", nargs="+")
     parser.add_argument("--out")
