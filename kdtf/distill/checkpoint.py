@@ -46,6 +46,8 @@ class Checkpoint(keras.callbacks.Callback):
         with suppress(*DAMAGED):
             with np.load(self.path, allow_pickle=False) as stored:
                 state = json.loads(str(stored["state"]))
+                if state["start"][1] % model.steps_per_execution:
+                    raise ValueError("within a group of steps")
                 values = [stored[f"v{i}"] for i in range(state["variables"])]
                 totals = [stored[f"m{i}"] for i in range(state["totals"])]
                 weights = [stored[f"b{i}"] for i in range(state["best"])]
@@ -71,17 +73,23 @@ class Checkpoint(keras.callbacks.Callback):
         """Count the batches of the epoch, or of what is left of it."""
         self.first = self.start[1] if self.totals else 0
         self.epoch, self.step = epoch, self.first
+        if len(self.model.metrics_variables) == len(self.totals):
+            self._go_on_with_totals()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Write the state when it is time to."""
-        if self.totals:  # of an epoch that was begun: sums, and built only now
-            for variable, value in zip(self.model.metrics_variables, self.totals, strict=True):
-                variable.assign(variable + value)
-            self.totals = []
+        if self.totals:  # whose variables were built only now
+            self._go_on_with_totals()
         self.step = self.first + batch + 1
         if self.step == self.steps:
             return  # the end of the epoch comes next
         self._pause((self.epoch, self.step))
+
+    def _go_on_with_totals(self) -> None:
+        """Add the sums of the batches of an epoch that was begun before."""
+        for variable, value in zip(self.model.metrics_variables, self.totals, strict=True):
+            variable.assign(variable + value)
+        self.totals = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write the state when it is time to."""

@@ -1,5 +1,6 @@
 """Fitting by recipe: a classifier (a teacher, or its head) on labels, a student alone or distilled."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from .hints import feature_scale
 from .losses import Array
 from .optim import build_optimizer
 
-MOST_AT_ONCE = 32  # steps of a head between two looks at signals and the clock: a tenth of a second
+# Steps between two looks at signals and the clock: a tenth of a second of a head's, a third of a student's
+MOST_OF_HEAD, MOST_OF_STUDENT = 32, 16
+SHORT_BATCH = 1 << 17  # numbers: 32 grey images of 64 px. The steps of larger ones are long themselves
 
 
 def default_rate(model: keras.Model) -> float:
@@ -45,7 +48,7 @@ def train_classifier(
     """
     optimizer = _optimizer(training, model, examples)
     loss = _classification_loss(training.label_smoothing)
-    at_once = _steps_at_once(steps_per_epoch(examples.views, training.batch_size)) if short_steps else 1
+    at_once = steps_at_once(examples, training, MOST_OF_HEAD) if short_steps else 1
     # XLA is slower than plain kernels on CPUs
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False, steps_per_execution=at_once)
     examples = examples.without_teacher()
@@ -85,7 +88,10 @@ def train_student(
     distiller = Distiller(student, feature_scale=scale, **settings)
     if not distiller.teacher_weight:
         examples = examples.without_teacher()
-    distiller.compile(_optimizer(training, student, examples), jit_compile=False)
+    short = training.batch_size * math.prod(examples.views.shape[2:]) <= SHORT_BATCH
+    at_once = steps_at_once(examples, training, MOST_OF_STUDENT if short else 1)
+    optimizer = _optimizer(training, student, examples)
+    distiller.compile(optimizer, jit_compile=False, steps_per_execution=at_once)
     return fit(
         distiller,
         training_stream(examples, training.batch_size, seed, training.unlabelled_share),
@@ -99,9 +105,10 @@ def train_student(
     )
 
 
-def _steps_at_once(steps: int) -> int:
-    """The largest divisor of an epoch's steps that is at most `MOST_AT_ONCE`: Keras takes whole groups."""
-    return max(group for group in range(1, MOST_AT_ONCE + 1) if steps % group == 0)
+def steps_at_once(examples: Examples, training: Training, most: int) -> int:
+    """The largest divisor of an epoch's steps that is at most `most`: Keras takes whole groups."""
+    steps = steps_per_epoch(examples.views, training.batch_size)
+    return max(group for group in range(1, most + 1) if steps % group == 0)
 
 
 def _classification_loss(smoothing: float) -> Callable[[Array, Array], Array]:

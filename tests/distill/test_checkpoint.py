@@ -4,9 +4,20 @@ import shutil
 
 import numpy as np
 import pytest
-from trainings import LOGITS, head, hinted_student, same, student, teacher, traced_student, undisturbed
+from trainings import (
+    LOGITS,
+    grouped_student,
+    head,
+    hinted_student,
+    same,
+    student,
+    teacher,
+    traced_student,
+    undisturbed,
+)
 
 from kdtf.distill.checkpoint import Checkpoint
+from kdtf.distill.distiller import Distiller
 from kdtf.errors import UserError
 
 
@@ -62,22 +73,46 @@ WITHIN = (7, 4)  # the second epoch, and the third
 
 @pytest.fixture
 def two_at_once(monkeypatch):
-    monkeypatch.setattr("kdtf.distill.train.MOST_AT_ONCE", 3)  # 2 divides the four steps of an epoch
+    monkeypatch.setattr("kdtf.distill.train.MOST_OF_HEAD", 3)  # 2 divides the four steps of an epoch
 
 
 def test_steps_taken_at_once_change_nothing(two_at_once):
     assert same(head(), head(short_steps=False))
+    assert same(grouped_student(), undisturbed(traced_student))
 
 
-def test_a_head_goes_on_between_groups_of_steps(two_at_once, kill, tmp_path):
+@pytest.mark.parametrize("train", [head, grouped_student], ids=["head", "student"])
+def test_it_goes_on_between_groups_of_steps(train, two_at_once, kill, tmp_path):
     for n in (1, 3):  # within the first epoch, within the second
         kill(n)
         with pytest.raises(Killed):
-            head(tmp_path / "state.npz")
+            train(tmp_path / "state.npz")
     assert kill.batches == 3
-    training = head(tmp_path / "state.npz")
+    training = train(tmp_path / "state.npz")
     assert kill.batches == 6  # two groups in each of three epochs
-    assert same(training, undisturbed(head))
+    assert same(training, undisturbed(train))
+
+
+def test_a_state_within_a_group_of_steps_is_ignored(kill, tmp_path):
+    """Of an earlier kdtf, which took them one by one."""
+    kill(3)
+    with pytest.raises(Killed):
+        traced_student(tmp_path / "state.npz")
+    assert same(grouped_student(tmp_path / "state.npz"), undisturbed(traced_student))
+
+
+def test_steps_of_large_batches_are_taken_one_by_one(monkeypatch):
+    taken, made = [], Distiller.compile
+
+    def compiled(distiller, *arguments, **settings):
+        taken.append(settings["steps_per_execution"])
+        made(distiller, *arguments, **settings)
+
+    monkeypatch.setattr(Distiller, "compile", compiled)
+    for batch in (6 * 8 * 8, 6 * 8 * 8 - 1):  # numbers in a batch of the student
+        monkeypatch.setattr("kdtf.distill.train.SHORT_BATCH", batch)
+        student(most=8)
+    assert taken == [4, 1]
 
 
 @pytest.mark.parametrize(

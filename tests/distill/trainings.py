@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import keras
 import numpy as np
+import pytest
 from eager_steps import eagerly
 
 from kdtf.distill.batches import Examples
@@ -38,10 +39,18 @@ def hinted_student(checkpoint=None):
     return student(checkpoint, examples=examples, rule=Rule(0.5, 2.0, "fitnet"))
 
 
-def student(checkpoint=None, logits=LOGITS, examples=EXAMPLES, rule=Rule(0.5, 2.0), traced=False):  # noqa: B008
-    """(weights, history) of a student distilled for 3 epochs of four steps."""
+def student(
+    checkpoint=None,
+    logits=LOGITS,
+    examples=EXAMPLES,
+    rule=Rule(0.5, 2.0),  # noqa: B008
+    traced=False,
+    most=1,
+):
+    """(weights, history) of a student distilled for 3 epochs of four steps, at most `most` at once."""
     model = network(dropout=0.5)
-    with nullcontext() if traced else eagerly():
+    with nullcontext() if traced else eagerly(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdtf.distill.train.MOST_OF_STUDENT", most)
         rows = train_student(
             model,
             examples._replace(logits=logits),
@@ -56,6 +65,7 @@ def student(checkpoint=None, logits=LOGITS, examples=EXAMPLES, rule=Rule(0.5, 2.
 
 
 traced_student = partial(student, traced=True)  # as in a run: a step is a graph
+grouped_student = partial(traced_student, most=3)  # two of the four steps of an epoch at once
 
 
 def teacher(checkpoint=None):
