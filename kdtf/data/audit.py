@@ -42,6 +42,11 @@ class Audit:
         return any(row["check"] in LEAKS and row["count"] for row in self.rows)
 
     @property
+    def shortcut(self) -> bool:
+        """Whether brightness, contrast and size alone tell the classes apart."""
+        return any(map(_gives_away, self.rows))
+
+    @property
     def findings(self) -> bool:
         """Whether the verdict on the labelled images is anything but praise."""
         return self.verdict[0] != CLEAN
@@ -311,6 +316,11 @@ def _verdict(rows: list[dict], has_copy: dict[str, np.ndarray], notes: list[str]
     return sentences or [CLEAN]
 
 
+def _gives_away(row: dict) -> bool:
+    """Whether a line of audit.csv is of the shortcut probe, and that is far above chance."""
+    return row["check"] == "shortcut probe" and row["value"] > row["of"] + SHORTCUT
+
+
 def _finding(row: dict) -> tuple[int, str] | None:
     """What a line of audit.csv means for a score, after its rank of harm; None where all is well."""
     check, split, count, of, value = (row[key] for key in ("check", "split", "count", "of", "value"))
@@ -328,7 +338,7 @@ def _finding(row: dict) -> tuple[int, str] | None:
             "accuracy and predictive values shift with them."
         )
         return 3, text
-    if check == "shortcut probe" and value > of + SHORTCUT:
+    if _gives_away(row):
         text = (
             f"Brightness, contrast and size alone reach a balanced accuracy of {value:.2f} "
             f"(chance {of:.2f}): a model may go by them instead of by what the images show."

@@ -47,6 +47,11 @@ SMALL_TEACHERS = (
     "Teachers see {side} px, and their pretrained weights were trained at 224: they could use larger images "
     "(prepare with --teacher-size 128), or at least enlarged ones (--teacher-size {enough})."
 )
+ENOUGH_OF_TONES = 0.4  # of brightness and contrast: measured, docs/results.md
+FEW_TONES = (
+    "Views vary brightness and contrast by at most {least:.0%}: more of both (--brightness {enough} "
+    "--contrast {enough}) keeps models from going by them."
+)
 OTHER_VERSIONS = (
     "Warning: Finished stages were made with {}; what depends on that is made again. --accept-versions goes "
     "on from them."
@@ -125,6 +130,8 @@ def run_tasks(
         unlabelled_images=len(audit.unlabelled_rows),
     )
     closing = Closing(config, data, audit, store, progress)
+    if advice := tone_advice(config, audit):
+        progress.say(advice)
     progress.say(closing.budget)
     with tracked(config, progress) as log_results, event_files(config.run.log_dir, progress):
         with hands_of(config, facts, store, data, progress) as hands:
@@ -172,6 +179,14 @@ def size_advice(config: Config, data: Dataset) -> str | None:
     if max(side, config.teacher.teacher_size or 0) >= ENOUGH_FOR_TEACHERS:
         return None
     return SMALL_TEACHERS.format(side=side, enough=ENOUGH_FOR_TEACHERS)
+
+
+def tone_advice(config: Config, audit: Audit) -> str | None:
+    """What to do where brightness and contrast tell the classes and views hardly vary them; else None."""
+    least = min(config.views.brightness, config.views.contrast)
+    if not audit.shortcut or least >= ENOUGH_OF_TONES:
+        return None
+    return FEW_TONES.format(least=least, enough=ENOUGH_OF_TONES)
 
 
 def chosen_versions(config: Config, store: Store, progress: Progress) -> dict[str, str]:

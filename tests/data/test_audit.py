@@ -108,6 +108,7 @@ def test_brightness_that_gives_the_class_away(clean):
         for n, s in clean.items()
     }
     report = audit(dataset(bright))
+    assert report.shortcut and not audit(dataset(clean)).shortcut
     assert any(
         "Brightness, contrast and size alone reach a balanced accuracy of 1.00" in v for v in report.verdict
     )
