@@ -185,7 +185,8 @@ def measure(arguments: argparse.Namespace) -> None:
 def draw_map(paths: list[str], out: str) -> None:
     """Gains in points over the teacher's lead in points, of accuracy and of AUC, on clean test images.
 
-    A colour a data set; a mark is hollow where the student learned from labelled images alone.
+    A row a data set; those of one regime or two share one. A mark is full where the student learned from
+    unlabelled images too.
     """
     import pandas as pd
     from matplotlib.figure import Figure
@@ -193,30 +194,48 @@ def draw_map(paths: list[str], out: str) -> None:
     table = pd.concat(pd.read_csv(path) for path in paths)
     clean = table.data.isin(table.data[table.images == "clean"])  # where test has copies of training images
     table = table[table.images == np.where(clean, "clean", "all")]
-    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(table.data))}
-    figure = Figure(figsize=(14, 6.5), layout="constrained", dpi=110)
     panels = {
         "accuracy": ("teacher_accuracy", "alone", "gain", "low", "high"),
         "AUC": ("auc_teacher", "auc_alone", "auc_gain", "auc_low", "auc_high"),
     }
-    shown = {}
-    for axis, (title, (teacher, alone, *gains)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-        axis.axhline(0, color="black", linewidth=0.8)
-        axis.axvline(0, color="black", linewidth=0.8)
-        for (data, learned_from), rows in table.groupby(["data", "learned_from"], sort=False):
-            lead, (gain, low, high) = 100 * (rows[teacher] - rows[alone]), (100 * rows[n] for n in gains)
-            more = learned_from == "with unlabelled images"
-            face = colours[data] if more else "white"
-            style = {"fmt": "s" if more else "o", "color": colours[data], "mfc": face, "capsize": 3}
-            drawn_rows = axis.errorbar(lead, gain, [gain - low, high - gain], **style)
-            shown[f"{data}, {learned_from}"] = drawn_rows
-            for x, y, regime in zip(lead, gain, rows.regime, strict=True):
-                if np.isfinite([x, y]).all():
-                    axis.annotate(regime, (x, y), (4, 4), textcoords="offset points", fontsize=6.5)
-        axis.set_xlabel(f"{title} of the teacher minus the student alone, points of test")
-        axis.set_ylabel(f"gain of {title}, points (95 % interval over seeds)")
-    figure.legend(shown.values(), shown.keys(), fontsize=8, loc="outside upper center", ncols=4)
+    few = table.groupby("data").regime.transform("count") < 3
+    table.loc[few, "regime"] = table.data + ", " + table.regime
+    table.loc[few, "data"] = "other pictures"
+    names = list(dict.fromkeys(table.data))
+    figure = Figure(figsize=(13, 3.6 * len(names)), layout="constrained", dpi=90)
+    grid = figure.subplots(len(names), len(panels), squeeze=False)
+    for name, axes in zip(names, grid, strict=True):
+        own = table[table.data == name]
+        colours = {regime: f"C{number}" for number, regime in enumerate(dict.fromkeys(own.regime))}
+        for (metric, columns), axis in zip(panels.items(), axes, strict=True):
+            draw_gains(axis, own.dropna(subset=list(columns)), colours, *columns)
+            axis.set_title(f"{name}: {metric}", fontsize=10)
+            axis.set_ylabel("gain of the student", fontsize=8)
+    for axis in grid[-1]:
+        axis.set_xlabel("the teacher minus the student alone, points of test")
+    figure.suptitle(
+        "What distilling gave, points with 95 % intervals over seeds; full: with unlabelled images"
+    )
     figure.savefig(out)
+
+
+def draw_gains(
+    axis: Any, rows: Any, colours: dict[str, str], teacher: str, alone: str, gain: str, low: str, high: str
+) -> None:
+    """Gains with their intervals over the lead, from left to right, with the names of their regimes."""
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.axvline(0, color="black", linewidth=0.8)
+    if rows.empty:
+        axis.text(0.5, 0.6, "not measured", transform=axis.transAxes, ha="center", color="grey")
+        return
+    rows = rows.assign(lead=100 * (rows[teacher] - rows[alone])).sort_values("lead")
+    for row in rows.to_dict("records"):
+        full = row["learned_from"] == "with unlabelled images"
+        colour, value = colours[row["regime"]], 100 * row[gain]
+        margins = [[value - 100 * row[low]], [100 * row[high] - value]]
+        style = {"fmt": "s" if full else "o", "color": colour, "mfc": colour if full else "white"}
+        axis.errorbar(row["lead"], value, margins, capsize=3, label=row["regime"], **style)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def main() -> None:
