@@ -50,7 +50,7 @@ SMALL_TEACHERS = (
 ENOUGH_OF_TONES = 0.4  # of brightness and contrast: measured, docs/results.md
 FEW_TONES = (
     "Views vary brightness and contrast by at most {least:.0%}: more of both (--brightness {enough} "
-    "--contrast {enough}) keeps models from going by them."
+    "--contrast {enough}) makes these a poorer guide to the class."
 )
 OTHER_VERSIONS = (
     "Warning: Finished stages were made with {}; what depends on that is made again. --accept-versions goes "
