@@ -1,6 +1,6 @@
 """Which settings suit teacher or student, by cross-validation on train and val: test is never read.
 
-    python benchmarks/crossval.py DATA SETTINGS.toml --results DIR [--folds 5] [--score distilled]
+    python benchmarks/crossval.py DATA SETTINGS.toml --results DIR [--folds 5] [--score distilled] [--apart]
 
 SETTINGS.toml has a table [base] of settings by their names on the command line (with underscores), and one
 table for every variant: what it changes of them. Train and val are put together and split into folds
@@ -8,7 +8,8 @@ by class, copies of one image (exact or near) in one fold. In fold k a network l
 seed k and is scored on fold k. Prints and writes `crossval.csv`: accuracy over all images, its standard
 deviation over folds, and the difference to the first variant with a 95 % interval over folds (Student's t;
 paired). A fold is also val of what learns from the others: a setting that chooses by val, such as --patience
-above 0, looks better here than it is. Stages are kept in DIR: the same command goes on where it was stopped.
+above 0, looks better here than it is. With --apart the next fold is val, and is not learned from. Stages are
+kept in DIR: the same command goes on where it was stopped.
 """
 
 import argparse
@@ -63,19 +64,20 @@ def clusters(data: Dataset) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def folds(data: Dataset, count: int) -> list[Dataset]:
-    """The folds as data sets: what is learned from, and what is held out as both val and test."""
+def folds(data: Dataset, count: int, apart: bool) -> list[Dataset]:
+    """The folds as data sets: what is learned from, what is held out as test, and val: that, or the next."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     split, groups = pooled(data), clusters(data)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=0)
     sets = []
-    for k, (train, held) in enumerate(splitter.split(split.labels, split.labels, groups)):
-        train_part, held_part = part(split, train), part(split, held)
-        digest = f"{data.digest}-{k}-of-{count}"
-        sets.append(
-            replace(data, train=train_part, val=held_part, test=held_part, digest=digest, origin=None)
-        )
+    parts = list(splitter.split(split.labels, split.labels, groups))
+    for k, (train, test) in enumerate(parts):
+        val = parts[(k + 1) % count][1] if apart else test
+        own = {"train": np.setdiff1d(train, val), "val": val, "test": test}
+        digest = f"{data.digest}-{k}-of-{count}{'-apart' if apart else ''}"
+        named = {name: part(split, rows) for name, rows in own.items()}
+        sets.append(replace(data, **named, digest=digest, origin=None))
     return sets
 
 
@@ -111,7 +113,7 @@ def held_out_probs(config: Config, data: Dataset, store: Store, score: str, prog
     """Probabilities (n, K) of the held-out images by the first teacher, or the student of it or alone."""
     group = planned(config, data, store, progress).groups[0 if score == "alone" else -1]
     wanted = group.teachers[0].evaluation if score == "teacher" else group.students[0].evaluation
-    return read_predictions(perform(wanted, store, data, progress).path, "", "", "", 0).val_probs
+    return read_predictions(perform(wanted, store, data, progress).path, "", "", "", 0).test_probs
 
 
 def main() -> None:
@@ -124,13 +126,14 @@ def main() -> None:
     parser.add_argument("--results", required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--score", choices=("teacher", "alone", "distilled"), default="teacher")
+    parser.add_argument("--apart", action="store_true", help="another fold is val than the one scored")
     parser.add_argument("--image-size", type=int)
     arguments = parser.parse_args()
     tables = tomllib.loads(Path(arguments.settings).read_text())
     base = Config().with_values(tables.pop("base"))
     store, progress = Store(arguments.results), Terminal()
     data = load(arguments.data, store.work, image_size=arguments.image_size)
-    sets = folds(data, arguments.folds)
+    sets = folds(data, arguments.folds, arguments.apart)
     right: dict[str, list[np.ndarray]] = {}
     with store.locked(), tensorflow_runtime(base.run):
         for k, fold in enumerate(sets):  # all variants on a fold: what is cut short is still paired
@@ -139,7 +142,7 @@ def main() -> None:
                 check_names(config)
                 check_networks(config)
                 probs = held_out_probs(config, fold, store, arguments.score, progress)
-                right.setdefault(name, []).append(probs.argmax(1) == fold.val.labels)
+                right.setdefault(name, []).append(probs.argmax(1) == fold.test.labels)
                 print(f"fold {k} {name}: {right[name][-1].mean():.3f}", flush=True)
     first = next(iter(right))
     rows = []

@@ -16,8 +16,8 @@ fitted the images that it labels, and mostly repeats their labels. Each arm give
     stronger   the teacher's labels of views drawn twice as far as those it was trained on
 
 Every student has the same views but in `stronger`, the same number of images and steps. Prints and writes
-`labels.csv`: mean accuracy on test and on its clean images over seeds, and the paired gain over `alone`
-with a 95 % interval (Student's t). Stages and answers are kept in DIR: the same command goes on.
+`labels.csv`: mean accuracy and AUC on test and on its clean images over seeds, and the paired gain over
+`alone` with a 95 % interval (Student's t). Stages and answers are kept in DIR: the same command goes on.
 """
 
 import argparse
@@ -42,6 +42,7 @@ from kdtf.data.pixels import pixels_at, student_shape
 from kdtf.data.views import computed_views
 from kdtf.evidence.calibration import temperature
 from kdtf.evidence.gains import mean_gain
+from kdtf.evidence.metrics import score
 from kdtf.runs.check import check_names, check_networks
 from kdtf.runs.ensemble import mean_logits
 from kdtf.runs.perform import perform
@@ -186,18 +187,18 @@ def test_probs(lessons: Lessons, arm: str, seed: int) -> np.ndarray:
     return probs
 
 
-def table(right: dict[str, np.ndarray], clean: np.ndarray) -> list[dict[str, Any]]:
-    """A row an arm: accuracy and gain over `alone`; `right` is (seeds, N) bool of each."""
+def table(probs: dict[str, list[np.ndarray]], labels: np.ndarray, clean: np.ndarray) -> list[dict[str, Any]]:
+    """A row an arm, set of images and metric: mean and gain over `alone`; `probs` are (N, K) a seed."""
     rows = []
-    for arm, own in right.items():
-        row: dict[str, Any] = {"arm": arm, "seeds": len(own)}
-        for name, images in (("all", np.ones(len(clean), bool)), ("clean", clean)):
-            by_seed = own[:, images].mean(axis=1)
-            gain = by_seed - right["alone"][: len(own), images].mean(axis=1)
-            value, low, high = mean_gain(gain)[0] if len(gain) > 1 else (gain.mean(), np.nan, np.nan)
-            row |= {f"{name}_mean": by_seed.mean(), f"{name}_gain": value}
-            row |= {f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
+    for images, chosen in (("all", np.ones(len(clean), bool)), ("clean", clean)):
+        scores = {arm: [score(p[chosen], labels[chosen]) for p in own] for arm, own in probs.items()}
+        for metric in ("accuracy", "auc"):
+            by_seed = {arm: np.array([one[metric] for one in own]) for arm, own in scores.items()}
+            for arm, values in by_seed.items():
+                gains = values - by_seed["alone"][: len(values)]
+                gain, low, high = mean_gain(gains)[0] if len(gains) > 1 else (gains.mean(), np.nan, np.nan)
+                row = {"images": images, "metric": metric, "arm": arm, "seeds": len(values)}
+                rows.append(row | {"mean": values.mean(), "gain": gain, "low": low, "high": high})
     return rows
 
 
@@ -220,14 +221,13 @@ def main() -> None:
     data = load(arguments.data, store.work, image_size=config.data.image_size)
     clean = ~audit(data).has_copy["test"]
     data = replace(data, unlabelled=None, unlabelled_digest="")
-    right: dict[str, list[np.ndarray]] = {}
+    probs: dict[str, list[np.ndarray]] = {}
     with store.locked(), tensorflow_runtime(config.run):
         lessons = Lessons(config, data, store, arguments.folds)
         for seed in range(arguments.seeds):
             for arm in dict.fromkeys(("alone", *arguments.arms)):
-                probs = test_probs(lessons, arm, seed)
-                right.setdefault(arm, []).append(probs.argmax(1) == data.test.labels)
-            rows = pd.DataFrame(table({arm: np.array(own) for arm, own in right.items()}, clean))
+                probs.setdefault(arm, []).append(test_probs(lessons, arm, seed))
+            rows = pd.DataFrame(table(probs, data.test.labels, clean))
             rows.to_csv(Path(arguments.results) / "labels.csv", index=False)
             print(rows.round(4).to_string(index=False), flush=True)
 

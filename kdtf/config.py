@@ -153,6 +153,9 @@ class StudentConfig(Section):
         (), "compare these, go on with the smallest that is good on val", "NAME"
     )
     sides: tuple[int, ...] = option((), "likewise, each at these sides of its input [the arrays' own]", "PX")
+    trials: int | None = option(
+        None, "how many of these to try, those that Optuna asks for (extra search) [all]", "N"
+    )
     baseline: str | None = option(None, "another small network, trained alone, to compare with", "NAME")
     epochs: int = option(300, "epochs of the student, and of a teacher's head on cached features", "N")
     batch_size: int = option(256, "images per step of the student and of a head", "N")
@@ -171,6 +174,8 @@ class StudentConfig(Section):
     def check(self) -> None:
         self._at_least(1, "epochs", "batch_size")
         self._at_least(0, "weight_decay")
+        if self.trials is not None:
+            self._at_least(2, "trials")
         for side in self.sides:
             require(SIDES[0] <= side <= SIDES[1], "--sides", f"between {SIDES[0]} and {SIDES[1]}", side)
         self._positive("learning_rate", "clipnorm", "budget_kib", "budget_kmacs", "budget_arena_kib")

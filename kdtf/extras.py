@@ -18,6 +18,7 @@ EXTRAS = {  # {module: (its package, the extra that brings it)}
     "ray": ("ray", "ray"),
     "submitit": ("submitit", "slurm"),
     "openvino": ("openvino", "openvino"),
+    "optuna": ("optuna", "search"),
 }
 
 

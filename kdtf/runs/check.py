@@ -15,7 +15,7 @@ from ..distill.optim import OPTIMIZERS, SCHEDULES
 from ..errors import require, require_known
 from ..extras import require_extras
 from ..files import Digest, file_digest
-from ..models.cut_names import is_cut, parts_of
+from ..models.cut_names import has_any_block, is_cut, parts_of, to_budget, with_parts
 from ..models.cuts import MIN_SIDE
 from ..models.registry import HEADS, canonical
 from ..models.students import STUDENTS, check_student, is_chain
@@ -43,6 +43,8 @@ def check_names(config: Config) -> None:
     check_engine(config.run)
     labeller = config.teacher.labeller
     require_extras(f"--labeller {labeller}", *LABELLERS[labeller])
+    if config.student.trials:
+        require_extras("--trials", "optuna")
     source, distil = WeightSource(config.teacher.weights), config.distil
     own = [canonical(name) for name in config.teacher.teachers if not name.startswith("keras:")]
     others = {name for name in config.teacher.teachers if name.startswith("keras:")}
@@ -124,9 +126,11 @@ def check_sides(config: Config, data: Dataset) -> None:
 
 
 def _students(config: Config) -> list[tuple[str, str]]:
-    """(setting, name) of the students of a run."""
+    """(setting, name) of the students of a run; of one of any block that which the budget decides."""
     student = config.student
-    names = [("--students", own) for own in student.students] or [("--student", student.student)]
+    written = [("--students", own) for own in student.students] or [("--student", student.student)]
+    names = [(flag, name) for flag, own in written for name in with_parts(own)]
+    names = [(flag, to_budget(name) if has_any_block(name) else name) for flag, name in names]
     return [*names, *([("--baseline", student.baseline)] if student.baseline else [])]
 
 

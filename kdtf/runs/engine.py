@@ -4,7 +4,7 @@ Every step that costs time is a stage kept in the results folder; the same comma
 that stand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from .kinds import PACKAGES
 from .outcomes import learned
 from .perform import perform
 from .plan import audit_task, plan
-from .records import Facts
+from .records import Candidate, Facts
 from .stages import read_cut, read_origin
 from .tracking import event_files, tracked
 
@@ -161,7 +161,7 @@ def _perform_all(
             hands.perform(facts, task, finished)
         if task.kind == "cut":
             cost = read_cut(store.work / task.folder)
-            progress.say(f"The student is {cost.name}: {cost.kib:.1f} KiB in int8.")
+            progress.say(f"The budget allows {cost.name}: {cost.kib:.1f} KiB in int8.")
         if task.kind == "origin":
             origin = read_origin(store.work / task.folder)
             if origin.weights == NOT_DOWNLOADED:
@@ -170,7 +170,18 @@ def _perform_all(
                 progress.say(advice)
                 advice = None
         finished.add(task.folder)
+        before = len(facts.asked)
         facts = learned(config, facts, current, finished, store, data)
+        if asked := facts.asked[before:]:
+            progress.say(asked_in_words(asked, before, config))
+
+
+def asked_in_words(asked: Sequence[Candidate], before: int, config: Config) -> str:
+    """What is tried next of a grid with --trials, and how many trials that makes."""
+    trials = len(asked) + before
+    sides = {own: f" at {own.side} px" if own.side else "" for own in asked}
+    names = ", ".join(f"{own.network}{sides[own]}" for own in asked)
+    return f"To try next, which makes {trials} of at most {config.student.trials} trials: {names}."
 
 
 def size_advice(config: Config, data: Dataset) -> str | None:

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..config import Config
-from ..models.cut_names import after_block, needs_budget
+from ..models.cut_names import after_block, has_any_block, needs_budget
 from ..models.registry import TEACHERS
 from ..progress import Place
 from ..records import ENSEMBLE, Rule
 from ..store import Store
 from ..tasks import Task
 from .plan import plan
-from .planner import candidates
+from .planner import grid, last_cut, named_candidates
 from .records import Candidate, Facts, Origin
 
 DEMO_SECONDS = {  # of a stage of each kind, on two cores
@@ -33,6 +33,7 @@ DEMO_SECONDS = {  # of a stage of each kind, on two cores
     "student-report": 1.3,
     "run-report": 5.0,
 }
+SOME_BLOCKS = 8  # that a budget may allow of a network
 SHORT = 0.2  # seconds, of any other kind
 TELLING = ("features", "head", "whole", "student")  # before one of them is made nothing can be said
 
@@ -95,7 +96,7 @@ def guessed(config: Config, facts: Facts) -> Facts:
         for name in facts.teachers
         for seed in seeds
     }
-    own, distil = candidates(config), config.distil
+    own, distil = named_candidates(config), config.distil
     rule = Rule(
         (distil.alphas or (distil.alpha,))[0],
         (distil.temperatures or (distil.temperature,))[0],
@@ -104,15 +105,23 @@ def guessed(config: Config, facts: Facts) -> Facts:
     )
     networks = [*own, *(Candidate(config.student.baseline or "", at.side) for at in own)]
     cuts = {at: after_block(at.network, 1) for at in networks if needs_budget(at.network)}
+    cuts |= {
+        last: after_block(last.network, SOME_BLOCKS)
+        for last in (last_cut(at) for at in networks if has_any_block(at.network))
+    }
     groups = (*facts.teachers, ENSEMBLE)
+    cuts |= facts.cuts
+    every = grid(config, replace(facts, cuts=cuts))
+    asked = tuple(dict.fromkeys((*facts.asked, *every)))[: config.student.trials or 0]
     return replace(
         facts,
         origins={**origins, **facts.origins},
         rules={**dict.fromkeys(groups, rule), **facts.rules},
-        cuts={**cuts, **facts.cuts},
+        cuts=cuts,
         lossy_layers=AnyLayer(facts.lossy_layers),
         best_teacher=facts.best_teacher or (facts.teachers[0] if facts.teachers else None),
-        candidate=facts.candidate or own[0],
+        asked=asked,
+        candidate=facts.candidate or (asked or every)[0],
     )
 
 

@@ -9,9 +9,10 @@ from ..records import Rule
 from ..store import Store
 from .close import int8_loss, tuning_rows
 from .frontier import frontier_files
-from .planner import known
+from .planner import grid, known
 from .records import Candidate, Facts, Group, Plan, StudentTasks
 from .results import read_files, read_student, read_teacher
+from .search import AT_ONCE, ask, trials_of
 from .stages import read_cut, read_origin
 
 
@@ -20,7 +21,8 @@ def learned(
 ) -> Facts:
     """The facts with what finished tasks found out.
 
-    Origins, cuts, the best teacher, rules, layers that int8 hurts, the network that students shall have.
+    Origins, cuts, the best teacher, rules, layers that int8 hurts, the networks to try next, the one that
+    students shall have.
     """
     origins, rules, layers = dict(facts.origins), dict(facts.rules), dict(facts.lossy_layers)
     cuts = {
@@ -41,9 +43,12 @@ def learned(
                 layers[at] = _lossy_layer(student, store, data)
     best = facts.best_teacher or _best_teacher(config, facts, current, finished, store, data)
     facts = replace(facts, origins=origins, rules=rules, cuts=cuts, lossy_layers=layers, best_teacher=best)
-    return replace(
-        facts, candidate=facts.candidate or _best_candidate(config, facts, current, finished, store, data)
-    )
+    if not _compared(facts, current, finished):
+        return facts if facts.asked else _with_asked(config, facts, current, store, data)
+    facts = _with_asked(config, facts, current, store, data)
+    if len(facts.asked) > len(current.frontier):
+        return facts
+    return replace(facts, candidate=facts.candidate or _best_candidate(config, current, store, data))
 
 
 def _best_teacher(
@@ -86,16 +91,29 @@ def _lossy_layer(student: StudentTasks, store: Store, data: Dataset) -> str | No
     return choose.worst_error(files["int8"].errors).tensor if int8_loss(result, files, data) else None
 
 
-def _best_candidate(
-    config: Config, facts: Facts, current: Plan, finished: set[str], store: Store, data: Dataset
-) -> Candidate | None:
-    """The network and side of the smallest good file, once all candidates' files are evaluated."""
+def _compared(facts: Facts, current: Plan, finished: set[str]) -> bool:
+    """Whether there are several candidates, and all files of those in the plan are evaluated."""
     groups = [group for own in current.frontier.values() for group in own]
     there = all(task.folder in finished for group in groups for task in group.tasks())
     known_all = all(own.complete for group in groups for own in group.students)
-    complete = known_all and (all(group.students for group in groups) or facts.best_teacher)
-    if not groups or not there or not complete:
-        return None
+    complete = known_all and (all(group.students for group in groups) or bool(facts.best_teacher))
+    return bool(groups) and there and complete
+
+
+def _with_asked(config: Config, facts: Facts, current: Plan, store: Store, data: Dataset) -> Facts:
+    """The facts with the candidates to try next, where --trials allows more and the grid is known."""
+    if not config.student.trials or current.cuts.keys() - facts.cuts.keys():
+        return facts
+    every = grid(config, facts)
+    more = min(config.student.trials, len(every)) - len(facts.asked)
+    if more <= 0:
+        return facts
+    trials = trials_of(frontier_files(current.frontier, store), data.ground_truth)
+    return replace(facts, asked=facts.asked + ask(every, trials, min(AT_ONCE, more), config.run.seed))
+
+
+def _best_candidate(config: Config, current: Plan, store: Store, data: Dataset) -> Candidate:
+    """The network and side of the smallest good file."""
     files = frontier_files(current.frontier, store)
     best = choose.smallest_good([file for _, file in files], data.ground_truth, config.run.seed)
     return files[best][0]

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..config import Config
-from ..models.cut_names import needs_budget
+from ..models.cut_names import has_any_block, needs_budget
 from ..tasks import Task
 from .kinds import KINDS
 from .plan_groups import BaseStages, GroupPlanner
 from .plan_students import StudentPlanner
-from .planner import Planner, candidates
+from .planner import Planner, candidates, last_cut, named_candidates
 from .records import Candidate, Facts, Group, Plan
 
 
@@ -42,13 +42,15 @@ def plan(config: Config, facts: Facts) -> Plan:
         own = {**drawn, "unlabelled": facts.unlabelled}
         unlabelled = planner.task("unlabelled-views", "unlabelled-views", own, audit=audit)
     stages = BaseStages(audit, views, unlabelled)
-    planners = {own: GroupPlanner(config, facts, own, stages) for own in candidates(config)}
     cuts = _cuts(config, StudentPlanner(config, facts, views))
-    first = next(iter(planners.values()))
+    first = GroupPlanner(config, facts, named_candidates(config)[0], stages)
     start = Plan(audit, first.datasheet, views, cuts, (), None, unlabelled)
-    if cuts.keys() - facts.cuts.keys():
+    planners = {}
+    if not cuts.keys() - facts.cuts.keys():
+        planners = {own: GroupPlanner(config, facts, own, stages) for own in candidates(config, facts)}
+    if not planners:
         return start
-    chosen, frontier = first.candidate, {}
+    chosen, frontier = next(iter(planners)), {}
     if len(planners) > 1:
         frontier = {own: tuple(map(_bare, planner.groups())) for own, planner in planners.items()}
         if facts.candidate is None:
@@ -64,10 +66,11 @@ def plan(config: Config, facts: Facts) -> Plan:
 
 
 def _cuts(config: Config, students: StudentPlanner) -> dict[Candidate, Task]:
-    """The choice of a block for every cut:NETWORK that has none."""
-    named = candidates(config)
+    """The choice of a block for every cut:NETWORK that has none, and of the last of any."""
+    named = named_candidates(config)
     baseline = config.student.baseline
     named += [Candidate(baseline, own.side) for own in named if baseline]
+    named = [last_cut(own) if has_any_block(own.network) else own for own in named]
     return {own: students.cut(own) for own in named if needs_budget(own.network)}
 
 

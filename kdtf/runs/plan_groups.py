@@ -112,7 +112,7 @@ class GroupPlanner(Planner):
     def tried_student(self, name: str, teacher: TeacherTasks, rule: Rule) -> StudentTasks:
         """A student to choose a rule by: of the first network compared, whichever the run goes on with."""
         lessons = self.teachers.lessons(teacher, rule, unlabelled=False)
-        first = candidates(self.config)[0]
+        first = candidates(self.config, self.facts)[0]
         return self.students.student(name, "distilled", teacher.seed, first, rule, lessons)
 
     def taught_students(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..config import Config
+from ..models.cut_names import has_any_block, to_budget, up_to, with_parts
 from ..records import WeightsChoice
 from ..tasks import Task
 from .kinds import KINDS
@@ -19,12 +20,33 @@ def known(value: Known | None) -> Known:
     return value
 
 
-def candidates(config: Config) -> list[Candidate]:
-    """The networks and sides that the students of a run may have."""
+def named_candidates(config: Config) -> list[Candidate]:
+    """The networks and sides that the settings name; one of any block stands for several."""
     student = config.student
-    networks = dict.fromkeys(student.students or (student.student,))
+    written = student.students or (student.student,)
+    networks = dict.fromkeys(name for own in written for name in with_parts(own))
     sides = dict.fromkeys(student.sides or (None,))
     return [Candidate(network, side) for network in networks for side in sides]
+
+
+def last_cut(candidate: Candidate) -> Candidate:
+    """The candidate whose block a budget decides, for one of any block: that with the last."""
+    return candidate._replace(network=to_budget(candidate.network))
+
+
+def grid(config: Config, facts: Facts) -> list[Candidate]:
+    """The networks and sides that the students of a run may have, once the last blocks are known."""
+    every: dict[Candidate, None] = {}
+    for own in named_candidates(config):
+        several = has_any_block(own.network)
+        networks = up_to(facts.cuts[last_cut(own)]) if several else [own.network]
+        every |= dict.fromkeys(own._replace(network=network) for network in networks)
+    return list(every)
+
+
+def candidates(config: Config, facts: Facts) -> list[Candidate]:
+    """Those of the grid that are tried: all, or with --trials those that were asked for so far."""
+    return list(facts.asked) if config.student.trials else grid(config, facts)
 
 
 class Planner:

@@ -60,6 +60,7 @@ class Facts:
     rules: Mapping[str, Rule] = field(default_factory=dict)  # chosen on val, by teacher
     cuts: Mapping[Candidate, str] = field(default_factory=dict)  # cut:NETWORK to cut:NETWORK:BLOCK
     lossy_layers: Mapping[str, str | None] = field(default_factory=dict)  # by the key of a student
+    asked: tuple[Candidate, ...] = ()  # those tried so far, where --trials allows a part of the grid
     candidate: Candidate | None = None  # the one chosen on val, where there are several
 
 

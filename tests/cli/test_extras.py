@@ -24,6 +24,7 @@ PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_te
         ("uvicorn", ["serve", "{}"]),
         ("openvino", ["--labeller", "openvino", "--results", "out"]),
         ("openvino", ["--labeller", "openvino-bf16", "--results", "out"]),
+        ("optuna", ["--students", "cnn3", "cnn5", "--trials", "2", "--results", "out"]),
     ],
 )
 def test_the_extra_is_named(module, command, bundle, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from kdtf.errors import UserError
-from kdtf.models.cut_names import after_block, is_cut, needs_budget, parts_of
+from kdtf.models.cut_names import (
+    after_block,
+    has_any_block,
+    is_cut,
+    needs_budget,
+    parts_of,
+    to_budget,
+    up_to,
+    with_parts,
+)
 from kdtf.models.cuts import CUTTABLE, build_cut, parse
 from kdtf.models.students import check_student, exported, is_chain, new_student, save_undated
 from kdtf.models.weights import WeightSource
@@ -31,6 +40,18 @@ def test_names_decode():
     assert after_block("cut:mobilenet::0.5", 3) == "cut:mobilenet:3:0.5"
     assert after_block("cut:mobilenet", 3) == "cut:mobilenet:3"
     assert not is_chain("cut:mobilenet:3")  # fine-tuned files are not for it
+
+
+def test_names_of_any_block_and_any_part_stand_for_several():
+    parts = ["cut:mobilenet:3:0.25", "cut:mobilenet:3:0.5", "cut:mobilenet:3:0.75", "cut:mobilenet:3"]
+    assert with_parts("cut:mobilenet:3:*") == parts
+    assert with_parts("cut:mobilenet:*:*")[1::2] == ["cut:mobilenet:*:0.5", "cut:mobilenet:*"]
+    assert with_parts("cut:mobilenet:3:0.6") == ["cut:mobilenet:3:0.6"] and with_parts("cnn3") == ["cnn3"]
+    assert has_any_block("cut:mobilenet:*") and not has_any_block("cut:mobilenet::*")
+    assert to_budget("cut:mobilenet:*:0.5") == "cut:mobilenet::0.5"
+    assert to_budget("cut:mobilenet:*") == "cut:mobilenet" and needs_budget("cut:mobilenet")
+    assert up_to("cut:mobilenet:2:0.5") == ["cut:mobilenet:1:0.5", "cut:mobilenet:2:0.5"]
+    assert all(map(parse, with_parts("cut:mobilenet:3:*")))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ BY_OTHERS = {"setuptools"}
 OPTIONAL = {  # of extras, and tflite-micro: who needs one is told where it is missing
     *("tflite-micro", "ethos-u-vela", "tf2onnx", "onnx", "onnxruntime"),
     *("fastapi", "starlette", "uvicorn", "highdicom", "mlflow", "mlflow-skinny", "zarr"),
-    *("ray", "submitit", "openvino"),
+    *("ray", "submitit", "openvino", "optuna"),
 }
 
 

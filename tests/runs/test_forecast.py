@@ -23,6 +23,8 @@ SETTINGS = {
     "mixed": {"mixed": True},
     "a cut": {"student": "cut:mobilenetv2"},
     "several networks": {"students": ("cnn3", "cnn5"), "baseline": "baseline"},
+    "a grid": {"students": ("cut:mobilenetv2:*:*", "cnn3"), "sides": (32, 64)},
+    "trials": {"students": ("cut:mobilenetv2:*:*", "cnn3"), "trials": 6},
 }
 
 

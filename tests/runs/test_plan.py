@@ -79,6 +79,7 @@ CHANGES = {
     "student": "cnn5",
     "students": ("cnn3", "cnn5"),
     "sides": (16, 32),
+    "trials": 2,
     "baseline": "baseline",
     "epochs": 3,
     "batch_size": 8,
