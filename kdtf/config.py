@@ -106,7 +106,9 @@ class TeacherConfig(Section):
     head_rate: float = option(1e-3, "learning rate of the head on the frozen base", "R")
     freeze: bool = option(False, "keep the base frozen in the head phase even when its weights are random")
     fine_tune_epochs: int = option(20, "epochs of the whole pretrained network after the head", "N")
-    fine_tune_rate: float = option(3e-4, "its peak learning rate", "R")
+    fine_tune_rate: float | None = option(
+        None, "its peak learning rate [1e-3, and 1e-4 for a network without BatchNormalization]", "R"
+    )
     scratch_epochs: int = option(40, "epochs of the whole network when its weights are random", "N")
     scratch_rate: float | None = option(
         None, "its peak learning rate [1e-3, and 1e-4 for a network without BatchNormalization]", "R"

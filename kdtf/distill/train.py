@@ -22,7 +22,7 @@ SHORT_BATCH = 1 << 17  # numbers: 32 grey images of 64 px. The steps of larger o
 
 
 def default_rate(model: keras.Model) -> float:
-    """The peak rate for random weights: without BatchNormalization VGGs stall at the usual 1e-3."""
+    """The peak rate where none is set: without BatchNormalization VGGs stall at the usual 1e-3."""
     return 1e-3 if any("moving_variance" in weight.path for weight in model.weights) else 1e-4
 
 

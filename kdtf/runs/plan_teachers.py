@@ -108,7 +108,7 @@ class TeacherPlanner(Planner):
         return Training(epochs, student.batch_size, teacher.head_rate, schedule="constant", patience=epochs)
 
     def whole_training(self, pretrained: bool, epochs: int) -> Training:
-        """The whole teacher: pretrained weights at a low rate, random ones at a higher one."""
+        """The whole teacher: pretrained weights at one rate, random ones at another."""
         teacher = self.config.teacher
         return Training(
             epochs,

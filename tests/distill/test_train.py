@@ -132,7 +132,7 @@ def test_a_teacher_without_weight_changes_nothing():
     assert all(np.array_equal(a, b) for a, b in zip(alone.get_weights(), student.get_weights(), strict=True))
 
 
-def test_the_rate_of_random_weights_depends_on_batch_normalization():
+def test_a_rate_that_is_not_set_depends_on_batch_normalization():
     norm = build_student("cnn3", (16, 16, 1), 2, momentum=0.9, dropout=0.5, seed=0)
     plain = build_student("baseline", (16, 16, 1), 2, momentum=0.9, dropout=0.5, seed=0)
     assert (default_rate(norm), default_rate(plain)) == (1e-3, 1e-4)
