@@ -161,7 +161,8 @@ def _perform_all(
             hands.perform(facts, task, finished)
         if task.kind == "cut":
             cost = read_cut(store.work / task.folder)
-            progress.say(f"The budget allows {cost.name}: {cost.kib:.1f} KiB in int8.")
+            cut = Candidate(cost.name, task.settings["side"])
+            progress.say(f"The budget allows {cut.in_words}: {cost.kib:.1f} KiB in int8.")
         if task.kind == "origin":
             origin = read_origin(store.work / task.folder)
             if origin.weights == NOT_DOWNLOADED:
@@ -179,8 +180,7 @@ def _perform_all(
 def asked_in_words(asked: Sequence[Candidate], before: int, config: Config) -> str:
     """What is tried next of a grid with --trials, and how many trials that makes."""
     trials = len(asked) + before
-    sides = {own: f" at {own.side} px" if own.side else "" for own in asked}
-    names = ", ".join(f"{own.network}{sides[own]}" for own in asked)
+    names = ", ".join(own.in_words for own in asked)
     return f"To try next, which makes {trials} of at most {config.student.trials} trials: {names}."
 
 

@@ -36,6 +36,11 @@ class Candidate(NamedTuple):
     network: str
     side: int | None = None
 
+    @property
+    def in_words(self) -> str:
+        """The network, and the side where that is not the arrays' own."""
+        return f"{self.network} at {self.side} px" if self.side else self.network
+
 
 @dataclass(frozen=True)
 class Facts:
