@@ -35,11 +35,11 @@ def last_cut(candidate: Candidate) -> Candidate:
 
 
 def grid(config: Config, facts: Facts) -> list[Candidate]:
-    """The networks and sides that the students of a run may have, once the last blocks are known."""
+    """The networks and sides that students may have, each once. Budgets' blocks are known by then."""
     every: dict[Candidate, None] = {}
     for own in named_candidates(config):
         several = has_any_block(own.network)
-        networks = up_to(facts.cuts[last_cut(own)]) if several else [own.network]
+        networks = up_to(facts.cuts[last_cut(own)]) if several else [facts.cuts.get(own, own.network)]
         every |= dict.fromkeys(own._replace(network=network) for network in networks)
     return list(every)
 

@@ -141,4 +141,4 @@ def _cell(candidate: Candidate) -> tuple[str, tuple[float, float, float]]:
     if not is_cut(name):
         return name, (side, 0.0, 0.0)
     network, block, part = parts_of(name)
-    return network, (side, float(part or 1), float(block or 0))
+    return network, (side, float(part or 1), float(block))

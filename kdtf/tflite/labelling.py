@@ -24,6 +24,7 @@ from ..extras import require_extras
 
 BATCH = 16  # images a run: MobileNets are fastest so
 TOLERANCE = 1e-4  # of the largest output of a batch, or of 1
+IN_BFLOAT16 = "OpenVINO in bfloat16"
 BFLOAT16_TOLERANCE = 0.25  # likewise, of numbers of eight bits: what is further off is no rounding
 
 Run = Callable[[np.ndarray], np.ndarray]  # a batch of at most `BATCH` images to outputs
@@ -128,7 +129,7 @@ def _by_openvino(content: bytes, precision: str) -> tuple[Run, str]:
     def run(batch: np.ndarray) -> np.ndarray:
         return compiled([_filled(batch)])[0][: len(batch)].copy()
 
-    return run, "OpenVINO in bfloat16" if taken == "bf16" else "OpenVINO"
+    return run, IN_BFLOAT16 if taken == "bf16" else "OpenVINO"
 
 
 def _openvino() -> ModuleType:
@@ -142,7 +143,5 @@ def _openvino() -> ModuleType:
 ENGINES = {
     "litert": Engine("LiteRT", _by_litert),
     "openvino": Engine("OpenVINO", lambda content: _by_openvino(content, "f32")),
-    "openvino-bf16": Engine(
-        "OpenVINO in bfloat16", lambda content: _by_openvino(content, "bf16"), BFLOAT16_TOLERANCE
-    ),
+    "openvino-bf16": Engine(IN_BFLOAT16, lambda content: _by_openvino(content, "bf16"), BFLOAT16_TOLERANCE),
 }

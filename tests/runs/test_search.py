@@ -79,6 +79,13 @@ def test_any_block_and_any_part_are_all_that_the_budget_allows():
     assert plan(config, with_cuts(KNOWN)).frontier.keys() == set(every)
 
 
+def test_a_network_that_two_names_mean_is_one():
+    config = Config().with_values({"students": ("cut:mobilenetv2", "cut:mobilenetv2:*"), "sides": (32,)})
+    every = grid(config, with_cuts(KNOWN))
+    assert sorted(own.network for own in every) == [f"cut:mobilenetv2:{block}" for block in range(1, 7)]
+    assert plan(config, with_cuts(KNOWN)).frontier.keys() == set(every)
+
+
 def test_with_trials_those_alone_are_planned_that_were_asked_for():
     config = Config().with_values({**ANY, "trials": 6})
     facts = with_cuts(KNOWN)
