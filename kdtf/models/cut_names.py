@@ -47,7 +47,9 @@ def has_any_block(name: str) -> bool:
 
 
 def to_budget(name: str) -> str:
-    """The same network, its block left to a budget."""
+    """What stands for any block with its block left to a budget, which is the last; any other name itself."""
+    if not has_any_block(name):
+        return name
     network, _, part = parts_of(name)
     return _joined(network, "", part)
 

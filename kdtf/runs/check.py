@@ -15,7 +15,7 @@ from ..distill.optim import OPTIMIZERS, SCHEDULES
 from ..errors import require, require_known
 from ..extras import require_extras
 from ..files import Digest, file_digest
-from ..models.cut_names import has_any_block, is_cut, parts_of, to_budget, with_parts
+from ..models.cut_names import is_cut, parts_of, to_budget, with_parts
 from ..models.cuts import MIN_SIDE
 from ..models.registry import HEADS, canonical
 from ..models.students import STUDENTS, check_student, is_chain
@@ -129,8 +129,7 @@ def _students(config: Config) -> list[tuple[str, str]]:
     """(setting, name) of the students of a run; of one of any block that which the budget decides."""
     student = config.student
     written = [("--students", own) for own in student.students] or [("--student", student.student)]
-    names = [(flag, name) for flag, own in written for name in with_parts(own)]
-    names = [(flag, to_budget(name) if has_any_block(name) else name) for flag, name in names]
+    names = [(flag, to_budget(name)) for flag, own in written for name in with_parts(own)]
     return [*names, *([("--baseline", student.baseline)] if student.baseline else [])]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..config import Config
-from ..models.cut_names import has_any_block, needs_budget
+from ..models.cut_names import needs_budget
 from ..tasks import Task
 from .kinds import KINDS
 from .plan_groups import BaseStages, GroupPlanner
@@ -70,8 +70,7 @@ def _cuts(config: Config, students: StudentPlanner) -> dict[Candidate, Task]:
     named = named_candidates(config)
     baseline = config.student.baseline
     named += [Candidate(baseline, own.side) for own in named if baseline]
-    named = [last_cut(own) if has_any_block(own.network) else own for own in named]
-    return {own: students.cut(own) for own in named if needs_budget(own.network)}
+    return {own: students.cut(own) for own in map(last_cut, named) if needs_budget(own.network)}
 
 
 def _bare(group: Group) -> Group:

@@ -30,7 +30,7 @@ def named_candidates(config: Config) -> list[Candidate]:
 
 
 def last_cut(candidate: Candidate) -> Candidate:
-    """The candidate whose block a budget decides, for one of any block: that with the last."""
+    """Of one of any block that with the last, which a budget decides; any other itself."""
     return candidate._replace(network=to_budget(candidate.network))
 
 
