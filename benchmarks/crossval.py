@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kdtf.cli.terminal import Terminal
 from kdtf.config import Config
 from kdtf.data.audit import audit
-from kdtf.data.dataset import Dataset, Split
+from kdtf.data.dataset import Dataset
+from kdtf.data.folds import folds_of, held_out
 from kdtf.data.load import load
 from kdtf.evidence.gains import mean_gain
 from kdtf.progress import Progress
@@ -42,50 +43,15 @@ from kdtf.store import Store
 from kdtf.versions import versions
 
 
-def pooled(data: Dataset) -> Split:
-    """Train and val as one split."""
-    parts = (data.train, data.val)
-    student = np.concatenate([part.pixels for part in parts])
-    larger = data.train.teacher_pixels is not data.train.pixels
-    teacher = np.concatenate([part.teacher_pixels for part in parts]) if larger else student
-    return Split(student, np.concatenate([part.labels for part in parts]), None, teacher)
-
-
-def clusters(data: Dataset) -> np.ndarray:
-    """(N,): a number for every image of train and val, the same for copies of one another."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    start = {"train": 0, "val": len(data.train.labels)}
-    count = len(data.train.labels) + len(data.val.labels)
-    pairs = [pair for pair in audit(data).pairs if {pair.first[0], pair.second[0]} <= start.keys()]
-    rows = np.array([[start[s] + i for s, i in (pair.first, pair.second)] for pair in pairs]).reshape(-1, 2)
-    graph = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1]
-
-
 def folds(data: Dataset, count: int, apart: bool) -> list[Dataset]:
     """The folds as data sets: what is learned from, what is held out as test, and val: that, or the next."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    split, groups = pooled(data), clusters(data)
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=0)
+    fold_of = folds_of(data, audit(data).pairs, count)
     sets = []
-    parts = list(splitter.split(split.labels, split.labels, groups))
-    for k, (train, test) in enumerate(parts):
-        val = parts[(k + 1) % count][1] if apart else test
-        own = {"train": np.setdiff1d(train, val), "val": val, "test": test}
+    for k in range(count):
+        own = held_out(data, fold_of, k, (k + 1) % count if apart else k)
         digest = f"{data.digest}-{k}-of-{count}{'-apart' if apart else ''}"
-        named = {name: part(split, rows) for name, rows in own.items()}
-        sets.append(replace(data, **named, digest=digest, origin=None))
+        sets.append(replace(own, digest=digest, origin=None))
     return sets
-
-
-def part(split: Split, rows: np.ndarray) -> Split:
-    """Some rows of a split."""
-    pixels = split.pixels[rows]
-    teacher = pixels if split.teacher_pixels is split.pixels else split.teacher_pixels[rows]
-    return Split(pixels, split.labels[rows], None, teacher)
 
 
 def planned(config: Config, data: Dataset, store: Store, progress: Progress) -> Plan:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from crossval import clusters, part, planned
+from crossval import planned
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -37,6 +37,7 @@ from kdtf.cli.terminal import Terminal
 from kdtf.config import Config
 from kdtf.data.audit import audit
 from kdtf.data.dataset import UNLABELLED, Dataset, Split
+from kdtf.data.folds import clusters, part
 from kdtf.data.load import load
 from kdtf.data.pixels import pixels_at, student_shape
 from kdtf.data.views import computed_views
@@ -104,9 +105,10 @@ class Lessons:
 
         labels = self.data.train.labels
         splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=0)
+        of_image = clusters(self.data, audit(self.data).pairs)[: len(labels)]
         fold_of, logits = np.empty(len(labels), int), []
         everyones = self.fitted()[0]
-        for k, (rows, held) in enumerate(splitter.split(labels, labels, clusters(self.data)[: len(labels)])):
+        for k, (rows, held) in enumerate(splitter.split(labels, labels, of_image)):
             fold_of[held] = k
             own = over_train(self.data, rows, f"{k}-of-{self.folds}")
             task = self.teacher_of(own).unlabelled_labels

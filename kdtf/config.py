@@ -5,17 +5,17 @@ the manifest are all made from these fields; none of them holds a default of its
 """
 
 import math
-import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, require, require_known
-from .files import require_file
+from .errors import require, require_known
 from .sections import Section, flag, option, section_dict
+from .settings_file import read_toml
 
 MOST_VIEWS = 10_000  # a training sees one view of an image an epoch, and no more of them than it has epochs
 MOST_JOBS = 1024
+MOST_FOLDS = 20
 SIDES = (8, 1024)  # px, the least and the most that the side of a square image may be asked to be
 TRACKERS = ("mlflow",)
 ENGINES = ("local", "ray", "slurm")
@@ -270,6 +270,12 @@ class EvidenceConfig(Section):
 
     seeds: int = option(1, "students trained alone and distilled from as many seeds", "N")
     teacher_seeds: bool = option(False, "train the teachers anew for every seed too")
+    folds: int | None = option(
+        None,
+        "before distilling, compare teachers with the student alone by cross-validation over so many folds "
+        "of train and val [on val alone]",
+        "N",
+    )
     min_sensitivity: float | None = option(None, "sensitivity a threshold must reach on val [Youden]", "S")
     coverage: float = option(
         0.9, "part of the images of every class that shall have it in their prediction set", "F"
@@ -290,6 +296,8 @@ class EvidenceConfig(Section):
     def check(self) -> None:
         self._at_least(1, "seeds")
         self._at_least(0, "ship_val_images")
+        folds = self.folds
+        require(folds is None or 3 <= folds <= MOST_FOLDS, flag("folds"), f"3 to {MOST_FOLDS}", folds)
         for name in [name for name in SHIP_RULES if name != "ship_val_images"]:
             least, value = -1 if name == "ship_over_majority" else 0, getattr(self, name)
             require(least <= value <= 1, flag(name), f"between {least} and 1", value)
@@ -380,17 +388,3 @@ class Config:
                 require_known(f"setting in [{section}]", name, section_dict(getattr(config, section)))
             config = config.with_values(values)
         return config
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The nested settings of a TOML preset. Raises `UserError` where it cannot be read."""
-    path = Path(path)
-    require_file(path, "--config")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark first
-    except OSError as error:
-        raise UserError(
-            f"--config must be a readable TOML file. Got {str(path)!r} ({error.strerror})."
-        ) from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits, a table in a table in a ...
-        raise UserError(f"--config must be valid TOML. {path} is not: {error}.") from None

@@ -26,6 +26,7 @@ class Task:
     settings: Mapping[str, Any] = field(default_factory=dict)  # JSON values and frozen records of them
     inputs: Mapping[str, "Task"] = field(default_factory=dict)  # by the part they play
     data: str = ""  # digest of the images it reads, "" where it reads none
+    fold: int | None = None  # of the folds among its inputs: what is held out of train and val, as its test
     version: int = 1  # of the code that performs it
     environment: Mapping[str, Any] = field(default_factory=dict)  # packages, and whether deterministic
 
@@ -34,6 +35,7 @@ class Task:
         """16 hex digits over all that decides the result; the name is no part of it."""
         inputs = {role: task.key for role, task in self.inputs.items()}
         parts = [self.kind, self.version, dict(self.environment), plain(self.settings), inputs, self.data]
+        parts += [] if self.fold is None else [self.fold]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -50,6 +52,7 @@ class Task:
             "settings": plain(self.settings),
             "inputs": {role: task.folder for role, task in self.inputs.items()},
             "data": self.data,
+            **({} if self.fold is None else {"fold": self.fold}),
         }
 
     def upstream(self) -> Iterator["Task"]:

@@ -10,9 +10,10 @@ from dataclasses import Field, fields
 from pathlib import Path
 
 from .. import __version__
-from ..config import Config, read_toml
+from ..config import Config
 from ..errors import UserError, require, require_known
 from ..sections import Section, flag
+from ..settings_file import read_toml
 from .terminal import columns_of, wrapped
 
 PRESETS = Path(__file__).parent / "presets"

@@ -88,14 +88,15 @@ def _as_in_csv(value: float) -> float:
 
 
 class Outlook(NamedTuple):
-    """What distilling from a teacher is likely to do: its accuracy on val minus that of the student alone.
+    """What distilling from a teacher is likely to do: its accuracy minus that of the student alone.
 
-    Only an interval that excludes zero tells: a clearly better teacher is likely to help, a worse one to
-    harm.
+    On val, or over so many `folds` of train and val. Only an interval that excludes zero tells: a clearly
+    better teacher is likely to help, a worse one to harm.
     """
 
     teacher: str
     difference: Interval
+    folds: int = 0
 
     @property
     def harms(self) -> bool:
@@ -107,13 +108,16 @@ class Outlook(NamedTuple):
         """One sentence."""
         points, low, high = (100 * v for v in self.difference)
         place = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}" if points else "level with"
-        verdict = "that val cannot tell whether it helps"
+        where = f"In {self.folds} folds of train and val" if self.folds else "On val"
+        verdict = "that they cannot tell whether it helps"
+        if not self.folds:
+            verdict = "that val cannot tell whether it helps, --folds 5 asks all of train and val"
         if self.difference.excludes_zero:
             verdict = "it is worse, and distilling is likely to harm"
             if points > 0:
                 verdict = "it is clearly better, and distilling is likely to help"
         ends = f"interval {low:+.1f} to {high:+.1f}"
-        return f"On val the teacher {self.teacher} is {place} the student alone ({ends}): {verdict}."
+        return f"{where} the teacher {self.teacher} is {place} the student alone ({ends}): {verdict}."
 
 
 def outlook(teacher: Predictions, alone: Predictions, truth: GroundTruth, seed: int) -> Outlook:

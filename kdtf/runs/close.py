@@ -2,17 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..config import Config
 from ..data.audit import CLEAN, Audit
 from ..data.dataset import Dataset
 from ..evidence import choose
 from ..evidence.calibration import temperature
-from ..evidence.gains import teacher_in_words
+from ..evidence.gains import mean_gain, teacher_in_words
 from ..evidence.metrics import score
 from ..evidence.remarks import Remarks, at_bound, ranked, too_short
 from ..evidence.subgroups import card_rows, group_scores
@@ -35,8 +37,8 @@ from .fitted import MEASURED
 from .frontier import frontier_files
 from .kinds import PACKAGES
 from .planner import known
-from .records import Group, Plan
-from .results import read_files, read_student, read_teacher
+from .records import FoldTasks, Group, Plan, StudentTasks
+from .results import read_files, read_fold_accuracies, read_student, read_teacher
 from .stages import MODEL, read_attention
 
 Files = dict[str, FileResult]
@@ -82,14 +84,26 @@ class Closing:
         for group in groups:
             if not group.teachers or group.name in self.outlooks:
                 continue
-            evaluations = (alone.evaluation, group.teachers[0].evaluation)
-            if not all(task and task.folder in finished for task in evaluations):
+            folds = plan.folds.get(group.name, ())
+            own = (alone.evaluation, group.teachers[0].evaluation)
+            needed = [task for fold in folds for task in fold.evaluations] if folds else own
+            if not all(task and task.folder in finished for task in needed):
                 continue
-            teacher = read_teacher(group.teachers[0], self.store).predictions
-            student = read_student(alone, self.store, None).predictions
-            outlook = choose.outlook(teacher, student, self.study.truth, self.study.seed)
+            outlook = self._outlook_by_folds(group.name, folds) if folds else self._outlook(group, alone)
             self.outlooks[group.name] = outlook
             (self._warn_of_detail if outlook.harms else self.progress.say)(outlook.in_words)
+
+    def _outlook(self, group: Group, alone: StudentTasks) -> choose.Outlook:
+        """A teacher of the run beside its student alone, on val."""
+        teacher = read_teacher(group.teachers[0], self.store).predictions
+        student = read_student(alone, self.store, None).predictions
+        return choose.outlook(teacher, student, self.study.truth, self.study.seed)
+
+    def _outlook_by_folds(self, name: str, folds: Sequence[FoldTasks]) -> choose.Outlook:
+        """A teacher and a student alone that were trained without a fold, on that, fold by fold."""
+        labels = np.concatenate([self.data.train.labels, self.data.val.labels])
+        teacher, alone = read_fold_accuracies(folds, self.store, labels).T
+        return choose.Outlook(name, mean_gain(teacher - alone)[0], len(folds))
 
     def report(self, plan: Plan, task: Task) -> None:
         """Write the report that a task asks for, unless it stands as it was written."""

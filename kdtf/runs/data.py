@@ -14,6 +14,7 @@ from ..config import ViewConfig
 from ..data import phantom
 from ..data.audit import Audit, audit
 from ..data.dataset import Dataset
+from ..data.folds import folds_of
 from ..data.pixels import pixels_at, student_shape
 from ..data.views import Views, computed_views, draw_views, read_views
 from ..errors import require
@@ -21,6 +22,7 @@ from ..records import DataSheet
 from ..sections import section_dict
 from ..tflite.datasheet import describe_data
 from .perform import Workspace
+from .stages import FOLDS
 
 UNLABELLED_PHANTOMS = 4000
 AUDIT, SHEET, VIEWS, DRAWN = "audit.json", "datasheet.json", "views.npy", "drawn.json"
@@ -46,6 +48,14 @@ def audit_data(space: Workspace, classes: list[str], unlabelled: str = "") -> No
 def read_audit(folder: Path, data: Dataset) -> Audit:
     """What `audit_data` left."""
     return Audit.from_json(json.loads((folder / AUDIT).read_text()), data)
+
+
+def assign_folds(space: Workspace, count: int) -> None:
+    """The fold of every image of train and val."""
+    findings = read_audit(space.inputs["audit"], space.data)
+    listed = "given for images with fewer copies: not all of their pairs are listed"
+    require(findings.lists_all, "--folds", listed, count)
+    np.save(space.folder / FOLDS, folds_of(space.data, findings.pairs, count))
 
 
 def describe(

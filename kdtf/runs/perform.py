@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..data.dataset import Dataset, Split
+from ..data.folds import held_out
 from ..errors import require
 from ..progress import Place, Progress
 from ..store import Stage, Store
 from ..tasks import Task
 from ..versions import versions
 from .kinds import DETERMINISTIC, KINDS
+from .stages import FOLDS, FOLDS_ROLE
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def perform(
     title = task.name.removesuffix(f"-{task.kind}")
 
     def make(folder: Path) -> None:
-        space = Workspace(folder, inputs, data if kind.reads_data else None, progress, title)
+        read = _data_of(task, data, inputs) if kind.reads_data else None
+        space = Workspace(folder, inputs, read, progress, title)
         with progress.stage(task.name, place):
             kind.load()(space, **task.settings)
 
@@ -93,6 +98,14 @@ def standing(task: Task, store: Store) -> Stage | None:
         store.remove(task)
         return None
     return finished
+
+
+def _data_of(task: Task, data: Dataset | None, inputs: Mapping[str, Path]) -> Dataset | None:
+    """What a task reads: the data, or train and val without a fold, which is its test. The next is val."""
+    if task.fold is None or data is None:
+        return data
+    fold_of = np.load(inputs[FOLDS_ROLE] / FOLDS)
+    return held_out(data, fold_of, task.fold, (task.fold + 1) % (fold_of.max() + 1))
 
 
 def _check_packages(task: Task) -> None:

@@ -12,6 +12,7 @@ from ..config import Config
 from ..models.cut_names import needs_budget
 from ..tasks import Task
 from .kinds import KINDS
+from .plan_folds import plan_folds
 from .plan_groups import BaseStages, GroupPlanner
 from .plan_students import StudentPlanner
 from .planner import Planner, candidates, last_cut, named_candidates
@@ -51,6 +52,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     if not planners:
         return start
     chosen, frontier = next(iter(planners)), {}
+    start = replace(start, folds=plan_folds(config, facts, chosen, audit))
     if len(planners) > 1:
         frontier = {own: tuple(map(_bare, planner.groups())) for own, planner in planners.items()}
         if facts.candidate is None:

@@ -9,6 +9,7 @@ from ..records import WeightsChoice
 from ..tasks import Task
 from .kinds import KINDS
 from .records import Candidate, Facts
+from .stages import FOLDS_ROLE
 
 Known = TypeVar("Known")
 
@@ -58,14 +59,16 @@ class Planner:
         self.seeds = [config.run.seed + i for i in range(config.evidence.seeds)]
 
     def task(self, kind: str, name: str, settings: Mapping[str, Any], **inputs: Task) -> Task:
-        """A task of a kind, with what its row says."""
-        row = KINDS[kind]
+        """A task of a kind, with what its row says; in a fold, where the facts name one."""
+        row, fold = KINDS[kind], self.facts.fold
+        within = fold if row.reads_data else None
         return Task(
             kind,
-            name,
+            f"fold{fold.number}-{name}" if fold else name,
             settings,
-            inputs,
+            {**inputs, FOLDS_ROLE: within.folds} if within else inputs,
             data=self.facts.data if row.reads_data else "",
+            fold=within.number if within else None,
             version=row.version,
             environment=row.environment(self.facts.versions, self.config.run.deterministic, settings),
         )

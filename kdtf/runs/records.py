@@ -27,6 +27,13 @@ class LabelPart:
     stop: int
 
 
+class Fold(NamedTuple):
+    """A fold of train and val: the task that assigns images to folds, and its number."""
+
+    folds: Task
+    number: int
+
+
 class Candidate(NamedTuple):
     """What a run may be about: the network of its students and the side of their input in px.
 
@@ -67,6 +74,7 @@ class Facts:
     lossy_layers: Mapping[str, str | None] = field(default_factory=dict)  # by the key of a student
     asked: tuple[Candidate, ...] = ()  # those tried so far, where --trials allows a part of the grid
     candidate: Candidate | None = None  # the one chosen on val, where there are several
+    fold: Fold | None = None  # that is held out of what the tasks of this plan learn from
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,27 @@ class StudentTasks:
 
 
 @dataclass(frozen=True)
+class FoldTasks:
+    """A teacher and the student alone, trained without a fold; their test is that fold."""
+
+    folds: Task  # which images are in which
+    views: Task
+    alone: StudentTasks
+    teacher: TeacherTasks
+
+    @property
+    def evaluations(self) -> tuple[Task, ...]:
+        """Of the teacher, and of the student alone."""
+        return tuple(filter(None, (self.teacher.evaluation, self.alone.evaluation)))
+
+    def tasks(self) -> Iterator[Task]:
+        """In the order in which they are done."""
+        yield from (self.folds, self.views, self.alone.student, self.alone.evaluation)
+        yield from self.teacher.training
+        yield from self.evaluations[:1]
+
+
+@dataclass(frozen=True)
 class Group:
     """All that is done with one teacher, or with one kind of student trained without any."""
 
@@ -157,6 +186,7 @@ class Plan:
     unlabelled: Task | None = None  # the views of images without labels
     # groups of every candidate, where there are several: without reports, to choose by
     frontier: Mapping[Candidate, tuple[Group, ...]] = field(default_factory=dict)
+    folds: Mapping[str, tuple[FoldTasks, ...]] = field(default_factory=dict)  # by teacher, where asked for
 
     def all_groups(self) -> Iterator[Group]:
         """The groups of the run, and those of all candidates."""
@@ -169,6 +199,8 @@ class Plan:
         yield from (self.audit, self.datasheet, self.views, *self.cuts.values())
         if self.unlabelled:
             yield self.unlabelled
+        every = {task.folder: task for own in self.folds.values() for fold in own for task in fold.tasks()}
+        yield from every.values()  # the student alone is the same for all teachers
         for groups in self.frontier.values():
             for group in groups:
                 yield from group.tasks()

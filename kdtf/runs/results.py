@@ -1,10 +1,13 @@
 """Finished stages read back as the records that tables, cards and reports are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..evidence.metrics import is_right
 from ..records import KERAS, FileResult, StudentResult, TeacherResult
 from ..stage_folders import read_note
 from ..store import Store
@@ -12,8 +15,8 @@ from ..tasks import Task, plain
 from .agreement import read_agreement
 from .fitted import Fitted, read_fitted, read_predictions
 from .planner import known
-from .records import JOINED, StudentTasks, TeacherTasks
-from .stages import read_file, read_labeller, read_origin
+from .records import JOINED, FoldTasks, StudentTasks, TeacherTasks
+from .stages import FOLDS, read_file, read_labeller, read_origin
 
 
 def read_teacher(tasks: TeacherTasks, store: Store) -> TeacherResult:
@@ -94,6 +97,17 @@ def read_files(tasks: StudentTasks, student: StudentResult, store: Store) -> dic
             errors=errors,
         )
     return results
+
+
+def read_fold_accuracies(folds: Sequence[FoldTasks], store: Store, labels: np.ndarray) -> np.ndarray:
+    """Accuracy (F, 2) of a teacher and the student alone on each fold; `labels` (N,) of train, then val."""
+    fold_of = np.load(_folder(folds[0].folds, store) / FOLDS)
+    accuracies = np.empty((len(folds), 2))
+    for k, fold in enumerate(folds):
+        for i, task in enumerate(fold.evaluations):
+            probs = read_predictions(_folder(task, store), "", "", KERAS, 0).test_probs
+            accuracies[k, i] = is_right(probs, labels[fold_of == k]).mean()
+    return accuracies
 
 
 def _labellers(task: Task, store: Store) -> Iterator[str]:

@@ -15,6 +15,8 @@ FEATURES, VAL_FEATURES = "features.npy", "val_features.npy"  # what its head mak
 OF_VAL = {LOGITS: VAL_LOGITS, FEATURES: VAL_FEATURES}
 LABELLER = "labeller.json"  # what labels views, how far off Keras it is, and why it is Keras where it is
 MODEL = "model.tflite"
+FOLDS = "folds.npy"  # a task that reads one of them has this stage among its inputs, under this role:
+FOLDS_ROLE = "folds"
 ORIGIN, HEAT, CUT = "origin.json", "heat.npz", "cut.json"
 FACTS, HISTORY, ERRORS = "facts.json", "history.json", "errors.json"
 

@@ -111,7 +111,7 @@ def test_what_to_expect_is_the_paired_difference_on_val():
         (
             (0.021, -0.014, 0.056),
             "2.1 points above the student alone (interval -1.4 to +5.6): that val cannot tell whether it "
-            "helps.",
+            "helps, --folds 5 asks all of train and val.",
             False,
         ),
         (
@@ -128,7 +128,8 @@ def test_what_to_expect_is_the_paired_difference_on_val():
         ),
         (
             (0.0, 0.0, 0.0),
-            "level with the student alone (interval +0.0 to +0.0): that val cannot tell whether it helps.",
+            "level with the student alone (interval +0.0 to +0.0): that val cannot tell whether it helps, "
+            "--folds 5 asks all of train and val.",
             False,
         ),
     ],
@@ -136,6 +137,10 @@ def test_what_to_expect_is_the_paired_difference_on_val():
 def test_what_to_expect_of_a_teacher_in_words(difference, words, harms):
     expected = Outlook("vgg16", Interval(*difference))
     assert expected.in_words == f"On val the teacher vgg16 is {words}" and expected.harms is harms
+    of_val = "val cannot tell whether it helps, --folds 5 asks all of train and val"
+    words = words.replace(of_val, "they cannot tell whether it helps")
+    by_folds = expected._replace(folds=5)
+    assert by_folds.in_words == f"In 5 folds of train and val the teacher vgg16 is {words}"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from dataclasses import fields, replace
 import pytest
 
 from kdtf.cli.arguments import read_config, run_parser
-from kdtf.config import Config, read_toml
+from kdtf.config import Config
 from kdtf.errors import UserError
+from kdtf.settings_file import read_toml
 
 
 def test_flags_are_the_fields_and_their_names_are_unique():

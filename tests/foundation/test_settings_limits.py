@@ -4,10 +4,11 @@ import math
 
 import pytest
 
-from kdtf.config import MOST_VIEWS, Config, read_toml
+from kdtf.config import MOST_VIEWS, Config
 from kdtf.errors import LONGEST, UserError, require
 from kdtf.runs.check import check_names
 from kdtf.sections import flag
+from kdtf.settings_file import read_toml
 
 SEED, DIFFER, NUL = "at most 4294967295", "values that all differ", "text without characters of value 0"
 

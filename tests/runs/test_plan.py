@@ -111,6 +111,7 @@ CHANGES = {
     "clusters": 3,
     "seeds": 2,
     "teacher_seeds": True,
+    "folds": 3,
     "budget_kib": 9.0,
     "budget_kmacs": 9.0,
     "budget_arena_kib": 9.0,
