@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4  # trials that are asked for together, so that --jobs has something to do
 AT_RANDOM = 8  # trials before the estimator has anything to go by
+MOST_SEEDS = 2**32  # that Optuna takes
 NETWORK, AXES = "network", ("side", "part", "block")  # of Optuna's parameters
 
 
@@ -97,7 +98,7 @@ def _study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of constant_liar
         sampler = optuna.samplers.TPESampler(
-            seed=seed + len(trials), n_startup_trials=AT_RANDOM, constant_liar=True
+            seed=(seed + len(trials)) % MOST_SEEDS, n_startup_trials=AT_RANDOM, constant_liar=True
         )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     networks = optuna.distributions.CategoricalDistribution(list(axes))

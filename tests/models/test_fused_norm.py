@@ -322,7 +322,8 @@ def test_a_trained_student_is_that_of_keras_within_noise(fused_student, monkeypa
     assert not kernels
     for row, keras_row in zip(history, keras_history, strict=True):
         assert row["loss"] == pytest.approx(keras_row["loss"], abs=1e-4)
-        assert row["val_loss"] == pytest.approx(keras_row["val_loss"], abs=1e-4)
+        # rounding grows to 1e-4 by the third epoch; a momentum of 0.89 for 0.9 makes it 2e-3
+        assert row["val_loss"] == pytest.approx(keras_row["val_loss"], abs=5e-4)
     pixels = PIXELS.astype("float32")
     np.testing.assert_allclose(model(pixels), plain(pixels), atol=2e-3)
 

@@ -54,6 +54,8 @@ def test_nothing_is_asked_for_twice_and_the_same_trials_give_the_same_answer():
     trials = searched(every, len(every), seed=3)
     assert {own.candidate for own in trials} == set(every) and len(trials) == len(every)
     assert trials == searched(every, len(every), seed=3) != searched(every, len(every), seed=4)
+    last = searched(every, len(every), seed=2**32 - 1)  # the largest seed of a run
+    assert {own.candidate for own in last} == set(every)
 
 
 ANY = {"students": ("cut:mobilenetv2:*:*", "cnn3"), "sides": (32, 64)}
