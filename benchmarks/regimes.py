@@ -189,8 +189,10 @@ def draw_map(paths: list[str], out: str) -> None:
     unlabelled images too.
     """
     import pandas as pd
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    palette = colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2]  # dark ones first
     table = pd.concat(pd.read_csv(path) for path in paths)
     clean = table.data.isin(table.data[table.images == "clean"])  # where test has copies of training images
     table = table[table.images == np.where(clean, "clean", "all")]
@@ -206,7 +208,7 @@ def draw_map(paths: list[str], out: str) -> None:
     grid = figure.subplots(len(names), len(panels), squeeze=False)
     for name, axes in zip(names, grid, strict=True):
         own = table[table.data == name]
-        colours = {regime: f"C{number}" for number, regime in enumerate(dict.fromkeys(own.regime))}
+        colours = dict(zip(dict.fromkeys(own.regime), palette, strict=False))
         for (metric, columns), axis in zip(panels.items(), axes, strict=True):
             draw_gains(axis, own.dropna(subset=list(columns)), colours, *columns)
             axis.set_title(f"{name}: {metric}", fontsize=10)
@@ -220,7 +222,7 @@ def draw_map(paths: list[str], out: str) -> None:
 
 
 def draw_gains(
-    axis: Any, rows: Any, colours: dict[str, str], teacher: str, alone: str, gain: str, low: str, high: str
+    axis: Any, rows: Any, colours: dict[str, Any], teacher: str, alone: str, gain: str, low: str, high: str
 ) -> None:
     """Gains with their intervals over the lead, from left to right, with the names of their regimes."""
     axis.axhline(0, color="black", linewidth=0.8)
