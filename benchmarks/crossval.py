@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdtf.cli.terminal import Terminal
 from kdtf.config import Config
-from kdtf.data.audit import audit
 from kdtf.data.dataset import Dataset
-from kdtf.data.folds import folds_of, held_out
+from kdtf.data.folds import clusters, folds_of, held_out
 from kdtf.data.load import load
 from kdtf.evidence.gains import mean_gain
 from kdtf.progress import Progress
@@ -45,7 +44,7 @@ from kdtf.versions import versions
 
 def folds(data: Dataset, count: int, apart: bool) -> list[Dataset]:
     """The folds as data sets: what is learned from, what is held out as test, and val: that, or the next."""
-    fold_of = folds_of(data, audit(data).pairs, count)
+    fold_of = folds_of(data, clusters(data), count)
     sets = []
     for k in range(count):
         own = held_out(data, fold_of, k, (k + 1) % count if apart else k)

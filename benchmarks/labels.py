@@ -37,7 +37,7 @@ from kdtf.cli.terminal import Terminal
 from kdtf.config import Config
 from kdtf.data.audit import audit
 from kdtf.data.dataset import UNLABELLED, Dataset, Split
-from kdtf.data.folds import clusters, part
+from kdtf.data.folds import clusters
 from kdtf.data.load import load
 from kdtf.data.pixels import pixels_at, student_shape
 from kdtf.data.views import computed_views
@@ -63,10 +63,10 @@ def over_train(data: Dataset, rows: np.ndarray, name: str) -> Dataset:
     """
     whole = data.train
     shown = Split(whole.pixels, np.full(len(whole.labels), UNLABELLED), None, whole.teacher_pixels)
-    own = part(whole, rows)
+    taught = Split(whole.pixels[rows], whole.labels[rows], None, whole.teacher_pixels[rows])
     return replace(
         data,
-        train=own,
+        train=taught,
         test=data.val,
         digest=f"{data.digest}-{name}",
         origin=None,
@@ -105,7 +105,7 @@ class Lessons:
 
         labels = self.data.train.labels
         splitter = StratifiedGroupKFold(self.folds, shuffle=True, random_state=0)
-        of_image = clusters(self.data, audit(self.data).pairs)[: len(labels)]
+        of_image = clusters(self.data)[: len(labels)]
         fold_of, logits = np.empty(len(labels), int), []
         everyones = self.fitted()[0]
         for k, (rows, held) in enumerate(splitter.split(labels, labels, of_image)):

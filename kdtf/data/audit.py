@@ -22,7 +22,6 @@ SHIFTED = 0.001  # p value below which the mixture of classes counts as another 
 CHUNK = 65_536  # unlabelled images compared at once where the search is approximate: 34 MB of averages
 PROBED = 100_000  # images of train that the shortcut probe is fitted on, at most, evenly spaced
 CLEAN = "Audit: no copies, no shared groups and no shortcut found."
-LISTED = "copies listed"  # how the line of audit.csv ends that says how many pairs are
 LEAKS = ("exact copies across splits", "near copies across splits", "groups across splits")
 
 
@@ -46,11 +45,6 @@ class Audit:
     def shortcut(self) -> bool:
         """Whether brightness, contrast and size alone tell the classes apart."""
         return any(map(_gives_away, self.rows))
-
-    @property
-    def lists_all(self) -> bool:
-        """Whether `pairs` has every pair of copies among the labelled images."""
-        return not any(row["check"].endswith(LISTED) and not row["split"] for row in self.rows)
 
     @property
     def findings(self) -> bool:
@@ -159,7 +153,7 @@ def _shortened(copies: dict[str, Copies], where: str = "") -> tuple[list[dict], 
     for kind, own in copies.items():
         listed = len(own.pairs)
         if own.count > listed:
-            rows.append(_row(f"pairs of {kind} {LISTED}", split=where, count=listed, of=own.count))
+            rows.append(_row(f"pairs of {kind} copies listed", split=where, count=listed, of=own.count))
             among = " with unlabelled images" if where else ""
             pairs = f"the {own.count:,} pairs of {kind} copies{among}"
             sentences.append(f"Of {pairs} {listed:,} are listed; all are counted.")

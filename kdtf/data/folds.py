@@ -6,75 +6,97 @@ are in none of them.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import require
-from .copies import Pair
-from .dataset import Dataset, Split
+from .copies import Equals
+from .dataset import Dataset, OnProgress, Split
+from .near import Search
+from .survey import counter, read_images
+from .threads import one_thread
 
-SMALL = "--folds", "so few that every class of train and val is met in every fold"
+SPARSE = "--folds", "so few that every class of train and val is met in every fold"
 
 
-def clusters(data: Dataset, pairs: Iterable[Pair]) -> np.ndarray:
+def clusters(
+    data: Dataset, progress: OnProgress = lambda done, total: None, folder: Path | None = None
+) -> np.ndarray:
     """(N,) int: a number for every image of train, then of val, the same for copies and for a patient.
 
-    `pairs` are those of the audit, which lists at most `copies.MOST_PAIRS` of each kind.
+    Copies are those of the audit, exact and near, as the teacher sees the images. `folder` as in `audit`.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    start = {"train": 0, "val": len(data.train.labels)}
-    count = len(data.train.labels) + len(data.val.labels)
-    within = [pair for pair in pairs if {pair.first[0], pair.second[0]} <= start.keys()]
-    joined = [(start[a] + i, start[b] + j) for (a, i), (b, j) in ((p.first, p.second) for p in within)]
-    if data.train.groups is not None and data.val.groups is not None:
-        groups = np.concatenate([data.train.groups, data.val.groups])
-        _, first, of_image = np.unique(groups, return_index=True, return_inverse=True)
-        joined += zip(first[of_image], range(count), strict=True)
-    rows = np.array(joined, int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=(count, count))
+    splits = {"train": data.train, "val": data.val}
+    count = sum(len(split.labels) for split in splits.values())
+    digests, thumbs, _ = read_images(splits, counter(count, progress), folder)
+    equals = Equals.by(digests)
+    joined = [(equals.first, np.arange(count)), (_first_of_patient(splits.values()), np.arange(count))]
+    with one_thread():
+        joined += Search(thumbs, equals.rows).pairs()
+    first, second = (np.concatenate(ends) for ends in zip(*joined, strict=True))
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
 
 
-def folds_of(data: Dataset, pairs: Iterable[Pair], count: int) -> np.ndarray:
-    """(N,) int: the fold of every image of train, then of val, by class as far as clusters allow.
+def _first_of_patient(splits: Iterable[Split]) -> np.ndarray:
+    """(N,) int: the first image of the patient of each; itself where patients are not known."""
+    first: dict[str, int] = {}
+    firsts: list[int] = []
+    for split in splits:
+        groups = [None] * len(split.labels) if split.groups is None else split.groups.tolist()
+        for group in groups:
+            row = len(firsts)
+            firsts.append(row if group is None else first.setdefault(group, row))
+    return np.array(firsts, int)
 
-    Raises `UserError` where a fold lacks a class: it could not be said what is right there.
+
+def folds_of(data: Dataset, of_image: np.ndarray, count: int) -> np.ndarray:
+    """(N,) int: the fold of every image of train, then of val, by class as far as its `clusters` allow.
+
+    Raises `UserError` where a fold lacks a class: nothing could be said of it there.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = np.concatenate([data.train.labels, data.val.labels])
-    own, fold_of = clusters(data, pairs), np.empty(len(labels), int)
-    for name, label in zip(data.classes, range(len(data.classes)), strict=True):
-        units = len(np.unique(own[labels == label]))
+    fold_of = np.empty(len(labels), int)
+    for label, name in enumerate(data.classes):
+        units = len(np.unique(of_image[labels == label]))
         hint = f"Of {name} there are {units} different images or patients."
-        require(units >= count, *SMALL, count, hint)
+        require(units >= count, *SPARSE, count, hint)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=0)
-    for k, (_, held) in enumerate(splitter.split(labels, labels, own)):
+    for k, (_, held) in enumerate(splitter.split(labels, labels, of_image)):
         fold_of[held] = k
+    met = np.zeros((count, len(data.classes)), bool)
+    met[fold_of, labels] = True
+    require(met.all(), *SPARSE, count, "Patients with many images leave a fold without a class.")
     return fold_of
 
 
-def pooled(data: Dataset) -> Split:
-    """Train and val as one split."""
-    parts = (data.train, data.val)
-    student = np.concatenate([part.pixels for part in parts])
-    larger = data.train.teacher_pixels is not data.train.pixels
-    teacher = np.concatenate([part.teacher_pixels for part in parts]) if larger else student
-    return Split(student, np.concatenate([part.labels for part in parts]), None, teacher)
-
-
-def part(split: Split, rows: np.ndarray) -> Split:
-    """Some rows of a split, without what is known of patients."""
-    pixels = split.pixels[rows]
-    teacher = pixels if split.teacher_pixels is split.pixels else split.teacher_pixels[rows]
-    return Split(pixels, split.labels[rows], None, teacher)
-
-
 def held_out(data: Dataset, fold_of: np.ndarray, fold: int, val: int) -> Dataset:
-    """Train and val with one fold as test and one as val, maybe the same; the others are train."""
-    split = pooled(data)
+    """Train and val with one fold as test and one as val, maybe the same; the others are train.
+
+    Their images are copied into memory, and nothing is known of patients. No unlabelled images.
+    """
     masks = (fold_of != fold) & (fold_of != val), fold_of == val, fold_of == fold
-    train, own_val, test = (part(split, np.flatnonzero(mask)) for mask in masks)
+    train, own_val, test = (_chosen(data, np.flatnonzero(mask)) for mask in masks)
     return replace(data, train=train, val=own_val, test=test, unlabelled=None, unlabelled_digest="")
+
+
+def _chosen(data: Dataset, rows: np.ndarray) -> Split:
+    """Some images of train, then val."""
+    start = len(data.train.labels)
+    of_train, of_val = rows[rows < start], rows[rows >= start] - start
+
+    def chosen(name: str) -> np.ndarray:
+        train, val = getattr(data.train, name), getattr(data.val, name)
+        out = np.empty((len(rows), *train.shape[1:]), train.dtype)
+        out[: len(of_train)], out[len(of_train) :] = train[of_train], val[of_val]
+        out.flags.writeable = False
+        return out
+
+    pixels, larger = chosen("pixels"), data.train.teacher_pixels is not data.train.pixels
+    return Split(pixels, chosen("labels"), None, chosen("teacher_pixels") if larger else pixels)

@@ -3,6 +3,7 @@
 Test data never comes here.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -108,10 +109,11 @@ class Outlook(NamedTuple):
         """One sentence."""
         points, low, high = (100 * v for v in self.difference)
         place = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}" if points else "level with"
-        where = f"In {self.folds} folds of train and val" if self.folds else "On val"
-        verdict = "that they cannot tell whether it helps"
-        if not self.folds:
-            verdict = "that val cannot tell whether it helps, --folds 5 asks all of train and val"
+        where = "On val"
+        if self.folds:  # one is held out, one is val
+            share = (self.folds - 2) / self.folds
+            where = f"In {self.folds} folds of train and val, learned from {share:.0%} of their images,"
+        verdict = f"that {'they' if self.folds else 'val'} cannot tell whether it helps"
         if self.difference.excludes_zero:
             verdict = "it is worse, and distilling is likely to harm"
             if points > 0:
@@ -124,6 +126,24 @@ def outlook(teacher: Predictions, alone: Predictions, truth: GroundTruth, seed: 
     """What to expect of distilling from a teacher: see `Outlook`. By paired bootstrap over val images."""
     ours, theirs = (is_right(model.val_probs, truth.val) for model in (teacher, alone))
     return Outlook(teacher.teacher, paired_difference(_val_draws(truth, seed), theirs, ours))
+
+
+def outlook_by_folds(teacher: str, right: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> Outlook:
+    """The same by cross-validation; `right`, (n,) bool of each fold, of the teacher and of the student alone.
+
+    The interval is Student's t over folds with the variance that Nadeau and Bengio (2003, Inference for the
+    Generalization Error, Machine Learning 52) correct for images that several folds learn from, or that by
+    paired bootstrap over all images, whichever reaches further: gains of few folds may be equal by chance.
+    """
+    from scipy.stats import t
+
+    folds = len(right)
+    gains = np.array([ours.mean() - theirs.mean() for ours, theirs in right])
+    half = t.ppf(0.975, folds - 1) * gains.std(ddof=1) * math.sqrt(1 / folds + 1 / (folds - 2))
+    ours, theirs = (np.concatenate(own) for own in zip(*right, strict=True))
+    drawn = paired_difference(draw(len(ours), rng=np.random.default_rng([seed, 0xF20])), theirs, ours)
+    mean = float(gains.mean())
+    return Outlook(teacher, Interval(mean, min(mean - half, drawn.low), max(mean + half, drawn.high)), folds)
 
 
 def memorised(right_on_train: float, right_on_val: float) -> bool:

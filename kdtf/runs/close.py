@@ -14,7 +14,7 @@ from ..data.audit import CLEAN, Audit
 from ..data.dataset import Dataset
 from ..evidence import choose
 from ..evidence.calibration import temperature
-from ..evidence.gains import mean_gain, teacher_in_words
+from ..evidence.gains import teacher_in_words
 from ..evidence.metrics import score
 from ..evidence.remarks import Remarks, at_bound, ranked, too_short
 from ..evidence.subgroups import card_rows, group_scores
@@ -38,10 +38,11 @@ from .frontier import frontier_files
 from .kinds import PACKAGES
 from .planner import known
 from .records import FoldTasks, Group, Plan, StudentTasks
-from .results import read_files, read_fold_accuracies, read_student, read_teacher
+from .results import read_files, read_student, read_teacher, right_in_folds
 from .stages import MODEL, read_attention
 
 Files = dict[str, FileResult]
+ASK_FOLDS = "--folds 5 compares teachers with the student alone on all of train and val, before distilling."
 
 
 class Closing:
@@ -71,6 +72,7 @@ class Closing:
         self.budget = _budget(config, data, self.used)
         self.has_copies = bool(audit.has_copy["test"].any())
         self.outlooks: dict[str, choose.Outlook] = {}  # of every teacher
+        self.folds_advised = bool(config.evidence.folds)
         self.reports: dict[str, Path] = {}  # their stages
         self.teachers: dict[str, list[TeacherResult]] = {}
         self.students: dict[str, list[tuple[StudentResult, Files]]] = {}
@@ -92,6 +94,9 @@ class Closing:
             outlook = self._outlook_by_folds(group.name, folds) if folds else self._outlook(group, alone)
             self.outlooks[group.name] = outlook
             (self._warn_of_detail if outlook.harms else self.progress.say)(outlook.in_words)
+            if not (folds or self.folds_advised or outlook.difference.excludes_zero):
+                self.folds_advised = True
+                self.progress.say(ASK_FOLDS)
 
     def _outlook(self, group: Group, alone: StudentTasks) -> choose.Outlook:
         """A teacher of the run beside its student alone, on val."""
@@ -102,8 +107,7 @@ class Closing:
     def _outlook_by_folds(self, name: str, folds: Sequence[FoldTasks]) -> choose.Outlook:
         """A teacher and a student alone that were trained without a fold, on that, fold by fold."""
         labels = np.concatenate([self.data.train.labels, self.data.val.labels])
-        teacher, alone = read_fold_accuracies(folds, self.store, labels).T
-        return choose.Outlook(name, mean_gain(teacher - alone)[0], len(folds))
+        return choose.outlook_by_folds(name, right_in_folds(folds, self.store, labels), self.study.seed)
 
     def report(self, plan: Plan, task: Task) -> None:
         """Write the report that a task asks for, unless it stands as it was written."""

@@ -14,7 +14,7 @@ from ..config import ViewConfig
 from ..data import phantom
 from ..data.audit import Audit, audit
 from ..data.dataset import Dataset
-from ..data.folds import folds_of
+from ..data.folds import clusters, folds_of
 from ..data.pixels import pixels_at, student_shape
 from ..data.views import Views, computed_views, draw_views, read_views
 from ..errors import require
@@ -51,11 +51,10 @@ def read_audit(folder: Path, data: Dataset) -> Audit:
 
 
 def assign_folds(space: Workspace, count: int) -> None:
-    """The fold of every image of train and val."""
-    findings = read_audit(space.inputs["audit"], space.data)
-    listed = "given for images with fewer copies: not all of their pairs are listed"
-    require(findings.lists_all, "--folds", listed, count)
-    np.save(space.folder / FOLDS, folds_of(space.data, findings.pairs, count))
+    """The fold of every image of train and val; the names of the classes stand in errors alone."""
+    with space.progress.bar("looking for copies", 1) as advance:
+        of_image = clusters(space.data, lambda done, total: advance(done / total), space.folder)
+    np.save(space.folder / FOLDS, folds_of(space.data, of_image, count))
 
 
 def describe(

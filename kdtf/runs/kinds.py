@@ -59,7 +59,7 @@ KINDS = {
     # 2: and of unlabelled images; 3: of pairs that are counted and not listed; 4: worst
     # findings first; 5: of more than 200,000 images near copies by trees, the probe on a part of train
     "audit": Kind("data.audit_data", (*DRAWN, "scikit-learn", "scipy"), version=5, reads_data=True),
-    "folds": Kind("data.assign_folds", ("numpy", "scikit-learn", "scipy"), reads_data=True),
+    "folds": Kind("data.assign_folds", (*DRAWN, "scikit-learn", "scipy"), reads_data=True),
     # 2: what later images are compared with
     "datasheet": Kind("data.describe", DRAWN, version=2, reads_data=True),
     "views": Kind("data.draw_train_views", DRAWN, version=2, reads_data=True),  # 2: or computed

@@ -83,7 +83,7 @@ def perform(
     title = task.name.removesuffix(f"-{task.kind}")
 
     def make(folder: Path) -> None:
-        read = _data_of(task, data, inputs) if kind.reads_data else None
+        read = data_of(task, data, inputs) if kind.reads_data and data else None
         space = Workspace(folder, inputs, read, progress, title)
         with progress.stage(task.name, place):
             kind.load()(space, **task.settings)
@@ -100,9 +100,9 @@ def standing(task: Task, store: Store) -> Stage | None:
     return finished
 
 
-def _data_of(task: Task, data: Dataset | None, inputs: Mapping[str, Path]) -> Dataset | None:
+def data_of(task: Task, data: Dataset, inputs: Mapping[str, Path]) -> Dataset:
     """What a task reads: the data, or train and val without a fold, which is its test. The next is val."""
-    if task.fold is None or data is None:
+    if task.fold is None:
         return data
     fold_of = np.load(inputs[FOLDS_ROLE] / FOLDS)
     return held_out(data, fold_of, task.fold, (task.fold + 1) % (fold_of.max() + 1))

@@ -45,14 +45,17 @@ def plan(config: Config, facts: Facts) -> Plan:
     stages = BaseStages(audit, views, unlabelled)
     cuts = _cuts(config, StudentPlanner(config, facts, views))
     first = GroupPlanner(config, facts, named_candidates(config)[0], stages)
-    start = Plan(audit, first.datasheet, views, cuts, (), None, unlabelled)
+    count = config.evidence.folds
+    folds = planner.task("folds", "folds", {"count": count}) if count else None
+    start = Plan(audit, first.datasheet, views, cuts, (), None, unlabelled, assignment=folds)
     planners = {}
     if not cuts.keys() - facts.cuts.keys():
         planners = {own: GroupPlanner(config, facts, own, stages) for own in candidates(config, facts)}
     if not planners:
         return start
     chosen, frontier = next(iter(planners)), {}
-    start = replace(start, folds=plan_folds(config, facts, chosen, audit))
+    if folds:
+        start = replace(start, folds=plan_folds(config, facts, chosen, folds))
     if len(planners) > 1:
         frontier = {own: tuple(map(_bare, planner.groups())) for own, planner in planners.items()}
         if facts.candidate is None:

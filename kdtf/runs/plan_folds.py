@@ -12,16 +12,13 @@ from .records import Candidate, Facts, Fold, FoldTasks
 
 
 def plan_folds(
-    config: Config, facts: Facts, candidate: Candidate, audit: Task
+    config: Config, facts: Facts, candidate: Candidate, folds: Task
 ) -> Mapping[str, tuple[FoldTasks, ...]]:
-    """{teacher: its tasks in each fold}, of those that are known to begin with pretrained weights or not.
+    """{teacher: its tasks in each of some `folds`}, of those known to begin with pretrained weights or not.
 
     The seeds and weights are those of the run's first teacher and student. No fold has unlabelled images.
     """
-    count = config.evidence.folds
-    if not count:
-        return {}
-    folds = Planner(config, facts).task("folds", "folds", {"count": count}, audit=audit)
+    count = folds.settings["count"]
     by_fold = [dict(_of_fold(config, facts, Fold(folds, k), candidate)) for k in range(count)]
     return {name: tuple(own[name] for own in by_fold) for name in by_fold[0]}
 

@@ -140,15 +140,16 @@ class FoldTasks:
     teacher: TeacherTasks
 
     @property
-    def evaluations(self) -> tuple[Task, ...]:
+    def evaluations(self) -> tuple[Task, Task]:
         """Of the teacher, and of the student alone."""
-        return tuple(filter(None, (self.teacher.evaluation, self.alone.evaluation)))
+        if self.teacher.evaluation is None:
+            raise LookupError("A teacher is in folds once it is known how it is trained.")
+        return self.teacher.evaluation, self.alone.evaluation
 
-    def tasks(self) -> Iterator[Task]:
-        """In the order in which they are done."""
-        yield from (self.folds, self.views, self.alone.student, self.alone.evaluation)
-        yield from self.teacher.training
-        yield from self.evaluations[:1]
+    def units(self) -> tuple[tuple[Task, ...], ...]:
+        """In the order in which they are done, those of one network together."""
+        teacher, alone = self.evaluations
+        return (self.views,), (self.alone.student, alone), (*self.teacher.training, teacher)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,16 @@ class Plan:
     unlabelled: Task | None = None  # the views of images without labels
     # groups of every candidate, where there are several: without reports, to choose by
     frontier: Mapping[Candidate, tuple[Group, ...]] = field(default_factory=dict)
-    folds: Mapping[str, tuple[FoldTasks, ...]] = field(default_factory=dict)  # by teacher, where asked for
+    assignment: Task | None = None  # of images to the folds of a cross-validation, where one is asked for
+    folds: Mapping[str, tuple[FoldTasks, ...]] = field(default_factory=dict)  # by teacher
+
+    def _before_distilling(self) -> Iterator[Task]:
+        """What a cross-validation needs: first how each teacher begins, then its folds."""
+        teachers = {own.name: own for group in self.all_groups() for own in group.teachers[:1]}
+        yield from filter(None, (own.origin for own in teachers.values()))
+        units = (unit for own in self.folds.values() for fold in own for unit in fold.units())
+        every = {task.folder: task for unit in units for task in unit}
+        yield from every.values()  # the student alone is the same for all teachers
 
     def all_groups(self) -> Iterator[Group]:
         """The groups of the run, and those of all candidates."""
@@ -196,11 +206,14 @@ class Plan:
 
     def tasks(self) -> Iterator[Task]:
         """Every task in the order in which it is done, reports among them."""
-        yield from (self.audit, self.datasheet, self.views, *self.cuts.values())
+        yield self.audit
+        if self.assignment:
+            yield self.assignment
+        yield from (self.datasheet, self.views, *self.cuts.values())
         if self.unlabelled:
             yield self.unlabelled
-        every = {task.folder: task for own in self.folds.values() for fold in own for task in fold.tasks()}
-        yield from every.values()  # the student alone is the same for all teachers
+        if self.assignment:
+            yield from self._before_distilling()
         for groups in self.frontier.values():
             for group in groups:
                 yield from group.tasks()

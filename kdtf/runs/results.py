@@ -99,15 +99,23 @@ def read_files(tasks: StudentTasks, student: StudentResult, store: Store) -> dic
     return results
 
 
-def read_fold_accuracies(folds: Sequence[FoldTasks], store: Store, labels: np.ndarray) -> np.ndarray:
-    """Accuracy (F, 2) of a teacher and the student alone on each fold; `labels` (N,) of train, then val."""
+def right_in_folds(
+    folds: Sequence[FoldTasks], store: Store, labels: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What a teacher and the student alone have right in each fold, (n,) bool each.
+
+    `labels` (N,) are those of train, then val.
+    """
+
+    def right(task: Task, own: np.ndarray) -> np.ndarray:
+        return is_right(read_predictions(_folder(task, store), "", "", KERAS, 0).test_probs, own)
+
     fold_of = np.load(_folder(folds[0].folds, store) / FOLDS)
-    accuracies = np.empty((len(folds), 2))
+    answers = []
     for k, fold in enumerate(folds):
-        for i, task in enumerate(fold.evaluations):
-            probs = read_predictions(_folder(task, store), "", "", KERAS, 0).test_probs
-            accuracies[k, i] = is_right(probs, labels[fold_of == k]).mean()
-    return accuracies
+        teacher, alone = fold.evaluations
+        answers.append((right(teacher, labels[fold_of == k]), right(alone, labels[fold_of == k])))
+    return answers
 
 
 def _labellers(task: Task, store: Store) -> Iterator[str]:

@@ -59,6 +59,7 @@ def test_it_keeps_its_output_clean(work):
         "Every student sees",
         "On val the teacher cnn5",
         "Warning: On val the teacher cnn5",
+        "--folds 5 compares",
         "Warning: cnn5, seed 0: int8 loses",  # one of 16 val images is enough
         "Warning: alone, seed 0: int8 loses",
         "The teacher sees",
