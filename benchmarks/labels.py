@@ -63,7 +63,8 @@ def over_train(data: Dataset, rows: np.ndarray, name: str) -> Dataset:
     """
     whole = data.train
     shown = Split(whole.pixels, np.full(len(whole.labels), UNLABELLED), None, whole.teacher_pixels)
-    taught = Split(whole.pixels[rows], whole.labels[rows], None, whole.teacher_pixels[rows])
+    pixels, larger = whole.pixels[rows], whole.teacher_pixels is not whole.pixels
+    taught = Split(pixels, whole.labels[rows], None, whole.teacher_pixels[rows] if larger else pixels)
     return replace(
         data,
         train=taught,

@@ -77,11 +77,11 @@ def good_files(files: Sequence[FrontierFile], scores: Sequence[Interval]) -> lis
 def val_interval(file: FrontierFile, truth: GroundTruth, seed: int) -> Interval:
     """The val accuracy of a file, the mean over its seeds, and its interval by bootstrap over images."""
     right = [is_right(result.predictions.val_probs, truth.val) for result in file.files]
-    return mean_interval(_val_draws(truth, seed), np.mean(right, axis=0))
+    return mean_interval(_draws(len(truth.val), seed), np.mean(right, axis=0))
 
 
-def _val_draws(truth: GroundTruth, seed: int) -> Draws:
-    return draw(len(truth.val), rng=np.random.default_rng([seed, 0xF20]))
+def _draws(count: int, seed: int) -> Draws:
+    return draw(count, rng=np.random.default_rng([seed, 0xF20]))
 
 
 def _as_in_csv(value: float) -> float:
@@ -125,7 +125,7 @@ class Outlook(NamedTuple):
 def outlook(teacher: Predictions, alone: Predictions, truth: GroundTruth, seed: int) -> Outlook:
     """What to expect of distilling from a teacher: see `Outlook`. By paired bootstrap over val images."""
     ours, theirs = (is_right(model.val_probs, truth.val) for model in (teacher, alone))
-    return Outlook(teacher.teacher, paired_difference(_val_draws(truth, seed), theirs, ours))
+    return Outlook(teacher.teacher, paired_difference(_draws(len(truth.val), seed), theirs, ours))
 
 
 def outlook_by_folds(teacher: str, right: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> Outlook:
@@ -141,7 +141,7 @@ def outlook_by_folds(teacher: str, right: Sequence[tuple[np.ndarray, np.ndarray]
     gains = np.array([ours.mean() - theirs.mean() for ours, theirs in right])
     half = t.ppf(0.975, folds - 1) * gains.std(ddof=1) * math.sqrt(1 / folds + 1 / (folds - 2))
     ours, theirs = (np.concatenate(own) for own in zip(*right, strict=True))
-    drawn = paired_difference(draw(len(ours), rng=np.random.default_rng([seed, 0xF20])), theirs, ours)
+    drawn = paired_difference(_draws(len(ours), seed), theirs, ours)
     mean = float(gains.mean())
     return Outlook(teacher, Interval(mean, min(mean - half, drawn.low), max(mean + half, drawn.high)), folds)
 

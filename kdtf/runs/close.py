@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from .fitted import MEASURED
 from .frontier import frontier_files
 from .kinds import PACKAGES
 from .planner import known
-from .records import FoldTasks, Group, Plan, StudentTasks
+from .records import Group, Plan, StudentTasks
 from .results import read_files, read_student, read_teacher, right_in_folds
 from .stages import MODEL, read_attention
 
@@ -91,7 +91,7 @@ class Closing:
             needed = [task for fold in folds for task in fold.evaluations] if folds else own
             if not all(task and task.folder in finished for task in needed):
                 continue
-            outlook = self._outlook_by_folds(group.name, folds) if folds else self._outlook(group, alone)
+            outlook = self._outlook_by_folds(group.name, plan) if folds else self._outlook(group, alone)
             self.outlooks[group.name] = outlook
             (self._warn_of_detail if outlook.harms else self.progress.say)(outlook.in_words)
             if not (folds or self.folds_advised or outlook.difference.excludes_zero):
@@ -104,10 +104,11 @@ class Closing:
         student = read_student(alone, self.store, None).predictions
         return choose.outlook(teacher, student, self.study.truth, self.study.seed)
 
-    def _outlook_by_folds(self, name: str, folds: Sequence[FoldTasks]) -> choose.Outlook:
+    def _outlook_by_folds(self, name: str, plan: Plan) -> choose.Outlook:
         """A teacher and a student alone that were trained without a fold, on that, fold by fold."""
         labels = np.concatenate([self.data.train.labels, self.data.val.labels])
-        return choose.outlook_by_folds(name, right_in_folds(folds, self.store, labels), self.study.seed)
+        right = right_in_folds(known(plan.assignment), plan.folds[name], self.store, labels)
+        return choose.outlook_by_folds(name, right, self.study.seed)
 
     def report(self, plan: Plan, task: Task) -> None:
         """Write the report that a task asks for, unless it stands as it was written."""

@@ -6,7 +6,6 @@ plan of its own that is made with all that they have found out.
 """
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import NamedTuple, Protocol
 
 from ..config import Config, RunConfig
@@ -120,12 +119,12 @@ class SideBySide:
                 continue
             if not self._pool.free:
                 return
-            together = self._chain(task) if self._pool.chained else [task]
+            chain = self._chain(task) if self._pool.chained else [task]
             side = self._idle.pop() if self._idle else self._progress.beside()
-            for own in together:
+            for own in chain:
                 replay = Replay(side, self.place(self._facts, own, self._finished))
                 self._running[own.folder] = _Running(own, replay, side)
-            self._pool.begin(together)
+            self._pool.begin(chain)
 
     def _chain(self, first: Task) -> list[Task]:
         """A task and those of the same teacher or student that have all inputs once it is done."""
@@ -138,16 +137,16 @@ class SideBySide:
             )
         )
         of_folds = (list(own) for folds in self._plan.folds.values() for f in folds for own in f.units())
-        unit = next((own for own in chain(units, of_folds) if first in own), [first])
-        later, there = [first], {*self._done, first.folder}
+        unit = next((own for own in (*units, *of_folds) if first in own), [first])
+        chain, there = [first], {*self._done, first.folder}
         for task in unit:
             if "part" in (*first.settings, *task.settings):  # of labels: others make the others meanwhile
                 continue
             begun = task.folder in there or task.folder in self._running
             if not begun and all(own.folder in there for own in task.inputs.values()):
-                later.append(task)
+                chain.append(task)
                 there.add(task.folder)
-        return later
+        return chain
 
     def _ready(self) -> Iterator[Task]:
         """The tasks that are not begun and do not wait for another one of the plan, in its order."""

@@ -27,10 +27,10 @@ def _of_fold(
     config: Config, facts: Facts, fold: Fold, candidate: Candidate
 ) -> Iterator[tuple[str, FoldTasks]]:
     """Each teacher, and the student alone, over the views of what is learned from in a fold."""
-    facts, seed, folds = replace(facts, fold=fold, unlabelled=""), config.run.seed, fold.folds
+    facts, seed = replace(facts, fold=fold, unlabelled=""), config.run.seed
     views = Planner(config, facts).task("views", "views", {"policy": config.views, "seed": seed})
     alone = StudentPlanner(config, facts, views).student("alone", "alone", seed, candidate)
     teachers = TeacherPlanner(config, facts, views, None)
     for name in facts.teachers:
         if (name, seed) in facts.origins:
-            yield name, FoldTasks(folds, views, alone, teachers.teacher(name, seed))
+            yield name, FoldTasks(views, alone, teachers.teacher(name, seed))

@@ -134,7 +134,6 @@ class StudentTasks:
 class FoldTasks:
     """A teacher and the student alone, trained without a fold; their test is that fold."""
 
-    folds: Task  # which images are in which
     views: Task
     alone: StudentTasks
     teacher: TeacherTasks

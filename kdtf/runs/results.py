@@ -100,17 +100,17 @@ def read_files(tasks: StudentTasks, student: StudentResult, store: Store) -> dic
 
 
 def right_in_folds(
-    folds: Sequence[FoldTasks], store: Store, labels: np.ndarray
+    assignment: Task, folds: Sequence[FoldTasks], store: Store, labels: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """What a teacher and the student alone have right in each fold, (n,) bool each.
 
-    `labels` (N,) are those of train, then val.
+    The `assignment` says which images are in which; `labels` (N,) are those of train, then val.
     """
 
     def right(task: Task, own: np.ndarray) -> np.ndarray:
         return is_right(read_predictions(_folder(task, store), "", "", KERAS, 0).test_probs, own)
 
-    fold_of = np.load(_folder(folds[0].folds, store) / FOLDS)
+    fold_of = np.load(_folder(assignment, store) / FOLDS)
     answers = []
     for k, fold in enumerate(folds):
         teacher, alone = fold.evaluations

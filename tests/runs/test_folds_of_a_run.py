@@ -45,7 +45,7 @@ def test_every_fold_has_a_teacher_and_the_student_alone():
         assert folds[0].alone == folds[1].alone and folds[0].alone.rule is None
         for fold in folds:
             for task in (task for unit in fold.units() for task in unit):
-                assert task.fold == k and task.inputs["folds"] == fold.folds
+                assert task.fold == k and task.inputs["folds"] == planned.assignment
                 assert task.name.startswith(f"fold{k}-") and task.note()["fold"] == k
                 assert not any("unlabelled" in role for role in task.inputs)
             assert fold.evaluations == (fold.teacher.evaluation, fold.alone.evaluation)
