@@ -31,7 +31,7 @@ from kdtf.records import StudentNetwork, WeightsChoice
 
 def cut_student():
     network = StudentNetwork("cut:mobilenetv2:9:0.75", 0.9, 0.3, 0, WeightsChoice("none"))
-    return new_student(network, (32, 32, 1), CLASSES, WeightSource("none"))[0]
+    return new_student(network, (32, 32, 1), CLASSES, WeightSource("none"), None)[0]
 
 
 def head():

@@ -34,7 +34,7 @@ STUDENTS = (
 def epoch_of(name, side, most, block):
     """A function that trains a new student for an epoch, at most so many steps at once."""
     network = StudentNetwork(name, 0.9, 0.3, 0, WeightsChoice("none"))
-    student = new_student(network, (side, side, 1), CLASSES, WeightSource("none"))[0]
+    student = new_student(network, (side, side, 1), CLASSES, WeightSource("none"), None)[0]
     rng = np.random.default_rng(0)
     pixels, labels = (
         rng.integers(0, 256, (IMAGES, side, side, 1)).astype("float32"),

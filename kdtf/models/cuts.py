@@ -1,8 +1,8 @@
 """Students cut from pretrained networks: the first blocks of a large one, pooled, and one Dense.
 
 A name is `cut:NETWORK:BLOCK`, say `cut:mobilenetv2:10`; `cut:NETWORK` leaves the block to a budget. With
-`cut:mobilenetv2:10:0.6` about 0.6 of the channels inside the blocks are kept (`thin`), and
-`cut:mobilenetv2::0.6` leaves the block of that to a budget. Grey images are folded
+`cut:mobilenetv2:10:0.6` about 0.6 of the channels inside the blocks are kept, which is fitted to training
+images (`thin`), and `cut:mobilenetv2::0.6` leaves the block of that to a budget. Grey images are folded
 into the first kernel: its sum over the colours is what a grey picture in three equal channels would meet.
 """
 
@@ -12,6 +12,8 @@ import math
 import re
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ..errors import require, require_known
 from ..lazy_keras import keras, layers
@@ -106,12 +108,17 @@ class Trunk:
 
 
 def build_trunk(
-    network: str, block: int, part: float, shape: tuple[int, int, int], source: WeightSource
+    network: str,
+    block: int,
+    part: float,
+    shape: tuple[int, int, int],
+    source: WeightSource,
+    images: np.ndarray | None,
 ) -> Trunk:
     """The first `block` blocks of a network on pixels (N, H, W, C), C 1 or 3, with weights from `source`.
 
-    Of the channels inside the blocks `part` is kept. Raises `UserError` for weights that do not fit and
-    images that are too small.
+    Of the channels inside the blocks `part` is kept, fitted to `images` (n, H, W, C) as in `thinned`. Raises
+    `UserError` for weights that do not fit and images that are too small.
     """
     require(
         min(shape[:2]) >= MIN_SIDE, "image side", f"at least {MIN_SIDE} px for {PREFIX}{network}", shape[:2]
@@ -133,7 +140,7 @@ def build_trunk(
     end = next(name for name in row.blocks[block - 1] if name in names)
     trunk = keras.Model(pixels, whole.get_layer(end).output)
     if part < 1:
-        trunk = thinned(trunk, part)
+        trunk = thinned(trunk, part, images)
     return Trunk(trunk.input, trunk.output, pretrained, origin)
 
 
@@ -163,16 +170,18 @@ def build_cut(
     dropout: float,
     seed: int,
     source: WeightSource,
+    images: np.ndarray | None = None,
 ) -> tuple[keras.Model, str, bool]:
     """A student `cut:NETWORK:BLOCK`: pixels (N, H, W, C) to logits (N, K).
 
     With where its weights came from, in words, and whether they are pretrained. The head is drawn from
-    `seed`, and the trunk where its weights are random. Raises `UserError`.
+    `seed`, and the trunk where its weights are random. A part of its channels is fitted to `images`
+    (n, H, W, C); without them it is of use for its costs alone. Raises `UserError`.
     """
     network, block, part = parse(name)
     require(block, "--student", "cut after a block", name)
     with initial_weights_from(seed):
-        trunk = build_trunk(network, block or 1, part, shape, source)
+        trunk = build_trunk(network, block or 1, part, shape, source, images)
         x = layers.GlobalAveragePooling2D(name="average")(trunk.maps)
         x = layers.Dropout(dropout, name="dropout")(x)
         student = keras.Model(

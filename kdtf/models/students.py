@@ -13,6 +13,9 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..errors import UserError, require, require_known
 from ..lazy_keras import keras, layers
@@ -162,16 +165,21 @@ def is_chain(name: str) -> bool:
 
 
 def new_student(
-    network: StudentNetwork, shape: Shape, classes: int, source: WeightSource
+    network: StudentNetwork,
+    shape: Shape,
+    classes: int,
+    source: WeightSource,
+    images: np.ndarray | None,
 ) -> tuple[keras.Model, str, bool]:
     """A student to be trained, where its weights came from in words, and whether they are pretrained.
 
-    From pixels (N, H, W, C) to logits (N, K); `source` gives the weights of a cut network. Raises `UserError`
-    as `build_student` does, and for weights that do not fit.
+    From pixels (N, H, W, C) to logits (N, K); `source` gives the weights of a cut network, which is fitted to
+    `images` as in `build_cut`. Raises `UserError` as `build_student` does, and for weights that do not fit.
     """
-    own = {"momentum": network.momentum, "dropout": network.dropout}
+    own: dict[str, Any] = {"momentum": network.momentum, "dropout": network.dropout}
     if is_cut(network.name):
-        return build_cut(network.name, shape, classes, seed=network.seed, source=source, **own)
+        own |= {"source": source, "images": images}
+        return build_cut(network.name, shape, classes, seed=network.seed, **own)
     return build_student(network.name, shape, classes, seed=network.seed, **own), RANDOM, False
 
 

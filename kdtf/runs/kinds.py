@@ -79,7 +79,8 @@ KINDS = {
     "ensemble-evaluation": Kind("ensemble.evaluate", ("numpy",)),
     "teacher-evaluation": Kind("teacher.evaluate", TRAINED, reads_data=True, trains=True),
     "cut": Kind("files.choose_cut", (*CONVERTED, "keras"), reads_data=True),
-    "student": Kind("student.train", TRAINED, version=3, reads_data=True, trains=True),
+    # 4: a network made thinner is fitted to images
+    "student": Kind("student.train", TRAINED, version=4, reads_data=True, trains=True),
     "student-evaluation": Kind("student.evaluate", TRAINED, reads_data=True, trains=True),
     "agreement": Kind("agreement.compare", TRAINED, reads_data=True, trains=True),
     "attention": Kind("teacher.explain", TRAINED, reads_data=True, trains=True),

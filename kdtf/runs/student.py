@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.pixels import Side, pixels_at, student_shape
+from ..data.dataset import Split
+from ..data.pixels import Side, pixels_at
 from ..distill.batches import Examples, UnlabelledExamples
 from ..distill.inference import inference_of
 from ..distill.losses import LOSSES
@@ -19,6 +20,8 @@ from .fitted import Fitted, room_for, write_fitted, write_measured
 from .perform import Workspace
 from .records import Origin
 from .stages import FEATURES, LOGITS, OF_VAL, write_origin
+
+FITTING_IMAGES = 128  # have half a million places in the first blocks and thousands in the last
 
 
 def examples_for(space: Workspace, side: Side, features: bool = False) -> Examples:
@@ -42,13 +45,20 @@ def examples_for(space: Workspace, side: Side, features: bool = False) -> Exampl
     return Examples(views, data.train.labels, pixels_at(data.val, side), data.val.labels, **teacher)
 
 
+def fitting_images(train: Split, side: Side) -> np.ndarray:
+    """Some images of train (n, H, W, C) at a student's side, to which a thinner network is fitted."""
+    rows = np.random.default_rng(0).permutation(len(train.labels))[:FITTING_IMAGES]
+    return pixels_at(train, side)[np.sort(rows)]
+
+
 def train(space: Workspace, network: StudentNetwork, training: Training, rule: Rule | None) -> None:
     """A student distilled by `rule` from the teacher among the inputs, or trained alone where it is None."""
     on_features = rule is not None and LOSSES[rule.loss].takes_features
     examples = examples_for(space, network.side, on_features)
     source = WeightSource(network.weights.source)
-    shape = student_shape(space.data.train, network.side)
-    student, weights, pretrained = new_student(network, shape, len(space.data.classes), source)
+    images = fitting_images(space.data.train, network.side)
+    classes = len(space.data.classes)
+    student, weights, pretrained = new_student(network, images.shape[1:], classes, source, images)
     history = train_student(
         student,
         examples,

@@ -167,7 +167,7 @@ def test_the_head_is_drawn_from_the_seed_and_the_trunk_is_not(shared_weights):
 
 
 def test_other_students_take_no_weights():
-    student, origin, pretrained = new_student(StudentNetwork("cnn3", 0.9, 0.5, 0), (32, 32, 1), 3, NONE)
+    student, origin, pretrained = new_student(StudentNetwork("cnn3", 0.9, 0.5, 0), (32, 32, 1), 3, NONE, None)
     assert student.name == "cnn3" and origin == "random weights" and not pretrained
 
 

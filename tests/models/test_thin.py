@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kdtf.models.cuts import CUTTABLE, build_cut
+from kdtf.models.cuts import CUTTABLE, build_cut, build_trunk
 from kdtf.models.thin import thinned
 from kdtf.models.weights import WeightSource
 
@@ -28,6 +28,10 @@ def block(channels=16):
     return network
 
 
+def features(network, images=IMAGES):
+    return network(images).numpy()
+
+
 @pytest.mark.parametrize("offset", [0.0, 1.5])
 def test_channels_that_are_always_the_same_are_left_out_and_the_answers_stay(offset):
     """Half the channels are `offset` whatever the image: their sum goes into the next mean."""
@@ -36,35 +40,72 @@ def test_channels_that_are_always_the_same_are_left_out_and_the_answers_stay(off
     gain, shift, *moments = norm.get_weights()
     gain[1::2], shift[1::2] = 0.0, offset
     norm.set_weights([gain, shift, *moments])
-    thin = thinned(network, 0.5)
-    assert thin.get_layer("expand").filters == 8
+    thin = thinned(network, 0.5, IMAGES)
     kernels = [model.get_layer("expand").get_weights()[0] for model in (network, thin)]
     assert np.array_equal(kernels[1], kernels[0][..., 0::2])
-    assert thin(IMAGES).numpy() == pytest.approx(network(IMAGES).numpy(), abs=1e-4)
+    assert features(thin) == pytest.approx(features(network), abs=0.02)
 
 
-def test_a_channel_that_nothing_listens_to_is_left_out_first():
+def test_of_equal_channels_one_is_left_and_read_for_both():
     network = block()
-    project = network.get_layer("project")
-    (kernel,) = project.get_weights()
-    kernel[:, :, 3:11] = 0
-    project.set_weights([kernel])
-    thin = thinned(network, 0.5)
-    (kept,) = thin.get_layer("expand").get_weights()
-    (all_channels,) = network.get_layer("expand").get_weights()
-    assert np.array_equal(kept, np.delete(all_channels, range(3, 11), axis=3))
-    assert thin(IMAGES).numpy() == pytest.approx(network(IMAGES).numpy(), abs=1e-4)
+    for layer in network.layers[2:-2]:  # behind the first convolution, before the one that reads the channels
+        values = layer.get_weights()
+        axis = 2 if isinstance(layer, layers.DepthwiseConv2D) else -1
+        layer.set_weights([np.concatenate(2 * [np.split(v, 2, axis)[0]], axis) for v in values])
+    thin = thinned(network, 0.5, IMAGES)
+    assert features(thin) == pytest.approx(features(network), abs=0.02)
+
+
+def test_what_is_kept_is_read_by_the_least_squares_kernel_and_with_its_mean():
+    """Of the images that it was fitted to no other kernel and mean tell more."""
+    network = block()
+    thin = thinned(network, 0.5, IMAGES)
+    project = thin.get_layer("project")
+    channels = keras.Model(thin.input, project.input)(IMAGES).numpy().reshape(-1, 8)
+    before_norm = keras.Model(network.input, network.get_layer("project").output)(IMAGES).numpy()
+    wanted = before_norm.reshape(-1, 5)
+    design = np.column_stack([channels, np.ones(len(channels))])
+    best = np.linalg.lstsq(design, wanted, rcond=None)[0]
+    least = ((design @ best - wanted) ** 2).mean()
+    means = [model.layers[-1].get_weights()[2] for model in (network, thin)]
+    told = channels @ project.get_weights()[0][0, 0] + means[0] - means[1]
+    assert ((told - wanted) ** 2).mean() == pytest.approx(least, rel=0.05)
+
+
+def test_a_later_block_makes_up_for_what_an_earlier_one_has_lost(shared_weights):
+    """Half of six blocks' channels keep 0.91 of what all say of other images; 0.81 if it were not so."""
+    yy, xx = np.mgrid[:64, :64]
+    rng = np.random.default_rng(3)
+
+    def waves(count):
+        terms = rng.uniform(0.02, 0.6, (count, 3, 2, 1, 1)) * np.stack([yy, xx])
+        return 127 + 40 * np.sin(terms.sum(2) + rng.uniform(0, 6, (count, 3, 1, 1))).sum(1)[..., None]
+
+    source = WeightSource(str(shared_weights))
+    whole, thin = (build_trunk("mobilenetv2", 6, part, (64, 64, 1), source, waves(64)) for part in (1, 0.5))
+    images = waves(16)
+    said, thin_said = (features(keras.Model(own.pixels, own.maps), images) for own in (whole, thin))
+    assert ((thin_said - said) ** 2).sum() < 0.12 * ((said - said.mean((0, 1, 2))) ** 2).sum()
+
+
+def test_a_network_that_says_nothing_can_be_thinned():
+    network = block()
+    norm = network.get_layer("norm")
+    norm.set_weights([np.zeros(16), np.zeros(16), np.zeros(16), np.ones(16)])
+    assert features(thinned(network, 0.5, IMAGES)) == pytest.approx(features(network), abs=1e-4)
 
 
 @pytest.mark.parametrize("part, filters", [(0.01, 8), (0.4, 8), (0.6, 8), (0.8, 16), (1.0, 16)])
 def test_channels_are_rounded_to_eights(part, filters):
-    assert thinned(block(), part).get_layer("expand").filters == filters
+    for images in (None, IMAGES):
+        assert thinned(block(), part, images).get_layer("expand").filters == filters
 
 
 @pytest.mark.parametrize("network", CUTTABLE)
 def test_every_network_can_be_thinned(network):
     def cut(part):
         settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": WeightSource("none")}
+        settings["images"] = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1))
         return build_cut(f"cut:{network}:4:{part}", (32, 32, 1), 3, **settings)[0]
 
     whole, thin = cut(1), cut(0.5)
