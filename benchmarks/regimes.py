@@ -228,7 +228,7 @@ def draw_gains(
     axis.axhline(0, color="black", linewidth=0.8)
     axis.axvline(0, color="black", linewidth=0.8)
     if rows.empty:
-        axis.text(0.5, 0.6, "the teacher was not scored so", transform=axis.transAxes, ha="center", color="grey")
+        axis.text(0.5, 0.6, "no score of the teacher", transform=axis.transAxes, ha="center", color="grey")
         return
     rows = rows.assign(lead=100 * (rows[teacher] - rows[alone])).sort_values("lead")
     for row in rows.to_dict("records"):
