@@ -14,6 +14,8 @@ import signal, time, weakref
 import kdtf.cli
 from kdtf.__main__ import run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+
 class Owner:
     pass
 
