@@ -39,7 +39,7 @@ from kdtf.data.audit import audit
 from kdtf.data.dataset import UNLABELLED, Dataset, Split
 from kdtf.data.folds import clusters
 from kdtf.data.load import load
-from kdtf.data.pixels import pixels_at
+from kdtf.data.pixels import pixels_at, student_shape
 from kdtf.data.views import computed_views
 from kdtf.evidence.calibration import temperature
 from kdtf.evidence.gains import mean_gain
@@ -49,7 +49,6 @@ from kdtf.runs.ensemble import mean_logits
 from kdtf.runs.perform import perform
 from kdtf.runs.runtime import tensorflow_runtime
 from kdtf.runs.stages import LOGITS, VAL_LOGITS
-from kdtf.runs.student import fitting_images
 from kdtf.store import Store
 
 STRONGER = {"shift": 0.2, "rotate": 20.0, "zoom": 0.2, "brightness": 0.2, "contrast": 0.2}
@@ -167,6 +166,7 @@ def test_probs(lessons: Lessons, arm: str, seed: int) -> np.ndarray:
     from kdtf.distill.train import train_student
     from kdtf.models.students import exported, new_student
     from kdtf.models.weights import WeightSource
+    from kdtf.runs.student import fitting_images
 
     config, data, progress = lessons.config, lessons.data, lessons.progress
     file = lessons.store.work / f"{arm}-{seed}.npy"
@@ -182,8 +182,9 @@ def test_probs(lessons: Lessons, arm: str, seed: int) -> np.ndarray:
     if logits is not None:
         examples = examples._replace(logits=logits, val_logits=lessons.fitted()[1])
     source = WeightSource(network.weights.source)
-    images = fitting_images(data.train, network.side)
-    student, _, _ = new_student(network, images.shape[1:], len(data.classes), source, images)
+    images = fitting_images(data.train, network)
+    shape = student_shape(data.train, network.side)
+    student, _, _ = new_student(network, shape, len(data.classes), source, images)
     rule = None if logits is None else own.rule
     settings = {"seed": network.seed, "title": f"{arm}, seed {seed}", "progress": progress}
     train_student(student, examples, training, rule, **settings)

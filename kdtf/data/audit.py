@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..threads import one_thread
 from ..words import plural
 from .copies import Copies, Pair, find_copies, find_copies_among
 from .dataset import SPLITS, UNLABELLED_SPLIT, Dataset, OnProgress, Split
 from .near import BLOCK, MOST_EXACT, Recall
 from .survey import counter, read_blocks, read_images
-from .threads import one_thread
 
 SHORTCUT = 0.15  # balanced accuracy above chance at which six plain numbers count as a shortcut
 SHIFTED = 0.001  # p value below which the mixture of classes counts as another one

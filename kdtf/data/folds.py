@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import require
+from ..threads import one_thread
 from .copies import Equals
 from .dataset import Dataset, OnProgress, Split
 from .near import Search
 from .survey import counter, read_images
-from .threads import one_thread
 
 SPARSE = "--folds", "so few that every class of train and val is met in every fold"
 

@@ -157,6 +157,14 @@ def pixels_at(split: Split, side: Side) -> PixelArray:
     return reduced[:] if math.prod(reduced.shape) <= MOST_HELD else reduced
 
 
+def some_pixels_at(split: Split, side: Side, rows: np.ndarray) -> np.ndarray:
+    """The student's pixels (n, H, W, C) of some rows of a split, as `pixels_at`; no others are read."""
+    shape = student_shape(split, side)
+    if split.pixels.shape[1:] == shape:
+        return split.pixels[rows]
+    return ReducedPixels(split.teacher_pixels, shape[:2])[rows]
+
+
 def student_shape(split: Split, side: Side) -> tuple[int, int, int]:
     """(H, W, C) of the student's pixels, at another side than the split's own where one is given."""
     return (*height_and_width(side, split.pixels.shape[1:3]), split.pixels.shape[3])

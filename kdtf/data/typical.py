@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..predictor import BATCH, THUMBNAIL, likeness, patterns_of, statistics, thumbnails, unexplained
+from ..threads import one_thread
 from .arrays import KeptRows, forget
 from .dataset import PixelArray
-from .threads import one_thread
 
 RANGE = (0.005, 0.5, 0.995)  # quantiles over the training images: low, median, high
 EXPLAINED, MOST_PATTERNS, FOLDS = 0.9, 32, 5  # of the variance of thumbnails; a pattern is 64 bytes

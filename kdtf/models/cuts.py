@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import require, require_known
 from ..lazy_keras import keras, layers
-from .cut_names import PREFIX, parts_of
+from .cut_names import PREFIX, is_cut, parts_of
 from .efficientnet_lite import STAGES
 from .registry import row_of
 from .seeding import initial_weights_from
@@ -81,6 +81,11 @@ def parse(name: str) -> tuple[str, int | None, float]:
     fits = whole and 1 <= int(block) <= last
     require(fits, "--student", rule, name, f"Did you mean '{PREFIX}{network}:{nearest}'?")
     return network, int(block), _part(part, name)
+
+
+def is_thinned(name: str) -> bool:
+    """Whether a student is a cut network of which a part of the channels is kept."""
+    return is_cut(name) and parse(name)[2] < 1
 
 
 def _part(text: str, name: str) -> float:
@@ -170,7 +175,7 @@ def build_cut(
     dropout: float,
     seed: int,
     source: WeightSource,
-    images: np.ndarray | None = None,
+    images: np.ndarray | None,
 ) -> tuple[keras.Model, str, bool]:
     """A student `cut:NETWORK:BLOCK`: pixels (N, H, W, C) to logits (N, K).
 

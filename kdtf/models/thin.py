@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..lazy_keras import keras, layers
+from ..threads import one_thread
 
 MULTIPLE = 8  # of channels, as MobileNets round theirs
-BATCH = 32  # images
-RIDGE = 1e-4  # of a channel's mean variance: channels that are all but equal do not cancel each other
+BATCH = 32 * 128**2  # pixels in memory at once
+RIDGE = 1e-2  # of a channel's mean variance: what pulls to the pretrained kernel where images tell little
+ROUNDING = 1e-9  # of a mean square: no variance below it is more than rounding
 
 
 class Inner(NamedTuple):
@@ -67,10 +69,11 @@ def _fit(network: keras.Model, whole: keras.Model, own: Inner, images: np.ndarra
     """
     reading, following = (network.get_layer(name) for name in (own.reading, own.following))
     values, kernel = reading.get_weights(), whole.get_layer(own.reading).get_weights()[0][0, 0]
-    seen = _moments(network, whole, own, kernel, images)
     gain, _, _, variance = following.get_weights()
-    kept = _telling(seen, np.abs(gain) / np.sqrt(variance + following.epsilon), own.width)
-    fitted = np.linalg.solve(seen.within[np.ix_(kept, kept)], seen.across[kept])
+    with one_thread():  # the same bits by any number of threads
+        seen = _moments(network, whole, own, kernel, images)
+        kept = _telling(seen, np.abs(gain) / np.sqrt(variance + following.epsilon), own.width)
+        fitted = np.linalg.solve(seen.within[np.ix_(kept, kept)], seen.across[kept])
     values[0] = np.zeros_like(values[0])
     values[0][0, 0, kept] = fitted
     reading.set_weights(values)
@@ -86,7 +89,7 @@ class Moments:
     mean: np.ndarray  # (n,)
     wanted_mean: np.ndarray  # (m,)
     within: np.ndarray  # (n, n), of the channels, with a ridge
-    across: np.ndarray  # (n, m)
+    across: np.ndarray  # (n, m), with what that pulls to
 
 
 def _moments(
@@ -96,8 +99,9 @@ def _moments(
     taps = [keras.Model(model.input, model.get_layer(own.reading).input) for model in (network, whole)]
     count = 0
     totals: list[Any] = [0.0] * 4
-    for start in range(0, len(images), BATCH):
-        pixels = images[start : start + BATCH].astype(np.float32)
+    step = max(1, BATCH // (images.shape[1] * images.shape[2]))
+    for start in range(0, len(images), step):
+        pixels = images[start : start + step].astype(np.float32)
         given, all_given = (
             np.asarray(tap(pixels, training=False)).reshape(-1, len(kernel)).astype(float) for tap in taps
         )
@@ -107,8 +111,8 @@ def _moments(
         totals = [total + part for total, part in zip(totals, parts, strict=True)]
     mean, wanted_mean, within, across = (total / count for total in totals)
     within, across = within - np.outer(mean, mean), across - np.outer(mean, wanted_mean)
-    ridge = RIDGE * np.trace(within) / len(within) + np.finfo(np.float32).tiny
-    return Moments(mean, wanted_mean, within + ridge * np.eye(len(within)), across)
+    ridge = RIDGE * np.diag(within).mean() + ROUNDING * (mean**2).mean() + np.finfo(np.float32).tiny
+    return Moments(mean, wanted_mean, within + ridge * np.eye(len(within)), across + ridge * kernel)
 
 
 def _telling(seen: Moments, weights: np.ndarray, count: int) -> np.ndarray:

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import Split
-from ..data.pixels import Side, pixels_at
+from ..data.pixels import Side, pixels_at, some_pixels_at, student_shape
 from ..distill.batches import Examples, UnlabelledExamples
 from ..distill.inference import inference_of
 from ..distill.losses import LOSSES
 from ..distill.train import train_student
 from ..files import make_room
+from ..models.cuts import is_thinned
 from ..models.students import exported, load_student, new_student, save_undated
 from ..models.weights import WeightSource
 from ..records import Rule, StudentNetwork, Training
@@ -21,7 +22,7 @@ from .perform import Workspace
 from .records import Origin
 from .stages import FEATURES, LOGITS, OF_VAL, write_origin
 
-FITTING_IMAGES = 128  # have half a million places in the first blocks and thousands in the last
+FITTING_PIXELS = 128**3  # of the images that a thinner network is fitted to: 128 of 128 px, 2,048 of 32 px
 
 
 def examples_for(space: Workspace, side: Side, features: bool = False) -> Examples:
@@ -45,10 +46,13 @@ def examples_for(space: Workspace, side: Side, features: bool = False) -> Exampl
     return Examples(views, data.train.labels, pixels_at(data.val, side), data.val.labels, **teacher)
 
 
-def fitting_images(train: Split, side: Side) -> np.ndarray:
-    """Some images of train (n, H, W, C) at a student's side, to which a thinner network is fitted."""
-    rows = np.random.default_rng(0).permutation(len(train.labels))[:FITTING_IMAGES]
-    return pixels_at(train, side)[np.sort(rows)]
+def fitting_images(train: Split, network: StudentNetwork) -> np.ndarray | None:
+    """Some images of train (n, H, W, C) at its side for a network that is made thinner; None for others."""
+    if not is_thinned(network.name):
+        return None
+    height, width, _ = student_shape(train, network.side)
+    rows = np.random.default_rng(0).permutation(len(train.labels))[: FITTING_PIXELS // (height * width) or 1]
+    return some_pixels_at(train, network.side, np.sort(rows))
 
 
 def train(space: Workspace, network: StudentNetwork, training: Training, rule: Rule | None) -> None:
@@ -56,9 +60,10 @@ def train(space: Workspace, network: StudentNetwork, training: Training, rule: R
     on_features = rule is not None and LOSSES[rule.loss].takes_features
     examples = examples_for(space, network.side, on_features)
     source = WeightSource(network.weights.source)
-    images = fitting_images(space.data.train, network.side)
-    classes = len(space.data.classes)
-    student, weights, pretrained = new_student(network, images.shape[1:], classes, source, images)
+    shape = student_shape(space.data.train, network.side)
+    student, weights, pretrained = new_student(
+        network, shape, len(space.data.classes), source, fitting_images(space.data.train, network)
+    )
     history = train_student(
         student,
         examples,

@@ -22,7 +22,9 @@ NOISE = 8  # images
 
 def cost_of_cut(name: str, shape: tuple[int, int, int], classes: int, source: WeightSource) -> CutCost:
     """What the int8 file of a cut costs, for images of `shape` (H, W, C)."""
-    student, _, _ = build_cut(name, shape, classes, momentum=0.9, dropout=0.0, seed=0, source=source)
+    student, _, _ = build_cut(
+        name, shape, classes, momentum=0.9, dropout=0.0, seed=0, source=source, images=None
+    )
     for layer in student.layers:  # the converter leaves biases of 0 out, which training does not leave at 0
         for weight in layer.weights:
             if weight.name in ("beta", "bias"):

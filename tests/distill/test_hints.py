@@ -50,6 +50,7 @@ def cut(seed, dropout):
         dropout=dropout,
         seed=seed,
         source=WeightSource("none"),
+        images=None,
     )[0]
 
 

@@ -25,7 +25,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype("float
 
 
 def cut(name, channels=1, source=NONE, seed=0):
-    settings = {"momentum": 0.8, "dropout": 0.1, "seed": seed, "source": source}
+    settings = {"momentum": 0.8, "dropout": 0.1, "seed": seed, "source": source, "images": None}
     return build_cut(name, (32, 32, channels), 3, **settings)
 
 
@@ -96,7 +96,7 @@ def test_every_network_can_be_cut_and_grows_with_its_blocks(network):
 )
 def test_the_sizes_that_were_measured(name, weights):
     """MobileNetV2 0.35 and MobileNetV3Small with four classes."""
-    settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE}
+    settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE, "images": None}
     student, origin, pretrained = build_cut(name, (32, 32, 1), 4, **settings)
     assert student.count_params() == weights and not pretrained and "random weights" in origin
 
@@ -173,4 +173,6 @@ def test_other_students_take_no_weights():
 
 def test_images_that_are_too_small_are_told():
     with pytest.raises(UserError, match="image side must be at least 32 px for cut:mobilenet"):
-        build_cut("cut:mobilenet:1", (28, 28, 1), 2, momentum=0.9, dropout=0, seed=0, source=NONE)
+        build_cut(
+            "cut:mobilenet:1", (28, 28, 1), 2, momentum=0.9, dropout=0, seed=0, source=NONE, images=None
+        )

@@ -58,7 +58,7 @@ def test_a_budget_that_nothing_fits_is_told_with_what_it_takes():
 @pytest.fixture(scope="module", params=CUTTABLE)
 def int8_file(request):
     """Four blocks of a network in int8."""
-    settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE}
+    settings = {"momentum": 0.9, "dropout": 0.0, "seed": 0, "source": NONE, "images": None}
     student, _, _ = build_cut(f"cut:{request.param}:4", SHAPE, 3, **settings)
     noise = np.random.default_rng(0).integers(0, 256, (1, 8, *SHAPE), dtype=np.uint8)
     return convert(exported(student), "int8", representative_images(noise, 8, 0))

@@ -25,7 +25,9 @@ def int8_file(name):
     if name != CUT:
         return convert(shipped(name), "int8", IMAGES)
     source = WeightSource("none")
-    cut, _, _ = build_cut(name, SHAPE, len(CLASSES), momentum=0.5, dropout=0, seed=0, source=source)
+    cut, _, _ = build_cut(
+        name, SHAPE, len(CLASSES), momentum=0.5, dropout=0, seed=0, source=source, images=None
+    )
     return convert(exported(cut), "int8", IMAGES)
 
 

@@ -35,7 +35,7 @@ def student(name):
     """One whose BatchNormalization is not the identity."""
     if name.startswith("cut:"):
         none = WeightSource("none")
-        model, *_ = build_cut(name, SHAPE, 3, momentum=0.9, dropout=0.2, seed=0, source=none)
+        model, *_ = build_cut(name, SHAPE, 3, momentum=0.9, dropout=0.2, seed=0, source=none, images=None)
     else:
         model = build_student(name, SHAPE, 3, momentum=0.5, dropout=0.5, seed=0)
     rng = np.random.default_rng(1)
