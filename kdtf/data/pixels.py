@@ -150,19 +150,17 @@ def pixels_at(split: Split, side: Side) -> PixelArray:
 
     All at once where they take no more than `MOST_HELD` bytes, else those that are looked at.
     """
+    pixels = lazy_pixels_at(split, side)
+    small = math.prod(pixels.shape) <= MOST_HELD
+    return pixels[:] if small and pixels is not split.pixels else pixels
+
+
+def lazy_pixels_at(split: Split, side: Side) -> PixelArray:
+    """The same, where only what is looked at is read and reduced."""
     shape = student_shape(split, side)
     if split.pixels.shape[1:] == shape:
         return split.pixels
-    reduced = ReducedPixels(split.teacher_pixels, shape[:2])
-    return reduced[:] if math.prod(reduced.shape) <= MOST_HELD else reduced
-
-
-def some_pixels_at(split: Split, side: Side, rows: np.ndarray) -> np.ndarray:
-    """The student's pixels (n, H, W, C) of some rows of a split, as `pixels_at`; no others are read."""
-    shape = student_shape(split, side)
-    if split.pixels.shape[1:] == shape:
-        return split.pixels[rows]
-    return ReducedPixels(split.teacher_pixels, shape[:2])[rows]
+    return ReducedPixels(split.teacher_pixels, shape[:2])
 
 
 def student_shape(split: Split, side: Side) -> tuple[int, int, int]:

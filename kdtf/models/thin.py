@@ -45,8 +45,9 @@ def thinned(network: keras.Model, part: float, images: np.ndarray | None) -> ker
     if images is not None:
         whole, network = network, keras.models.clone_model(network)
         network.set_weights(whole.get_weights())
-        for own in inner:
-            kept[own.making] = _fit(network, whole, own, images)
+        with one_thread():  # the same bits by any number of threads
+            for own in inner:
+                kept[own.making] = _fit(network, whole, own, images)
 
     def fewer(layer: keras.layers.Layer) -> keras.layers.Layer:
         settings = layer.get_config()
@@ -70,10 +71,9 @@ def _fit(network: keras.Model, whole: keras.Model, own: Inner, images: np.ndarra
     reading, following = (network.get_layer(name) for name in (own.reading, own.following))
     values, kernel = reading.get_weights(), whole.get_layer(own.reading).get_weights()[0][0, 0]
     gain, _, _, variance = following.get_weights()
-    with one_thread():  # the same bits by any number of threads
-        seen = _moments(network, whole, own, kernel, images)
-        kept = _telling(seen, np.abs(gain) / np.sqrt(variance + following.epsilon), own.width)
-        fitted = np.linalg.solve(seen.within[np.ix_(kept, kept)], seen.across[kept])
+    seen = _moments(network, whole, own, kernel, images)
+    kept = _telling(seen, np.abs(gain) / np.sqrt(variance + following.epsilon), own.width)
+    fitted = np.linalg.solve(seen.within[np.ix_(kept, kept)], seen.across[kept])
     values[0] = np.zeros_like(values[0])
     values[0][0, 0, kept] = fitted
     reading.set_weights(values)

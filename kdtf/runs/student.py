@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import Split
-from ..data.pixels import Side, pixels_at, some_pixels_at, student_shape
+from ..data.pixels import Side, lazy_pixels_at, pixels_at, student_shape
 from ..distill.batches import Examples, UnlabelledExamples
 from ..distill.inference import inference_of
 from ..distill.losses import LOSSES
@@ -50,9 +50,9 @@ def fitting_images(train: Split, network: StudentNetwork) -> np.ndarray | None:
     """Some images of train (n, H, W, C) at its side for a network that is made thinner; None for others."""
     if not is_thinned(network.name):
         return None
-    height, width, _ = student_shape(train, network.side)
-    rows = np.random.default_rng(0).permutation(len(train.labels))[: FITTING_PIXELS // (height * width) or 1]
-    return some_pixels_at(train, network.side, np.sort(rows))
+    pixels = lazy_pixels_at(train, network.side)
+    most = max(1, FITTING_PIXELS // (pixels.shape[1] * pixels.shape[2]))
+    return pixels[np.sort(np.random.default_rng(0).permutation(len(pixels))[:most])]
 
 
 def train(space: Workspace, network: StudentNetwork, training: Training, rule: Rule | None) -> None:
