@@ -101,7 +101,8 @@ def compared(folder: Path, data: str, regime: str, labels: int) -> list[dict[str
     rows = []
     for gain in gains[gains.question.isin(list(AGAINST_ALONE))].itertuples():
         own = seeds[(seeds.images == gain.images) & (seeds.recipe == "keras")].set_index(["teacher", "model"])
-        teacher = own.loc[(gain.teacher.removesuffix("-unlabelled"), "teacher"), "mean"]
+        own_teacher = gain.teacher.removesuffix("-unlabelled")
+        teacher = own.loc[(own_teacher, "teacher"), "mean"]
         alone = own.loc[("alone", "alone"), "mean"]
         own_scores = scores[scores.images == gain.images]
         size = files[(files.model == "alone") & (files.recipe == "int8")].size_kib
@@ -111,7 +112,7 @@ def compared(folder: Path, data: str, regime: str, labels: int) -> list[dict[str
                 "regime": regime,
                 "labels": labels,
                 "learned_from": AGAINST_ALONE[gain.question],
-                "teacher": gain.teacher.removesuffix("-unlabelled"),
+                "teacher": own_teacher,
                 "images": gain.images,
                 "kib": size.iloc[0] if len(size) else None,
                 "teacher_accuracy": teacher,
@@ -123,7 +124,7 @@ def compared(folder: Path, data: str, regime: str, labels: int) -> list[dict[str
                 "low": gain.low,
                 "high": gain.high,
                 **paired(own_scores, gain.teacher, "file", "accuracy", "int8"),
-                "auc_teacher": mean_of(own_scores, gain.teacher, "auc"),
+                "auc_teacher": of_seeds(own_scores, own_teacher, "teacher", "auc").mean(),
                 **paired(own_scores, gain.teacher, "auc", "auc", "keras"),
                 "verdict": gain.verdict,
             }
@@ -131,23 +132,24 @@ def compared(folder: Path, data: str, regime: str, labels: int) -> list[dict[str
     return rows
 
 
-def mean_of(scores: Any, teacher: str, metric: str) -> float:
-    """A score of a teacher itself, as the mean over its seeds. `scores` are rows of intervals.csv."""
-    own = scores[(scores.teacher == teacher.removesuffix("-unlabelled")) & (scores.model == "teacher")]
-    return own[own.metric == metric].value.mean()
+def of_seeds(scores: Any, teacher: str, model: str, metric: str, recipe: str = "keras") -> Any:
+    """A score by seed. `scores` are rows of intervals.csv; the student alone has the teacher "alone"."""
+    own = scores[(scores.teacher == teacher) & (scores.model == model)]
+    return own[(own.metric == metric) & (own.recipe == recipe)].set_index("seed").value
 
 
 def paired(scores: Any, teacher: str, name: str, metric: str, recipe: str) -> dict[str, float]:
     """A score of a teacher's students, as networks or files, beside that of the students alone, seed by seed.
 
-    `scores` are rows of intervals.csv. The interval is Student's t over seeds. Keys begin with `name`.
+    The interval is Student's t over seeds. Keys begin with `name`. Empty where the run has no such files.
     """
     from kdtf.evidence.gains import mean_gain
 
-    own = scores[(scores.metric == metric) & (scores.recipe == recipe)].set_index("seed")
-    alone = own[own.model == "alone"].value
-    distilled = own[(own.teacher == teacher) & (own.model == "distilled")].value
+    alone = of_seeds(scores, "alone", "alone", metric, recipe)
+    distilled = of_seeds(scores, teacher, "distilled", metric, recipe)
     gains = (distilled - alone).dropna()
+    if gains.empty:
+        return {}
     gain = mean_gain(gains.to_numpy())[0]
     values = {"alone": alone.mean(), "distilled": distilled.mean(), "gain": gain.value}
     return {f"{name}_{key}": v for key, v in {**values, "low": gain.low, "high": gain.high}.items()}
