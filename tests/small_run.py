@@ -3,10 +3,11 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -48,15 +49,22 @@ def one_convolution(pixels: object) -> object:
 
 @contextmanager
 def teachers_of_one_convolution(
-    maps: Callable[[object], object] = one_convolution,
+    maps: Callable[[object], object] = one_convolution, whole: Collection[str] = ()
 ) -> Iterator[None]:
-    """Every teacher on a single convolution, or on other `maps`, its preprocessing, neck and head kept."""
+    """Every teacher on a single convolution, or on other `maps`, its preprocessing, neck and head kept.
+
+    But those networks that are to stay `whole`, by their builders' names.
+    """
     from kdtf.models import networks
     from kdtf.models.registry import Teacher
 
-    build = networks.as_application(maps)
+    build, build_whole = networks.as_application(maps), Teacher.build
+
+    def small(row: Teacher, **arguments: Any) -> object:
+        return build_whole(row, **arguments) if row.builder in whole else build(arguments["input_shape"])
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Teacher, "build", lambda row, input_shape, weights, **unused: build(input_shape))
+        patch.setattr(Teacher, "build", small)
         yield
 
 

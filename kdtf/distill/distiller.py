@@ -49,8 +49,9 @@ class Distiller(keras.Model):
     the teacher's part of the loss, and counts in neither `cross_entropy` nor `accuracy`. `compile(optimizer)`
     needs no loss. Logs `loss` (what is minimised, the student's own regularisation included),
     `cross_entropy`, `distillation` and `accuracy`; `sample_weight` and `class_weight` weigh every term per
-    image, as Keras does: sum(weight * loss) / N. Under a `tf.distribute` strategy N counts the images of all
-    replicas; what a loss takes of the other images of a batch (`dist`) it takes of those of its replica.
+    image, as Keras does: sum(weight * loss) / N. Keras looks `class_weight` up by label and has none for an
+    image without one: `sample_weight` serves there. Under a `tf.distribute` strategy N counts the images of
+    all replicas; what a loss takes of the other images of a batch (`dist`) it takes of those of its replica.
 
     A loss on features wants `"teacher_features": (N, F)` among the inputs, too, or a live teacher. It trains
     `projector`, a linear map of the student's last features (`hints.with_features`) to the teacher's, which

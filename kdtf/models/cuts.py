@@ -65,22 +65,22 @@ CUTTABLE = {  # by the name of the teacher
 }
 
 
-def parse(name: str) -> tuple[str, int | None, float]:
+def parse(name: str, flag: str = "--student") -> tuple[str, int | None, float]:
     """(network, block from 1 or None where a budget decides, part of its channels) of a name.
 
-    Raises `UserError`.
+    Raises `UserError`, which names the setting `flag`.
     """
     network, block, part = parts_of(name)
-    require_known(f"--student {PREFIX}", network, CUTTABLE)
+    require_known(f"{flag} {PREFIX}", network, CUTTABLE)
     if not block:
-        return network, None, _part(part, name)
+        return network, None, _part(part, name, flag)
     last = len(CUTTABLE[network].blocks)
     whole = block.isdecimal()
     nearest = min(max(int(block), 1), last) if whole else last
     rule = f"{PREFIX}{network}:1 to {PREFIX}{network}:{last}"
     fits = whole and 1 <= int(block) <= last
-    require(fits, "--student", rule, name, f"Did you mean '{PREFIX}{network}:{nearest}'?")
-    return network, int(block), _part(part, name)
+    require(fits, flag, rule, name, f"Did you mean '{PREFIX}{network}:{nearest}'?")
+    return network, int(block), _part(part, name, flag)
 
 
 def is_thinned(name: str) -> bool:
@@ -88,17 +88,13 @@ def is_thinned(name: str) -> bool:
     return is_cut(name) and parse(name)[2] < 1
 
 
-def _part(text: str, name: str) -> float:
+def _part(text: str, name: str, flag: str) -> float:
     try:
         part = float(text or 1)
     except ValueError:
         part = math.nan
-    require(
-        0 < part <= 1,
-        "--student",
-        "cut:NETWORK:BLOCK:PART, the part of the channels above 0, at most 1",
-        name,
-    )
+    rule = "cut:NETWORK:BLOCK:PART, the part of the channels above 0, at most 1"
+    require(0 < part <= 1, flag, rule, name)
     return part
 
 

@@ -154,7 +154,7 @@ RANDOM = "random weights"
 def check_student(name: str, flag: str = "--student") -> None:
     """Raise `UserError` for a name that is neither a row of `STUDENTS` nor a cut that exists."""
     if is_cut(name):
-        parse(name)
+        parse(name, flag)
     else:
         require_known(flag, name, [*STUDENTS, *(f"{PREFIX}{network}" for network in CUTTABLE)])
 

@@ -1,6 +1,7 @@
 """Where a teacher's weights come from: ImageNet through Keras, a file, a folder of files, or chance."""
 
 import os
+import textwrap
 import warnings
 import zipfile
 import zlib
@@ -96,7 +97,7 @@ class WeightSource:
                 _scale_as_imagenet(network)
             return network, True, f"pretrained weights from {path.name}"
         except DAMAGED as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = textwrap.shorten(str(error), 160, placeholder=" ...")
             raise UserError(f"--weights must fit {name}. {path} does not: {reason}.") from None
 
 

@@ -14,6 +14,7 @@ from ..models.cuts import CUTTABLE, build_cut, parse
 from ..models.students import exported, load_student, save_undated
 from ..models.weights import WeightSource
 from ..records import Budget, CutCost
+from ..sections import flag
 from .bench import Graph
 from .quantize import float32_of, quantize, representative_images
 
@@ -47,9 +48,13 @@ def longest_cut(
     """
     best = cost_of_cut(after_block(name, 1), shape, classes, source)
     low, high = 1, len(CUTTABLE[parse(name)[0]].blocks)
-    costs = f"{best.kib:.1f} KiB, {best.kmacs:,.0f} thousand multiply-accumulates, {best.arena_kib:.0f} KiB"
-    rule = f"enough for {best.name} ({costs} of working memory)"
-    require(best.fits(budget), "--budget-kib and its like", rule, f"{budget.kib:g} KiB")
+    for setting, cost, most, unit in (
+        ("budget_kib", best.kib, budget.kib, "KiB"),
+        ("budget_kmacs", best.kmacs, budget.kmacs, "thousand multiply-accumulates"),
+        ("budget_arena_kib", best.arena_kib, budget.arena_kib, "KiB of working memory"),
+    ):
+        rule = f"enough for {best.name} ({cost:,.1f} {unit})"
+        require(most is None or cost <= most, flag(setting), rule, most)
     while low < high:  # the longest that fits is in low..high
         middle = (low + high + 1) // 2
         cost = cost_of_cut(after_block(name, middle), shape, classes, source)

@@ -117,14 +117,14 @@ def test_what_to_expect_is_the_paired_difference_on_val():
         ),
         (
             (0.083, 0.03, 0.13),
-            "8.3 points above the student alone (interval +3.0 to +13.0): it is clearly better, and "
-            "distilling is likely to help.",
+            "8.3 points above the student alone (interval +3.0 to +13.0): it is clearly better, which "
+            "gave about half of students AUC, and a fifth accuracy.",
             False,
         ),
         (
             (-0.167, -0.333, -0.021),
-            "16.7 points below the student alone (interval -33.3 to -2.1): it is worse, and distilling is "
-            "likely to harm.",
+            "16.7 points below the student alone (interval -33.3 to -2.1): it is worse, which seldom "
+            "gave a student accuracy, and harmed some.",
             True,
         ),
         (

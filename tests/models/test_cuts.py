@@ -69,8 +69,9 @@ def test_names_of_any_block_and_any_part_stand_for_several():
 )
 def test_a_cut_that_does_not_exist_is_told_with_the_nearest(name, text):
     with pytest.raises(UserError) as caught:
-        check_student(name)
-    assert text in str(caught.value) and "\n" not in str(caught.value)
+        check_student(name, "--students")
+    said = str(caught.value)
+    assert text in said and said.startswith("--students ") and "\n" not in said
 
 
 @pytest.mark.parametrize("network", CUTTABLE)

@@ -156,7 +156,7 @@ def test_the_run_says_what_to_expect_of_its_teacher_and_warns_of_a_worse_one(fin
     (sentence,) = manifest["expectations"]
     place = f"{abs(points):.1f} points {'above' if points > 0 else 'below'}" if points else "level with"
     assert sentence.startswith(f"On val the teacher mobilenet is {place} the student alone (interval ")
-    assert (sentence in manifest["warnings"]) == ("likely to harm" in sentence)
+    assert (sentence in manifest["warnings"]) == ("it is worse" in sentence)
     assert sentence in (finished / "report.html").read_text(encoding="utf-8")
 
 

@@ -50,9 +50,11 @@ def test_of_thinner_blocks_more_fit(costs):
     assert longest_cut("cut:mobilenet::0.5", SHAPE, 3, Budget(thin.kib), NONE).name == thin.name
 
 
-def test_a_budget_that_nothing_fits_is_told_with_what_it_takes():
-    with pytest.raises(UserError, match=r"--budget-kib and its like must be enough for cut:mobilenet:1 \("):
-        longest_cut("cut:mobilenet", SHAPE, 3, Budget(1.0), NONE)
+@pytest.mark.parametrize("what", ["kib", "kmacs", "arena_kib"])
+def test_a_budget_that_nothing_fits_is_told_with_what_it_takes(what):
+    setting = f"--budget-{what.replace('_', '-')}"
+    with pytest.raises(UserError, match=rf"{setting} must be enough for cut:mobilenet:1 \(.* Got 0\.5\."):
+        longest_cut("cut:mobilenet", SHAPE, 3, Budget(**{"kib": 1000.0, what: 0.5}), NONE)
 
 
 @pytest.fixture(scope="module", params=CUTTABLE)
