@@ -15,7 +15,7 @@ was stopped. Its tables are copied to DIR/REGIME. Prints and writes `regimes.csv
 accuracy of teacher, student alone and distilled student on test (and on its clean images) as means over
 seeds, and the paired gain with its 95 % interval; the same of their int8 files, and of the networks' AUC.
 NAME is what the data are called in it. The second command draws the gains of such tables, of accuracy and
-of AUC, over the teacher's lead on the student alone.
+of AUC, over the teacher's lead on the student alone, and counts how many are shown.
 """
 
 import argparse
@@ -221,6 +221,21 @@ def draw_map(paths: list[str], out: str) -> None:
         "What distilling gave, points with 95 % intervals over seeds; full: with unlabelled images"
     )
     figure.savefig(out)
+    print(pd.DataFrame(counted(table)).to_string(index=False))
+
+
+def counted(table: Any) -> list[dict[str, Any]]:
+    """How many comparisons have an interval above and below 0, where the teacher is better, and where worse.
+
+    Better or worse in accuracy on test, whichever measure the gain is of.
+    """
+    rows = []
+    for teacher, own in (("better", table[table.lead > 0]), ("worse", table[table.lead <= 0])):
+        for metric, low, high in (("accuracy", "low", "high"), ("AUC", "auc_low", "auc_high")):
+            known = own.dropna(subset=[low])
+            gains, harms = (known[low] > 0).sum(), (known[high] < 0).sum()
+            rows.append({"teacher": teacher, "of": metric, "n": len(known), "gains": gains, "harms": harms})
+    return rows
 
 
 def draw_gains(
