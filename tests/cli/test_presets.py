@@ -101,14 +101,14 @@ def test_the_preset_of_small_files_takes_a_thin_cut_and_unlabelled_images(tmp_pa
     phantom.write(data, train=16, val=8, test=12, unlabelled=8, side=32, teacher_side=40, seed=1)
     argv = ["--preset", *OWN, "--data", str(data), "--results", str(out), *SHORT]
     with teachers_of_one_convolution(whole=["MobileNetV2"]):
-        assert main([*argv, "--student", "cut:mobilenetv2:1:0.75", "--recipes", "int8"]) == 0
+        assert main([*argv, "--student", "cut:mobilenetv2:1:0.5", "--recipes", "int8"]) == 0
     rows = pd.read_csv(out / "summary.csv")
     students = ["alone", "efficientnetlite0", "efficientnetlite0-unlabelled"]
     assert rows[rows.recipe == "int8"].teacher.tolist() == students
     cards = [json.loads((out / f"{name}_Student_int8.json").read_text())["made_by"] for name in students]
     assert [card["training"]["unlabelled_share"] for card in cards] == [0, 0, 0.5]
     student = keras.models.load_model(out / "efficientnetlite0-unlabelled_Student.keras")
-    assert student.get_layer("block_1_depthwise").output.shape[-1] == 32  # of 48
+    assert student.get_layer("block_1_depthwise").output.shape[-1] == 24  # of 48
 
 
 def test_an_unknown_preset_is_told_the_nearest(capsys):
