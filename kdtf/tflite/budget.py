@@ -48,13 +48,13 @@ def longest_cut(
     """
     best = cost_of_cut(after_block(name, 1), shape, classes, source)
     low, high = 1, len(CUTTABLE[parse(name)[0]].blocks)
-    for setting, cost, most, unit in (
+    for setting, own, most, unit in (
         ("budget_kib", best.kib, budget.kib, "KiB"),
         ("budget_kmacs", best.kmacs, budget.kmacs, "thousand multiply-accumulates"),
         ("budget_arena_kib", best.arena_kib, budget.arena_kib, "KiB of working memory"),
     ):
-        rule = f"enough for {best.name} ({cost:,.1f} {unit})"
-        require(most is None or cost <= most, flag(setting), rule, most)
+        rule = f"enough for {best.name} ({own:,.1f} {unit})"
+        require(most is None or own <= most, flag(setting), rule, most)
     while low < high:  # the longest that fits is in low..high
         middle = (low + high + 1) // 2
         cost = cost_of_cut(after_block(name, middle), shape, classes, source)

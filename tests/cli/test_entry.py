@@ -187,7 +187,7 @@ def test_a_full_disk_ends_in_one_line(arrays, tmp_path, capfd, small_disk):
 UNKNOWN = [
     (["--teachers", "vgg61"], "--teachers must be one of vgg16"),
     (["--student", "cnn33"], "--student must be one of cnn3"),
-    (["--baseline", "cut:vgg16"], "--student cut: must be one of mobilenet"),
+    (["--baseline", "cut:vgg16"], "--baseline cut: must be one of mobilenet"),
     (["--student", "cut:mobilenet:40"], "--student must be cut:mobilenet:1 to cut:mobilenet:13"),
     (["--loss", "kl"], "--loss must be one of kd"),
     (["--loss-options", "beta=1"], "--loss-options must be options of kd (none)"),
