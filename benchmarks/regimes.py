@@ -206,7 +206,7 @@ def draw_map(paths: list[str], out: str) -> None:
     table.loc[few, "regime"] = table.data + ", " + table.regime
     table.loc[few, "data"] = "other pictures"
     names = list(dict.fromkeys(table.data))
-    figure = Figure(figsize=(13, 3.6 * len(names)), layout="constrained", dpi=90)
+    figure = Figure(figsize=(15, 3.8 * len(names)), layout="constrained", dpi=90)
     grid = figure.subplots(len(names), len(panels), squeeze=False)
     for name, axes in zip(names, grid, strict=True):
         own = table[table.data == name]
@@ -215,8 +215,7 @@ def draw_map(paths: list[str], out: str) -> None:
             draw_gains(axis, own.dropna(subset=list(columns)), colours, *columns)
             axis.set_title(f"{name}: {metric}", fontsize=10)
             axis.set_ylabel("gain of the student", fontsize=8)
-    for axis in grid[-1]:
-        axis.set_xlabel("the teacher minus the student alone, points of test")
+            axis.set_xlabel("the teacher minus the student alone, points of test", fontsize=8)
     figure.suptitle(
         "What distilling gave, points with 95 % intervals over seeds; full: with unlabelled images"
     )
@@ -242,18 +241,20 @@ def draw_gains(
     axis: Any, rows: Any, colours: dict[str, Any], teacher: str, alone: str, gain: str, low: str, high: str
 ) -> None:
     """Gains with their intervals over the lead, from left to right, with the names of their regimes."""
+    if rows.empty:
+        axis.axis("off")
+        axis.text(0.5, 0.5, "the teacher's is not known", transform=axis.transAxes, ha="center", color="grey")
+        return
     axis.axhline(0, color="black", linewidth=0.8)
     axis.axvline(0, color="black", linewidth=0.8)
-    if rows.empty:
-        axis.text(0.5, 0.6, "no score of the teacher", transform=axis.transAxes, ha="center", color="grey")
-        return
     rows = rows.assign(lead=100 * (rows[teacher] - rows[alone])).sort_values("lead")
     for row in rows.to_dict("records"):
         full = row["learned_from"] == "with unlabelled images"
         colour, value = colours[row["regime"]], 100 * row[gain]
         margins = [[value - 100 * row[low]], [100 * row[high] - value]]
         style = {"fmt": "s" if full else "o", "color": colour, "mfc": colour if full else "white"}
-        axis.errorbar(row["lead"], value, margins, capsize=3, label=row["regime"], **style)
+        label = row["regime"] + (" + unlabelled" if full else "")
+        axis.errorbar(row["lead"], value, margins, capsize=3, label=label, **style)
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
