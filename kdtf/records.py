@@ -196,10 +196,10 @@ class CutCost:
     kmacs: float
     arena_kib: float
 
-    def fits(self, budget: Budget) -> bool:
-        """Whether it keeps to a budget in every respect."""
-        pairs = ((self.kib, budget.kib), (self.kmacs, budget.kmacs), (self.arena_kib, budget.arena_kib))
-        return all(most is None or cost <= most for cost, most in pairs)
+    def over(self, budget: Budget) -> list[str]:
+        """The respects in which it exceeds a budget, by their names in both; none where it fits."""
+        limits = [(name, getattr(budget, name)) for name in ("kib", "kmacs", "arena_kib")]
+        return [name for name, most in limits if most is not None and getattr(self, name) > most]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from .bench import Graph
 from .quantize import float32_of, quantize, representative_images
 
 NOISE = 8  # images
+UNITS = {"kib": "KiB", "kmacs": "thousand multiply-accumulates", "arena_kib": "KiB of working memory"}
 
 
 def cost_of_cut(name: str, shape: tuple[int, int, int], classes: int, source: WeightSource) -> CutCost:
@@ -48,18 +49,15 @@ def longest_cut(
     """
     best = cost_of_cut(after_block(name, 1), shape, classes, source)
     low, high = 1, len(CUTTABLE[parse(name)[0]].blocks)
-    for setting, own, most, unit in (
-        ("budget_kib", best.kib, budget.kib, "KiB"),
-        ("budget_kmacs", best.kmacs, budget.kmacs, "thousand multiply-accumulates"),
-        ("budget_arena_kib", best.arena_kib, budget.arena_kib, "KiB of working memory"),
-    ):
-        rule = f"enough for {best.name} ({own:,.1f} {unit})"
-        require(most is None or own <= most, flag(setting), rule, most)
+    over = best.over(budget)
+    for respect, unit in UNITS.items():
+        rule = f"enough for {best.name} ({getattr(best, respect):,.1f} {unit})"
+        require(respect not in over, flag(f"budget_{respect}"), rule, getattr(budget, respect))
     while low < high:  # the longest that fits is in low..high
         middle = (low + high + 1) // 2
         cost = cost_of_cut(after_block(name, middle), shape, classes, source)
-        if cost.fits(budget):
-            best, low = cost, middle
-        else:
+        if cost.over(budget):
             high = middle - 1
+        else:
+            best, low = cost, middle
     return best

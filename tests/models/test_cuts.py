@@ -22,7 +22,6 @@ from kdtf.records import StudentNetwork
 
 NONE = WeightSource("none")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype("float32")
-FIRST = {"mobilenet": "conv1", "mobilenetv2": "Conv1"}  # convolutions
 
 
 def cut(name, channels=1, source=NONE, seed=0):
@@ -151,17 +150,23 @@ def test_mobilenetv3small_takes_the_weights_that_keras_publishes(weights_v3, mon
 
 
 @pytest.mark.parametrize(
-    "network, width, file, channels",
+    "network, build, file, layer, channels",
     [
-        ("mobilenet", 0.5, "mobilenet_5_0_224_tf_no_top.h5", 16),
-        ("mobilenetv2", 0.5, "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_224_no_top.h5", 16),
+        ("mobilenet", keras.applications.MobileNet, "mobilenet_5_0_224_tf_no_top.h5", "conv_pw_1", 32),
+        (
+            *("mobilenetv2", keras.applications.MobileNetV2),
+            *("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_224_no_top.h5", "block_1_project", 16),
+        ),
     ],
 )
-def test_a_cut_is_as_wide_as_the_official_file_of_its_weights(network, width, file, channels, tmp_path):
-    build = {"mobilenet": keras.applications.MobileNet, "mobilenetv2": keras.applications.MobileNetV2}
-    build[network]((32, 32, 3), alpha=width, include_top=False, weights=None).save(tmp_path / file)
-    student, _, pretrained = cut(f"cut:{network}:1", source=WeightSource(str(tmp_path)))
-    assert pretrained and student.get_layer(FIRST[network]).filters == channels
+def test_a_cut_is_as_wide_as_the_official_file_of_its_weights(
+    network, build, file, layer, channels, tmp_path
+):
+    """Half of the full width; without a file these layers have half as many channels."""
+    build((32, 32, 3), alpha=0.5, include_top=False, weights=None).save(tmp_path / file)
+    wide, _, pretrained = cut(f"cut:{network}:1", source=WeightSource(str(tmp_path)))
+    assert pretrained and wide.get_layer(layer).filters == channels
+    assert cut(f"cut:{network}:1")[0].get_layer(layer).filters == channels // 2
 
 
 def test_weights_of_the_other_mobilenetv3small_are_refused(tmp_path):
