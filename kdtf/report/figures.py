@@ -43,6 +43,7 @@ FRONTIER_COSTS = {
 }
 MOST_WITH_COUNTS = 30  # classes up to which the cells of a confusion matrix are large enough for a number
 CHOSEN = "chosen on val"
+CLEAN = "without copies"
 RING = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.6}  # around what was chosen
 LETTERS = 11  # of a title to an inch: a longer one takes several lines
 SYNTHETIC = "Synthetic phantom images: not patient data"
@@ -299,7 +300,7 @@ def draw_comparison(record: Accuracies, *, synthetic: bool = False) -> Figure:
             if has_copies(row):
                 axis.plot(place, row["clean_accuracy"], "s", color="white", mec="black", ms=6, zorder=4)
     if any(map(has_copies, floats.values())):
-        axis.plot([], [], "s", color="white", mec="black", ms=6, label="without copies")
+        axis.plot([], [], "s", color="white", mec="black", ms=6, label=CLEAN)
     axis.set_xticks(range(len(teachers)), teachers)
     axis.set_ylim(0, 1.08)
     finish(axis, "teacher", "accuracy, 95 % interval")
@@ -326,6 +327,7 @@ def _draw_line(axis: Axes, row: dict, ends: tuple[float, float]) -> None:
 def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
     """Accuracy on test with its interval against size, work and time; ringed: the file that was chosen."""
     rows = record.rows
+    with_copies = [row for row in rows if row["clean_accuracy"] not in (None, row["accuracy"])]
     costs = {column: label for column, label in FRONTIER_COSTS.items() if rows[0][column] is not None}
     title = "What small networks reach: accuracy on test, 95 % intervals"
     figure, axes = _figure(title, synthetic, (4.6 * len(costs), 4.6), len(costs))
@@ -334,12 +336,16 @@ def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
             ends = np.array([[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]])
             look = {"color": MODELS[row["model"]].colour, "alpha": 0.8, "markersize": 6, "capsize": 2}
             axis.errorbar(row[column], row["accuracy"], np.maximum(ends, 0), fmt="o", lw=1, **look)
+            if row in with_copies:
+                axis.plot(row[column], row["clean_accuracy"], "s", color="white", mec=look["color"], ms=6)
             if row["chosen"]:
                 axis.scatter(row[column], row["accuracy"], s=170, zorder=4, **RING)
         _make_logarithmic(axis, (1, 2, 5))
         finish(axis, label, "accuracy" if column == "kib" else "")
     models = dict.fromkeys(row["model"] for row in rows)
     handles = [axes[0].scatter([], [], color=MODELS[m].colour, label=MODELS[m].label) for m in models]
+    if with_copies:
+        handles.append(axes[0].scatter([], [], marker="s", color="white", ec="black", label=CLEAN))
     handles.append(axes[0].scatter([], [], s=80, label=CHOSEN, **RING))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
     return figure

@@ -248,7 +248,8 @@ RELIABILITY = (
 )
 GALLERY: tuple[Picture, ...] = (  # on the page in this order, then by file name
     Picture("frontier.png", RUN, "frontier",
-            "Accuracy on test of every file compared against its bytes, its work and its time.",
+            "Accuracy on test of every file compared against its bytes, its work and its time. "
+            "Squares: on the images without a copy in train or val.",
             frontier_record, figures.draw_frontier),
     Picture("gains.png", RUN, "gains",
             "What distilling added to accuracy on test, points with 95 % intervals; left of zero it harmed. "

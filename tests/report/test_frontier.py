@@ -8,6 +8,7 @@ import pytest
 
 from kdtf.evidence import choose
 from kdtf.records import FileFacts, FileResult, FrontierFile, GroundTruth, Predictions, StudentResult
+from kdtf.report.figures import Frontier, draw_frontier
 from kdtf.report.frontier import frontier_in_words
 from kdtf.report.page import render
 
@@ -66,3 +67,12 @@ def test_the_page_opens_with_the_chosen_file_in_words(subjects, results):
     page = render(results)
     assert sentence in page and "What small networks reach" in page
     assert page.index("What small networks reach") < page.index("Every model")
+
+
+def test_squares_in_the_picture_are_the_scores_without_copies(subjects):
+    rows = subjects.run.frontier_rows
+    for axis in draw_frontier(Frontier(rows)).axes:
+        squares = [line for line in axis.lines if line.get_marker() == "s"]
+        assert [line.get_ydata()[0] for line in squares] == [row["clean_accuracy"] for row in rows]
+    sound = [row | {"clean_accuracy": row["accuracy"]} for row in rows]  # no image has a copy
+    assert not any(line.get_marker() == "s" for line in draw_frontier(Frontier(sound)).axes[0].lines)
