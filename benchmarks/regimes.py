@@ -15,7 +15,8 @@ was stopped. Its tables are copied to DIR/REGIME. Prints and writes `regimes.csv
 accuracy of teacher, student alone and distilled student on test (and on its clean images) as means over
 seeds, and the paired gain with its 95 % interval; the same of their int8 files, and of the networks' AUC.
 NAME is what the data are called in it. The second command draws the gains of such tables, of accuracy and
-of AUC, over the teacher's lead on the student alone, and counts how many are shown.
+of AUC, over the teacher's lead on the student alone, and counts how many are shown, alone and with a
+correction for being many.
 """
 
 import argparse
@@ -34,6 +35,10 @@ MAIN = Path(__file__).parents[1] / "main.py"
 AGAINST_ALONE = {
     "distilled against alone": "training images",
     "with unlabelled images against alone": "with unlabelled images",
+}
+MEASURES = {  # columns of the teacher, the student alone, the gain and the ends of its interval
+    "accuracy": ("teacher_accuracy", "alone", "gain", "low", "high"),
+    "AUC": ("auc_teacher", "auc_alone", "auc_gain", "auc_low", "auc_high"),
 }
 
 
@@ -184,6 +189,15 @@ def measure(arguments: argparse.Namespace) -> None:
     print(table.round(4).to_string(index=False))
 
 
+def read_regimes(paths: list[str]) -> Any:
+    """A row for every comparison, on the clean test images where test has copies of training images."""
+    import pandas as pd
+
+    table = pd.concat(map(pd.read_csv, paths))
+    clean = table.data.isin(table.data[table.images == "clean"])
+    return table[table.images == np.where(clean, "clean", "all")]
+
+
 def draw_map(paths: list[str], out: str) -> None:
     """Gains in points over the teacher's lead in points, of accuracy and of AUC, on clean test images.
 
@@ -195,23 +209,17 @@ def draw_map(paths: list[str], out: str) -> None:
     from matplotlib.figure import Figure
 
     palette = colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2]  # dark ones first
-    table = pd.concat(pd.read_csv(path) for path in paths)
-    clean = table.data.isin(table.data[table.images == "clean"])  # where test has copies of training images
-    table = table[table.images == np.where(clean, "clean", "all")]
-    panels = {
-        "accuracy": ("teacher_accuracy", "alone", "gain", "low", "high"),
-        "AUC": ("auc_teacher", "auc_alone", "auc_gain", "auc_low", "auc_high"),
-    }
+    table = read_regimes(paths)
     few = table.groupby("data").regime.transform("count") < 3
     table.loc[few, "regime"] = table.data + ", " + table.regime
     table.loc[few, "data"] = "other pictures"
     names = list(dict.fromkeys(table.data))
     figure = Figure(figsize=(15, 3.8 * len(names)), layout="constrained", dpi=90)
-    grid = figure.subplots(len(names), len(panels), squeeze=False)
+    grid = figure.subplots(len(names), len(MEASURES), squeeze=False)
     for name, axes in zip(names, grid, strict=True):
         own = table[table.data == name]
         colours = dict(zip(dict.fromkeys(own.regime), palette, strict=False))
-        for (metric, columns), axis in zip(panels.items(), axes, strict=True):
+        for (metric, columns), axis in zip(MEASURES.items(), axes, strict=True):
             draw_gains(axis, own.dropna(subset=list(columns)), colours, *columns)
             axis.set_title(f"{name}: {metric}", fontsize=10)
             axis.set_ylabel("gain of the student", fontsize=8)
@@ -226,15 +234,27 @@ def draw_map(paths: list[str], out: str) -> None:
 def counted(table: Any) -> list[dict[str, Any]]:
     """How many comparisons have an interval above and below 0, where the teacher is better, and where worse.
 
-    Better or worse in accuracy on test, whichever measure the gain is of.
+    Better or worse in accuracy on test, whichever measure the gain is of. Of many comparisons some have such
+    an interval by chance: `gains_kept` and `harms_kept` are those that remain where a twentieth of all that
+    are called a gain or a harm by their measure may be none (Benjamini and Hochberg 1995).
     """
     rows = []
-    for teacher, own in (("better", table[table.lead > 0]), ("worse", table[table.lead <= 0])):
-        for metric, low, high in (("accuracy", "low", "high"), ("AUC", "auc_low", "auc_high")):
-            known = own.dropna(subset=[low])
-            gains, harms = (known[low] > 0).sum(), (known[high] < 0).sum()
-            rows.append({"teacher": teacher, "of": metric, "n": len(known), "gains": gains, "harms": harms})
-    return rows
+    for measure, (*_, gain, low, high) in MEASURES.items():
+        known = table.dropna(subset=[low])
+        kept = false_discoveries(known[gain], known[low], known[high], known.seeds) < 0.05
+        for teacher, own in (("better", known.lead > 0), ("worse", known.lead <= 0)):
+            parts = {"n": own, "gains": own & (known[low] > 0), "harms": own & (known[high] < 0)}
+            parts |= {f"{name}_kept": parts[name] & kept for name in ("gains", "harms")}
+            rows.append({"teacher": teacher, "of": measure} | {k: part.sum() for k, part in parts.items()})
+    return sorted(rows, key=lambda row: row["teacher"])
+
+
+def false_discoveries(gains: Any, low: Any, high: Any, seeds: Any) -> Any:
+    """Of every gain the part of false ones among those at least as sure, from 95 % intervals over seeds."""
+    from scipy import stats
+
+    errors = (high - low) / 2 / stats.t.ppf(0.975, seeds - 1)
+    return stats.false_discovery_control(2 * stats.t.sf(np.abs(gains) / errors, seeds - 1))
 
 
 def draw_gains(

@@ -93,7 +93,7 @@ class Outlook(NamedTuple):
 
     On val, or over so many `folds` of train and val. Only an interval that excludes zero tells, and what it
     tells was counted in the comparisons of docs/regimes.csv: better teachers gave half of the students AUC
-    and a fifth accuracy, worse ones hardly any accuracy.
+    and few of them accuracy, worse ones hardly any accuracy.
     """
 
     teacher: str
@@ -118,7 +118,7 @@ class Outlook(NamedTuple):
         if self.difference.excludes_zero:
             verdict = "it is worse, which seldom gave a student accuracy, and harmed some"
             if points > 0:
-                verdict = "it is clearly better, which gave about half of students AUC, and a fifth accuracy"
+                verdict = "it is clearly better, which gave about half of students AUC, few of them accuracy"
         ends = f"interval {low:+.1f} to {high:+.1f}"
         return f"{where} the teacher {self.teacher} is {place} the student alone ({ends}): {verdict}."
 
