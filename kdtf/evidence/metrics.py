@@ -87,6 +87,12 @@ def _auc(sample: Sample) -> np.ndarray:
     return sample.areas[:, 0].mean(axis=0)
 
 
+def _auc_by_images(sample: Sample) -> np.ndarray:
+    """With the part of images of each class as its weight: no few images of a class decide it."""
+    areas, true = sample.areas[:, 0].T, sample.counts[1]  # (D, K)
+    return (areas * true).sum(axis=1) / sample.total
+
+
 def _average_precision(sample: Sample) -> np.ndarray:
     return sample.areas[:, 1].mean(axis=0)
 
@@ -137,6 +143,7 @@ METRICS = {  # in the order of the tables
     "recall": Metric("recall", _recall, in_summary=True),
     "f1": Metric("macro F1", _f1, in_summary=True, headline=True),
     "auc": Metric("AUC", _auc, in_summary=True, headline=True),
+    "auc_by_images": Metric("AUC, classes weighted by their images", _auc_by_images),
     "average_precision": Metric("average precision", _average_precision),
     "loss": Metric("loss", _loss, in_summary=True),
     "brier": Metric("Brier", _brier),

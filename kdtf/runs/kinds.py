@@ -98,9 +98,9 @@ KINDS = {
     # scores by the class named, pictures of the file itself, pairs of copies by file and row; 4: prediction
     # sets, scores by group; 6: copies of training images, and all but one image of a patient, count in no
     # set
-    "student-report": Kind("", REPORTED, version=6, reads_data=True),
-    "teacher-report": Kind("", REPORTED, version=6, reads_data=True),
-    "run-report": Kind("", REPORTED, version=6, reads_data=True),
+    "student-report": Kind("", REPORTED, version=7, reads_data=True),
+    "teacher-report": Kind("", REPORTED, version=7, reads_data=True),
+    "run-report": Kind("", REPORTED, version=7, reads_data=True),
 }
 PACKAGES = tuple(
     dict.fromkeys(

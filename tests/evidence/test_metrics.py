@@ -43,13 +43,15 @@ def by_scikit_learn(p, y):
     predicted = p.argmax(1)
     classes = range(p.shape[1])
     macro = {"average": "macro", "zero_division": 0}
+    areas = [sk.roc_auc_score(y == k, p[:, k]) for k in classes]
     return {
         "accuracy": sk.accuracy_score(y, predicted),
         "balanced_accuracy": sk.balanced_accuracy_score(y, predicted),
         "precision": sk.precision_score(y, predicted, **macro),
         "recall": sk.recall_score(y, predicted, **macro),
         "f1": sk.f1_score(y, predicted, **macro),
-        "auc": np.mean([sk.roc_auc_score(y == k, p[:, k]) for k in classes]),
+        "auc": np.mean(areas),
+        "auc_by_images": np.average(areas, weights=np.bincount(y)),
         "average_precision": np.mean([sk.average_precision_score(y == k, p[:, k]) for k in classes]),
         "loss": sk.log_loss(y, p, labels=list(classes)),
         "brier": np.mean(((p - np.eye(len(classes))[y]) ** 2).sum(1)),
@@ -67,8 +69,8 @@ def test_scores_by_hand():
 
 def test_the_tables_have_these_metrics_in_this_order():
     assert list(METRICS) == [
-        "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "loss",
-        "brier", "ece",
+        "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "auc_by_images",
+        "average_precision", "loss", "brier", "ece",
     ]  # fmt: skip
     summary = [name for name, metric in METRICS.items() if metric.in_summary]
     assert summary == ["accuracy", "precision", "recall", "f1", "auc", "loss"]
@@ -147,15 +149,26 @@ def test_a_draw_without_a_class_is_scored_as_the_sample_without_it():
 
 def test_the_areas_under_curves_are_undefined_without_every_class():
     values = score(PROBS[:4], LABELS[:4])
-    assert [name for name, value in values.items() if value is None] == ["auc", "average_precision"]
+    assert [name for name, value in values.items() if value is None] == [
+        "auc",
+        "auc_by_images",
+        "average_precision",
+    ]
 
 
 def test_auc_by_counting_pairs():
+    probs, labels = random_answers(count=60)
+    kept = (labels != 2) | (np.arange(60) % 4 == 0)  # classes of unlike size
+    probs, labels = probs[kept], labels[kept]
+
     def area(k):
-        own, others = PROBS[k == LABELS, k], PROBS[k != LABELS, k]
+        own, others = probs[k == labels, k], probs[k != labels, k]
         return np.mean([(a > b) + 0.5 * (a == b) for a in own for b in others])
 
-    assert score(PROBS, LABELS)["auc"] == pytest.approx(np.mean([area(k) for k in range(3)]))
+    areas, values = [area(k) for k in range(3)], score(probs, labels)
+    assert values["auc"] == pytest.approx(np.mean(areas))
+    assert values["auc_by_images"] == pytest.approx(np.average(areas, weights=np.bincount(labels)))
+    assert abs(values["auc_by_images"] - values["auc"]) > 0.001
 
 
 def test_auc_of_two_classes_is_that_of_either():
