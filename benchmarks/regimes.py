@@ -14,9 +14,9 @@ regime is a run in DIR/LABELS, with MORE arguments, whose stages are kept: the s
 was stopped. Its tables are copied to DIR/REGIME. Prints and writes `regimes.csv`: of every comparison the
 accuracy of teacher, student alone and distilled student on test (and on its clean images) as means over
 seeds, and the paired gain with its 95 % interval; the same of their int8 files, and of AUC with its
-classes weighted by their images. NAME is what the data are called in it. The second command draws the gains of such tables, of accuracy and
-of AUC, over the teacher's lead on the student alone, and counts how many are shown, alone and with a
-correction for being many.
+classes weighted by their images. NAME is what the data are called in it. The second command draws the
+gains of such tables, of accuracy and of AUC, over the teacher's lead on the student alone, and counts how
+many are shown, alone and with a correction for being many.
 """
 
 import argparse

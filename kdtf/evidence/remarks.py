@@ -9,6 +9,7 @@ from .calibration import TEMPERATURES_TRIED
 
 STILL_RISING = 0.02  # val accuracy that the last part of a training still gained: it was too short
 LAST_PART = 0.2
+FEW_IMAGES = 20  # of a class without a copy, below which its scores hang on single ones
 
 
 class Remarks(NamedTuple):
@@ -56,6 +57,23 @@ def too_short(model: str, history: Sequence[dict[str, Any]], setting: str) -> st
     return (
         f"The training of {model} was too short: val accuracy rose by {points:.1f} points over its last "
         f"fifth of epochs. Try more {setting}."
+    )
+
+
+def few_without_copies(classes: Sequence[str], labels: np.ndarray, clean: np.ndarray) -> str | None:
+    """A sentence on classes of which copies leave few test images; None where they leave enough or none.
+
+    labels (N,) ints of test, clean (N,) bool: has the image no copy in train or val.
+    """
+    left = np.bincount(labels[clean], minlength=len(classes))
+    lost = np.bincount(labels, minlength=len(classes)) > left
+    is_few = lost & (left > 0) & (left < FEW_IMAGES)
+    few = [f"{left[k]} {name}" for k, name in enumerate(classes) if is_few[k]]
+    if not few:
+        return None
+    return (
+        f"Of the {clean.sum()} test images without a copy {' and '.join(few)} are left: scores without "
+        "copies that are means over classes, macro AUC too, hang on these few."
     )
 
 

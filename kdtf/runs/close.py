@@ -16,7 +16,7 @@ from ..evidence import choose
 from ..evidence.calibration import temperature
 from ..evidence.gains import teacher_in_words
 from ..evidence.metrics import score
-from ..evidence.remarks import Remarks, at_bound, ranked, too_short
+from ..evidence.remarks import Remarks, at_bound, few_without_copies, ranked, too_short
 from ..evidence.subgroups import card_rows, group_scores
 from ..evidence.tables import file_evidence, subsets
 from ..evidence.verdict import good_enough
@@ -54,19 +54,22 @@ class Closing:
     def __init__(self, config: Config, data: Dataset, audit: Audit, store: Store, progress: Progress):
         self.config, self.data, self.store, self.progress = config, data, store, progress
         truth = data.ground_truth._replace(val_met=audit.has_copy["val"] | data.val_of_train_patients)
+        clean = ~audit.has_copy["test"]
         seed = config.run.seed
         self.study = Study(
             data_name=data_name(data.source, data.synthetic),
             synthetic=data.synthetic,
             truth=truth,
             images=data.test.teacher_pixels,
-            subsets=subsets(truth, ~audit.has_copy["test"], seed),
+            subsets=subsets(truth, clean, seed),
             seed=seed,
             min_sensitivity=config.evidence.min_sensitivity,
             timings=not config.run.deterministic,
             rules=config.evidence,
         )
         self.leaks = tuple(text for text in audit.verdict if text != CLEAN)
+        if few := few_without_copies(data.classes, truth.test, clean):
+            progress.warn(few)
         self.details: list[str] = []  # warnings of models that nobody may ship
         self.used = len(audit.unlabelled_rows) if config.distil.unlabelled_share else 0
         self.budget = _budget(config, data, self.used)

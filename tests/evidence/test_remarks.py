@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from kdtf.evidence.remarks import at_bound, points_still_rising, ranked, too_short
+from kdtf.evidence.remarks import at_bound, few_without_copies, points_still_rising, ranked, too_short
 
 
 def history(accuracies, losses=None):
@@ -42,3 +43,17 @@ def test_leaks_go_first_then_the_file_and_details_last():
     remarks = ranked(warnings, ["47 copies."], ["Too short."], ["int8 of another file loses."])
     assert remarks.first == ["47 copies.", "Too short.", "No network."]
     assert remarks.later == ["int8 of another file loses."]
+
+
+def test_classes_of_which_copies_leave_few_images_are_named():
+    labels = np.repeat([0, 1, 2, 3], [50, 30, 30, 5])
+    clean = np.ones(115, bool)
+    classes = ("well", "ill", "worse", "rare")
+    assert few_without_copies(classes, labels, clean) is None  # a rare class alone is no matter of copies
+    clean[:43], clean[50:60] = False, False  # of the 50 well ones 7 are left, of the ill ones 20
+    assert few_without_copies(classes, labels, clean) == (
+        "Of the 62 test images without a copy 7 well are left: scores without copies that are means over "
+        "classes, macro AUC too, hang on these few."
+    )
+    clean[:50], clean[50:61] = False, False  # none of one class, 19 of another
+    assert "54 test images without a copy 19 ill are left" in few_without_copies(classes, labels, clean)
