@@ -92,7 +92,7 @@ class Outlook(NamedTuple):
     """What distilling from a teacher is likely to do: its accuracy minus that of the student alone.
 
     On val, or over so many `folds` of train and val. Only an interval that excludes zero tells, and what it
-    tells was counted in the comparisons of docs/regimes.csv: better teachers gave half of the students AUC
+    tells was counted in the comparisons of docs/regimes.csv: better teachers gave over half of students AUC
     and few of them accuracy, worse ones hardly any accuracy.
     """
 
@@ -118,7 +118,7 @@ class Outlook(NamedTuple):
         if self.difference.excludes_zero:
             verdict = "it is worse, which seldom gave a student accuracy, and harmed some"
             if points > 0:
-                verdict = "it is clearly better, which gave about half of students AUC, few of them accuracy"
+                verdict = "it is clearly better, which gave over half of students AUC, few of them accuracy"
         ends = f"interval {low:+.1f} to {high:+.1f}"
         return f"{where} the teacher {self.teacher} is {place} the student alone ({ends}): {verdict}."
 

@@ -118,7 +118,7 @@ def test_what_to_expect_is_the_paired_difference_on_val():
         (
             (0.083, 0.03, 0.13),
             "8.3 points above the student alone (interval +3.0 to +13.0): it is clearly better, which "
-            "gave about half of students AUC, few of them accuracy.",
+            "gave over half of students AUC, few of them accuracy.",
             False,
         ),
         (

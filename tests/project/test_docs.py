@@ -137,6 +137,6 @@ def test_the_counts_of_gains_in_the_results_are_those_of_the_comparisons():
 
 def test_a_run_says_of_a_teacher_what_came_of_such_teachers():
     better, better_auc, worse, _ = regimes.counted(regimes.read_regimes([str(REGIMES)]))
-    assert 0.4 <= better_auc["gains"] / better_auc["n"] <= 0.6  # "about half of students AUC"
+    assert 0.5 < better_auc["gains"] / better_auc["n"] <= 0.75  # "over half of students AUC"
     assert 0 < better["gains"] / better["n"] <= 0.25  # "and few of them accuracy"
     assert worse["gains"] / worse["n"] <= 0.1 and worse["harms"]  # "seldom gave accuracy, and harmed some"
