@@ -97,7 +97,7 @@ KINDS = {
     # 2: of equally good thresholds the lowest, cells that spreadsheets take for formulas; 3: the verdict,
     # scores by the class named, pictures of the file itself, pairs of copies by file and row; 4: prediction
     # sets, scores by group; 6: copies of training images, and all but one image of a patient, count in no
-    # set
+    # set; 7: AUC by images, scores without copies in the picture of the frontier
     "student-report": Kind("", REPORTED, version=7, reads_data=True),
     "teacher-report": Kind("", REPORTED, version=7, reads_data=True),
     "run-report": Kind("", REPORTED, version=7, reads_data=True),

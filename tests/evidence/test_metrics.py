@@ -157,15 +157,15 @@ def test_the_areas_under_curves_are_undefined_without_every_class():
 
 
 def test_auc_by_counting_pairs():
-    probs, labels = random_answers(count=60)
-    kept = (labels != 2) | (np.arange(60) % 4 == 0)  # classes of unlike size
-    probs, labels = probs[kept], labels[kept]
-
-    def area(k):
+    def area(k, probs, labels):
         own, others = probs[k == labels, k], probs[k != labels, k]
         return np.mean([(a > b) + 0.5 * (a == b) for a in own for b in others])
 
-    areas, values = [area(k) for k in range(3)], score(probs, labels)
+    assert score(PROBS, LABELS)["auc"] == pytest.approx(np.mean([area(k, PROBS, LABELS) for k in range(3)]))
+    probs, labels = random_answers(count=60)
+    kept = (labels != 2) | (np.arange(60) % 4 == 0)  # classes of unlike size
+    probs, labels = probs[kept], labels[kept]
+    areas, values = [area(k, probs, labels) for k in range(3)], score(probs, labels)
     assert values["auc"] == pytest.approx(np.mean(areas))
     assert values["auc_by_images"] == pytest.approx(np.average(areas, weights=np.bincount(labels)))
     assert abs(values["auc_by_images"] - values["auc"]) > 0.001

@@ -1,10 +1,9 @@
 """The pages say what is true: packages, files, tests and flags that they name are there."""
 
 import ast
-import importlib.util
 import re
+import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from test_house import FLOORS
@@ -13,9 +12,12 @@ from kdtf.cli.commands import COMMANDS
 from kdtf.cli.entry import main
 from kdtf.cli.run import RUN_COMMANDS
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import regimes
+
 ROOT = Path(__file__).parents[2]
 KDTF = ROOT / "kdtf"
-REGIMES = ROOT / "docs" / "regimes.csv"
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/design.md")
 PACKAGES = sorted(path.parent for path in KDTF.glob("*/__init__.py"))
 # to add a ...: docs/design.md must say where, which test fails first and which adds a toy one
@@ -26,17 +28,6 @@ KINDS = (
 OTHER_PROGRAMS = re.compile(r"^(?:.*\b(?:pip|npm|http\.server)\b.*)$", re.MULTILINE)
 PATH = re.compile(r"(?<![\w/.:])(?:kdtf|tests|docs|benchmarks)/[\w./-]*\w/?")
 NODE = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
-
-
-def benchmark(name: str) -> ModuleType:
-    """A benchmark as a module: its functions, without a run of it."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-regimes = benchmark("regimes")
 
 
 def text(page: str) -> str:
@@ -126,17 +117,21 @@ def test_every_flag_that_the_readme_names_is_one_of_a_command(capsys):
     assert named - known == set() and len(named) > 30
 
 
-def test_the_counts_of_gains_in_the_results_are_those_of_the_comparisons():
-    counted = [list(row.values())[2:] for row in regimes.counted(regimes.read_regimes([str(REGIMES)]))]
-    printed = (
-        text("docs/results.md").partition("| The teacher is, in accuracy on test |")[2].splitlines()[2:6]
-    )
-    cells = [[int(cell) for cell in row.strip("|").split("|")[2:]] for row in printed]
-    assert cells == [[n, gains, kept, harms, below] for n, gains, harms, kept, below in counted]
+@pytest.fixture(scope="module")
+def counts() -> list[dict]:
+    """What `benchmarks/regimes.py --map` prints of the comparisons."""
+    return regimes.counted(regimes.read_regimes([str(ROOT / "docs" / "regimes.csv")]))
 
 
-def test_a_run_says_of_a_teacher_what_came_of_such_teachers():
-    better, better_auc, worse, _ = regimes.counted(regimes.read_regimes([str(REGIMES)]))
+def test_the_counts_of_gains_in_the_results_are_those_of_the_comparisons(counts):
+    columns = ("n", "gains", "gains_kept", "harms", "harms_kept")
+    rows = text("docs/results.md").partition("| The teacher is, in accuracy on test |")[2].splitlines()[2:6]
+    cells = [[int(cell) for cell in row.strip("|").split("|")[2:]] for row in rows]
+    assert cells == [[row[column] for column in columns] for row in counts]
+
+
+def test_a_run_says_of_a_teacher_what_came_of_such_teachers(counts):
+    better, better_auc, worse, _ = counts
     assert 0.5 < better_auc["gains"] / better_auc["n"] <= 0.75  # "over half of students AUC"
     assert 0 < better["gains"] / better["n"] <= 0.25  # "and few of them accuracy"
     assert worse["gains"] / worse["n"] <= 0.1 and worse["harms"]  # "seldom gave accuracy, and harmed some"
