@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .calibration import TEMPERATURES_TRIED
+from .subgroups import LEAST
 
 STILL_RISING = 0.02  # val accuracy that the last part of a training still gained: it was too short
 LAST_PART = 0.2
-FEW_IMAGES = 20  # of a class without a copy, below which its scores hang on single ones
 
 
 class Remarks(NamedTuple):
@@ -67,7 +67,7 @@ def few_without_copies(classes: Sequence[str], labels: np.ndarray, clean: np.nda
     """
     left = np.bincount(labels[clean], minlength=len(classes))
     lost = np.bincount(labels, minlength=len(classes)) > left
-    is_few = lost & (left > 0) & (left < FEW_IMAGES)
+    is_few = lost & (left > 0) & (left < LEAST)
     few = [f"{left[k]} {name}" for k, name in enumerate(classes) if is_few[k]]
     if not few:
         return None

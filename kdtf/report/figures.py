@@ -336,10 +336,11 @@ def draw_frontier(record: Frontier, *, synthetic: bool = False) -> Figure:
             ends = np.array([[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]])
             look = {"color": MODELS[row["model"]].colour, "alpha": 0.8, "markersize": 6, "capsize": 2}
             axis.errorbar(row[column], row["accuracy"], np.maximum(ends, 0), fmt="o", lw=1, **look)
-            if row in with_copies:
-                axis.plot(row[column], row["clean_accuracy"], "s", color="white", mec=look["color"], ms=6)
             if row["chosen"]:
                 axis.scatter(row[column], row["accuracy"], s=170, zorder=4, **RING)
+        for row in with_copies:
+            edge = MODELS[row["model"]].colour
+            axis.plot(row[column], row["clean_accuracy"], "s", color="white", mec=edge, ms=6)
         _make_logarithmic(axis, (1, 2, 5))
         finish(axis, label, "accuracy" if column == "kib" else "")
     models = dict.fromkeys(row["model"] for row in rows)
